@@ -1,0 +1,81 @@
+# `make reproduce` needs only Python 3.10-3.13, make and git; `make help` lists the rest.
+
+VENV ?= .venv
+PROFILE ?= tiny
+# Python 3.11 comes first because it is what the suite is tested on; any of these will do.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.10 python3 python; do \
+	"$$name" -c 'import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+	>/dev/null 2>&1 && { echo "$$name"; break; }; done)
+
+# Spinning OpenMP threads are many times slower beside a busy neighbour.
+export OMP_WAIT_POLICY ?= passive
+export TOKENIZERS_PARALLELISM ?= false
+# The hub is not asked for anything at the profiles whose text and encoders are local.
+OFFLINE := $(if $(filter base paper,$(PROFILE)),,HF_HUB_OFFLINE=1)
+INSTALLED := $(VENV)/.installed
+RUN := $(VENV)/bin
+# No progress bars where nobody watches.
+QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
+
+.PHONY: help reproduce environment data notebooks test lint format lab refresh lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make reproduce  set up .venv, fetch the text, run every notebook at PROFILE=$(PROFILE), write report/"
+	@echo "make test       every test: unit, faults, tiny training, notebooks"
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make lint       ruff and mypy        make format   let ruff mend what it can"
+	@echo "make refresh    run the notebooks in place and clean their outputs"
+	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
+	@echo "make clean      remove what make made; trained runs and fetched text in .colbert_zero stay"
+
+reproduce: notebooks
+	@echo
+	@echo "Done. Open report/index.html (or report/index.md): verdicts first, then the figures."
+	@echo "Executed notebooks: report/notebooks/   trained runs: $(RUN)/colbert-zero list"
+
+environment: $(INSTALLED)
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.13 with venv was found: install one or pass PYTHON=/path/to/it." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { echo "$(PYTHON) is not Python 3.10 to 3.13: pass another PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import platform, sys; p = (sys.platform, platform.machine()); sys.exit(p not in (("linux", "x86_64"), ("darwin", "arm64"), ("win32", "AMD64")))' || { echo "PyLate 1.6 has no build for this platform: use Linux on x86-64 or macOS on Apple silicon." >&2; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version): a few minutes and about 6 GB, once"
+	@test -x $(RUN)/python || $(PYTHON) -m venv $(VENV)
+	@$(RUN)/python -m pip install $(QUIET) --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(RUN)/python -m pip install $(QUIET) --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+data: $(INSTALLED)
+	@$(RUN)/colbert-zero data fetch
+
+notebooks: data
+	@$(OFFLINE) $(RUN)/colbert-zero notebooks --profile $(PROFILE)
+
+test: data
+	@$(OFFLINE) $(RUN)/python -m pytest
+
+lab: $(INSTALLED)
+	@$(RUN)/jupyter lab notebooks
+
+lint: $(INSTALLED)
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+
+format: $(INSTALLED)
+	@$(RUN)/ruff check --fix .
+	@$(RUN)/ruff format .
+
+refresh: data
+	@$(OFFLINE) $(RUN)/colbert-zero notebooks --refresh
+
+lock: $(INSTALLED)
+	@$(RUN)/python -m pip install $(QUIET) --disable-pip-version-check uv
+	@$(RUN)/uv pip compile pyproject.toml --quiet --extra dev --universal --python-version 3.10 --generate-hashes \
+		--no-python-downloads --no-emit-index-url --no-emit-find-links --no-annotate \
+		--custom-compile-command "make lock" --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) report build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

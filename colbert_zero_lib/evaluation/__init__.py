@@ -1,0 +1,71 @@
+"""Search a collection with a model and measure how good the rankings are.
+
+Nothing here knows how a model was trained; names load on first use, so that statistics need no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .baselines import evaluate_baselines
+    from .bm25 import BM25
+    from .dense import DenseRetriever
+    from .encode import token_vectors
+    from .late_interaction import LateInteractionRetriever
+    from .metrics import METRICS, score_ranking
+    from .plaid import PlaidRetriever
+    from .ranking import Ranking, Retriever
+    from .results import Evaluation, evaluate
+    from .statistics import Difference, Interval, SeedSummary, difference, seed_summary
+
+_HOMES = {
+    "evaluate_baselines": "baselines",
+    "BM25": "bm25",
+    "DenseRetriever": "dense",
+    "token_vectors": "encode",
+    "LateInteractionRetriever": "late_interaction",
+    "METRICS": "metrics",
+    "score_ranking": "metrics",
+    "PlaidRetriever": "plaid",
+    "Ranking": "ranking",
+    "Retriever": "ranking",
+    "Evaluation": "results",
+    "evaluate": "results",
+    "Difference": "statistics",
+    "Interval": "statistics",
+    "SeedSummary": "statistics",
+    "difference": "statistics",
+    "seed_summary": "statistics",
+}
+
+__all__ = [
+    "BM25",
+    "METRICS",
+    "DenseRetriever",
+    "Difference",
+    "Evaluation",
+    "Interval",
+    "LateInteractionRetriever",
+    "PlaidRetriever",
+    "Ranking",
+    "Retriever",
+    "SeedSummary",
+    "difference",
+    "evaluate",
+    "evaluate_baselines",
+    "score_ranking",
+    "seed_summary",
+    "token_vectors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

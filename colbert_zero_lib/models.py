@@ -1,0 +1,149 @@
+"""Encoders: build a small base, open it as a dense or a late-interaction model, carry weights from one to the other.
+
+Lengths and prompts are set here, because a model must carry what it was trained with. No trainer is known here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from pylate import models as pylate_models
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Normalize, Pooling, Transformer
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import models as tokenizer_models
+from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast, set_seed
+
+from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.profiles import EncoderShape, PhaseBudget
+from colbert_zero_lib.recipes import Interaction, Step
+
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int = 512) -> PreTrainedTokenizerFast:
+    """A lower-casing WordPiece tokenizer of ``vocabulary`` entries, learned from ``texts``."""
+    tokenizer = Tokenizer(tokenizer_models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=64))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), min_frequency=2, show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **names)
+
+
+def build_base(tokenizer: PreTrainedTokenizerFast, shape: EncoderShape, seed: int) -> ModernBertForMaskedLM:
+    """A random ModernBERT of the given shape with its masked-language-model head."""
+    set_seed(seed)
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        max_position_embeddings=512,
+        pad_token_id=tokenizer.pad_token_id,
+        cls_token_id=tokenizer.cls_token_id,
+        sep_token_id=tokenizer.sep_token_id,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        attn_implementation="sdpa",
+        reference_compile=False,
+    )
+    return ModernBertForMaskedLM(config)
+
+
+def prompt_tokens(tokenizer, prompt: str) -> int:
+    """How many tokens a prompt takes from the length limit; depends on the tokenizer, 7 for the paper's prompts."""
+    return len(tokenizer(prompt.strip(), add_special_tokens=False)["input_ids"]) if prompt else 0
+
+
+def step_lengths(step: Step, budget: PhaseBudget, tokenizer, prompts: tuple[str, str]) -> tuple[int, int]:
+    """Maximum (query, document) tokens of a step: the budget's, plus the prompts' tokens when the step adds length.
+
+    The extra length is what the prompt *would* take, whether the step has prompts or not (Tables 4 and 5: 32 -> 39).
+    """
+    extra = [prompt_tokens(tokenizer, prompt) if step.extra_length else 0 for prompt in prompts]
+    return budget.query_length + extra[0], budget.document_length + extra[1]
+
+
+def _prompts(step_prompts: bool, prompts: tuple[str, str]) -> dict[str, str]:
+    query, document = prompts if step_prompts else ("", "")
+    return {"query": query, "document": document}
+
+
+def open_model(
+    folder: Path | str,
+    step: Step,
+    *,
+    lengths: tuple[int, int],
+    prompts: tuple[str, str],
+    projection: int = 128,
+    query_expansion: bool = False,
+    seed: int = 0,
+    device: str = "cpu",
+) -> SentenceTransformer:
+    """Open a checkpoint as the model that ``step`` trains.
+
+    A base encoder or a dense checkpoint opened for a ColBERT step keeps its encoder and gets a fresh projection and
+    fresh ``[Q]``/``[D]`` rows, as in the paper; these are drawn under ``seed``, since the trainer seeds too late for
+    them.
+
+    Parameters
+    ----------
+    folder
+        A saved base encoder, dense model or ColBERT model.
+    lengths
+        Maximum (query, document) tokens, markers included.
+    prompts
+        The (query, document) prompts of the profile; left empty in the model when the step has none.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        raise TrainingError(f"{folder} holds no model; train the step before this one first")
+    set_seed(seed)
+    chosen = _prompts(step.prompts, prompts)
+    if step.interaction is Interaction.DENSE:
+        return _open_dense(folder, chosen, lengths, device)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = pylate_models.ColBERT(
+            str(folder),
+            device=device,
+            embedding_size=projection,
+            query_length=lengths[0],
+            document_length=lengths[1],
+            do_query_expansion=query_expansion,
+            prompts=chosen,
+        )
+    model.prompts = chosen
+    return model
+
+
+def _open_dense(folder: Path, prompts: dict[str, str], lengths: tuple[int, int], device: str) -> SentenceTransformer:
+    if (folder / "modules.json").is_file():
+        model = SentenceTransformer(str(folder), device=device, prompts=prompts)
+    else:
+        encoder = Transformer(str(folder))
+        pooling = Pooling(encoder.get_word_embedding_dimension(), pooling_mode="mean")
+        model = SentenceTransformer(modules=[encoder, pooling, Normalize()], device=device, prompts=prompts)
+    # One limit serves both sides: the longer one. Queries are cut by the collator.
+    model.max_seq_length = max(lengths)
+    model.prompts = prompts
+    return model
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())

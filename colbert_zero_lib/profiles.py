@@ -1,0 +1,196 @@
+"""The scales at which a recipe runs: data, encoder, budgets, lengths, seeds and evaluation.
+
+A profile is plain data; how a step is trained with it is the business of ``training``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.recipes import Interaction, Phase, Step
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """A ModernBERT-architecture encoder, trained from nothing on the offline text."""
+
+    layers: int
+    hidden: int
+    heads: int
+    intermediate: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class PretrainingBudget:
+    """Masked-language-model phase of the base encoder; ``steps`` 0 leaves it random."""
+
+    steps: int
+    batch_size: int = 64
+    length: int = 96
+    learning_rate: float = 2e-3
+    mask_probability: float = 0.3
+
+
+@dataclass(frozen=True)
+class PhaseBudget:
+    """How long and how one phase trains.
+
+    ``batch_size`` counts queries. ``documents`` is the number of documents that belong to a query: 1 for pairs,
+    1 + negatives in the supervised phase, the length of the teacher's list in distillation. ``temperature`` divides
+    the score: of the sum over query tokens for ColBERT, of the cosine for dense. Lengths are in tokens, markers
+    included, before the extra length of a step is added.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    query_length: int
+    document_length: int
+    documents: int = 1
+    temperature: float = 1.0
+    learned_temperature_steps: int = 0
+    mini_batch_tokens: int = 8192
+    warmup: float = 0.1
+    score_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Which part of the test collections is searched; None keeps everything."""
+
+    max_queries: int | None = None
+    max_documents: int | None = None
+    query_length: int = 32
+    document_length: int = 128
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named scale.
+
+    ``budgets`` maps (phase, interaction) to its budget. ``source`` is ``offline`` or ``hub``. ``missing`` names what
+    a profile still needs that cannot be had offline; a run refuses to start while it is not empty.
+    """
+
+    name: str
+    summary: str
+    source: str
+    encoder: EncoderShape | None
+    base: str
+    pretraining: PretrainingBudget
+    budgets: dict[tuple[Phase, Interaction], PhaseBudget] = field(hash=False)
+    evaluation: Evaluation
+    projection: int = 128
+    seeds: tuple[int, ...] = (0,)
+    prompts: tuple[str, str] = ("search_query: ", "search_document: ")
+    query_expansion: bool = False
+    missing: str = ""
+
+    def budget(self, step: Step) -> PhaseBudget:
+        """The budget of a step; :class:`ProfileError` when this profile has none for it."""
+        try:
+            return self.budgets[(step.phase, step.interaction)]
+        except KeyError:
+            raise ProfileError(
+                f"profile '{self.name}' has no budget for {step.interaction.value}:{step.phase.value};"
+                " add one to colbert_zero_lib/profiles.py"
+            ) from None
+
+    def settings(self, steps: tuple[Step, ...]) -> dict:
+        """Everything in the profile that changes the result of training ``steps`` and evaluating them."""
+        budgets = {f"{s.interaction.value}:{s.phase.value}": asdict(self.budget(s)) for s in steps}
+        shape = asdict(self.encoder) if self.encoder else None
+        return {
+            "encoder": shape,
+            "pretraining": asdict(self.pretraining),
+            "budgets": budgets,
+            "evaluation": asdict(self.evaluation),
+            "projection": self.projection,
+            "prompts": list(self.prompts),
+            "query_expansion": self.query_expansion,
+        }
+
+
+_UNSUPERVISED, _SUPERVISED, _DISTILLATION = Phase.UNSUPERVISED, Phase.SUPERVISED, Phase.DISTILLATION
+_DENSE, _COLBERT = Interaction.DENSE, Interaction.COLBERT
+
+
+def _budgets(
+    steps: tuple[int, int, int],
+    batch: tuple[int, int, int],
+    lengths: tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
+    documents: tuple[int, int],
+    rates: dict[tuple[Phase, Interaction], float],
+    temperatures: dict[tuple[Phase, Interaction], float],
+    score_scale: float,
+) -> dict[tuple[Phase, Interaction], PhaseBudget]:
+    """The five budgets of a profile: two interactions in the contrastive phases, ColBERT alone in distillation."""
+    columns = (1, 1 + documents[0], documents[1])
+    result = {}
+    for place, phase in enumerate(Phase):
+        for interaction in (_DENSE, _COLBERT) if phase is not _DISTILLATION else (_COLBERT,):
+            result[(phase, interaction)] = PhaseBudget(
+                steps=steps[place],
+                batch_size=batch[place],
+                learning_rate=rates[(phase, interaction)],
+                query_length=lengths[place][0],
+                document_length=lengths[place][1],
+                documents=columns[place],
+                temperature=temperatures[(phase, interaction)],
+                score_scale=score_scale if phase is _DISTILLATION else 1.0,
+            )
+    return result
+
+
+_RATES = {
+    (_UNSUPERVISED, _DENSE): 3e-3,
+    (_UNSUPERVISED, _COLBERT): 3e-3,
+    (_SUPERVISED, _DENSE): 1e-3,
+    (_SUPERVISED, _COLBERT): 1e-3,
+    (_DISTILLATION, _COLBERT): 5e-4,
+}
+_TEMPERATURES = {
+    (_UNSUPERVISED, _DENSE): 0.05,
+    (_UNSUPERVISED, _COLBERT): 0.2,
+    (_SUPERVISED, _DENSE): 0.05,
+    (_SUPERVISED, _COLBERT): 0.2,
+    (_DISTILLATION, _COLBERT): 1.0,
+}
+
+PROFILES: dict[str, Profile] = {}
+
+
+def _declare(profile: Profile) -> None:
+    PROFILES[profile.name] = profile
+
+
+def get_profile(name: str) -> Profile:
+    """The profile called ``name``; :class:`ProfileError` lists the known ones."""
+    try:
+        return PROFILES[name]
+    except KeyError:
+        raise ProfileError(f"there is no profile '{name}'; choose one of {', '.join(PROFILES)}") from None
+
+
+_declare(
+    Profile(
+        name="tiny",
+        summary="two CPU cores, no network, the three pipelines in under 8 minutes",
+        source="offline",
+        encoder=EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384),
+        base="modernbert 2x128, offline text",
+        pretraining=PretrainingBudget(steps=0),
+        budgets=_budgets(
+            steps=(100, 60, 60),
+            batch=(128, 24, 16),
+            lengths=((24, 64), (24, 64), (24, 64)),
+            documents=(3, 8),
+            rates=_RATES,
+            temperatures=_TEMPERATURES,
+            score_scale=1.0,
+        ),
+        evaluation=Evaluation(max_queries=60, max_documents=800, query_length=28, document_length=96),
+    )
+)

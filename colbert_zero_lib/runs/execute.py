@@ -1,0 +1,271 @@
+"""Train and evaluate a recipe through the ledger: every prefix once, whoever asks for it.
+
+The order of work lives here; training, evaluation and bookkeeping are called, not done.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline
+from colbert_zero_lib.corpora.teacher import TeacherLists, load_lists
+from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
+from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.models import open_model, parameters, step_lengths
+from colbert_zero_lib.profiles import Profile, get_profile
+from colbert_zero_lib.recipes import PIPELINES, ZERO, Interaction, Phase, Recipe, Step
+from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
+from colbert_zero_lib.runs.passport import arm_of
+from colbert_zero_lib.training.data import step_data
+from colbert_zero_lib.training.pretraining import device_of_choice, pretrain
+from colbert_zero_lib.training.trainer import TrainingResult, native_bfloat16, train_step
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BASE_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """A profile with its texts, its ledger and its device: what all runs of one sitting share."""
+
+    profile: Profile
+    home: Path
+    device: str
+    progress: bool = True
+
+    @cached_property
+    def corpora(self) -> OfflineCorpora:
+        """The offline texts; built on first use."""
+        return load_offline(self.home, progress=self.progress)
+
+    @cached_property
+    def lists(self) -> TeacherLists:
+        """Mined negatives and teacher scores."""
+        return load_lists(self.corpora)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where finished runs are."""
+        return Ledger(self.home / "runs")
+
+    @cached_property
+    def precision(self) -> str:
+        """Precision of training on this device."""
+        return "bfloat16" if native_bfloat16(self.device) else "float32"
+
+    @cached_property
+    def collections(self) -> dict[str, Collection]:
+        """Test collections at the profile's size."""
+        return self._sized(self.corpora.collections)
+
+    @cached_property
+    def development(self) -> dict[str, Collection]:
+        """Development collections at the profile's size."""
+        return self._sized(self.corpora.development)
+
+    def _sized(self, collections: dict[str, Collection]) -> dict[str, Collection]:
+        size = self.profile.evaluation
+        if size.max_queries is None and size.max_documents is None:
+            return dict(collections)
+        return {name: c.subset(size.max_queries, size.max_documents) for name, c in collections.items()}
+
+    def key(self, recipe: Recipe, seed: int) -> RunKey:
+        """What makes the run of ``recipe`` the run it is."""
+        settings: dict[str, Any] = self.profile.settings(recipe.steps)
+        settings["precision"], settings["device"] = self.precision, self.device.split(":")[0]
+        if any(step.phase is not Phase.UNSUPERVISED for step in recipe.steps):
+            settings["teacher"] = self.lists.passport["digest"]
+        return RunKey(
+            recipe=str(recipe),
+            profile=self.profile.name,
+            settings=canonical_json(settings),
+            seed=seed if recipe.steps else BASE_SEED,
+            base=self.profile.base,
+            data=self.corpora.fingerprint,
+        )
+
+    def open(self, run: Run, recipe: Recipe | None = None) -> SentenceTransformer:
+        """The model of a run, with the lengths at which it is evaluated."""
+        recipe = recipe or Recipe.parse(run.passport["recipe"])
+        return self._open(run.model_folder, recipe)
+
+    def _open(self, folder: Path, recipe: Recipe) -> SentenceTransformer:
+        # The untrained base is looked at as a late-interaction model without prompts.
+        step = recipe.steps[-1] if recipe.steps else Step(Interaction.COLBERT, Phase.UNSUPERVISED, False, False)
+        return open_model(
+            folder,
+            step,
+            lengths=self._evaluation_lengths(folder, recipe),
+            prompts=self.profile.prompts,
+            projection=self.profile.projection,
+            query_expansion=self.profile.query_expansion,
+            seed=BASE_SEED,
+            device=self.device,
+        )
+
+    def _evaluation_lengths(self, folder: Path, recipe: Recipe) -> tuple[int, int]:
+        size = self.profile.evaluation
+        shape = Step(Interaction.COLBERT, Phase.UNSUPERVISED, False, recipe.evaluated_with_extra_length)
+        return step_lengths(shape, size, _tokenizer(folder), self.profile.prompts)
+
+
+def _tokenizer(folder: Path):
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+
+
+def workshop(profile: str | Profile, home: Path | None = None, progress: bool = True) -> Workshop:
+    """Open a profile for work; :class:`ProfileError` when it needs what this machine cannot give."""
+    found = get_profile(profile) if isinstance(profile, str) else profile
+    if found.missing:
+        raise ProfileError(f"profile '{found.name}' cannot run here: {found.missing}")
+    return Workshop(found, home or default_home(), device_of_choice(), progress)
+
+
+def run_recipe(
+    recipe: Recipe | str,
+    profile: str | Profile = "tiny",
+    seed: int = 0,
+    home: Path | None = None,
+    progress: bool = True,
+    shop: Workshop | None = None,
+) -> Run:
+    """Train whatever of ``recipe`` is not in the ledger yet, evaluate it, and return its run.
+
+    ``recipe`` is a pipeline's letter, a recipe or its printed form. Every prefix becomes a run of its own, which other
+    recipes share.
+    """
+    shop = shop or workshop(profile, home, progress)
+    if isinstance(recipe, str):
+        recipe = PIPELINES[recipe] if recipe in PIPELINES else Recipe.parse(recipe)
+    run = obtain_base(shop)
+    for prefix in recipe.prefixes():
+        before = run
+        run = shop.ledger.obtain(
+            shop.key(prefix, seed), lambda folder, p=prefix, b=before: _build(shop, p, seed, b, folder)
+        )
+    if recipe.evaluation_extra_length is not None:
+        trained = run
+        run = shop.ledger.obtain(
+            shop.key(recipe, seed), lambda folder: _passport(shop, recipe, seed, trained.model_folder, folder, [])
+        )
+    return run
+
+
+def obtain_base(shop: Workshop) -> Run:
+    """The base encoder of a profile, the same for every recipe and seed."""
+
+    def build(folder: Path) -> dict[str, Any]:
+        texts = sorted({text for split in shop.corpora.training.values() for text in split["document"]})
+        result = pretrain(
+            texts,
+            shop.profile.encoder,
+            shop.profile.pretraining,
+            seed=BASE_SEED,
+            folder=folder / "model",
+            checkpoints_folder=folder / "checkpoints",
+            device=shop.device,
+            precision=shop.precision,
+            progress=shop.progress,
+        )
+        return _passport(shop, ZERO, BASE_SEED, folder / "model", folder, [("pretraining", result)])
+
+    return shop.ledger.obtain(shop.key(ZERO, BASE_SEED), build)
+
+
+def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path) -> dict[str, Any]:
+    step = recipe.steps[-1]
+    budget = shop.profile.budget(step)
+    lengths = step_lengths(step, budget, _tokenizer(before.model_folder), shop.profile.prompts)
+    model = open_model(
+        before.model_folder,
+        step,
+        lengths=lengths,
+        prompts=shop.profile.prompts,
+        projection=shop.profile.projection,
+        query_expansion=shop.profile.query_expansion,
+        seed=seed,
+        device=shop.device,
+    )
+    lists = None if step.phase is Phase.UNSUPERVISED else shop.lists
+    result = train_step(
+        model,
+        step_data(step, budget, shop.corpora, lists),
+        step,
+        budget,
+        lengths,
+        seed=seed,
+        folder=folder / "checkpoints",
+        precision=shop.precision,
+        progress=shop.progress,
+    )
+    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], before)
+
+
+def _passport(
+    shop: Workshop,
+    recipe: Recipe,
+    seed: int,
+    model_folder: Path,
+    folder: Path,
+    trained: list[tuple[str, TrainingResult]],
+    before: Run | None = None,
+) -> dict[str, Any]:
+    """Evaluate the model and write down all that is known of the run."""
+    started = time.perf_counter()
+    model = shop._open(model_folder, recipe)
+    test = _evaluate(model, shop.collections)
+    development = _evaluate(model, shop.development)
+    test.per_query.to_parquet(folder / "per_query.parquet", index=False)
+    development.per_query.to_parquet(folder / "development.parquet", index=False)
+    evaluation_seconds = time.perf_counter() - started
+    earlier = dict(before.passport["wall_seconds"]) if before and recipe.steps[:-1] else {}
+    earlier.pop("evaluation", None)
+    wall = {**earlier, **{name: result.wall_seconds for name, result in trained}, "evaluation": evaluation_seconds}
+    training_seconds = sum(seconds for name, seconds in wall.items() if name != "evaluation")
+    return {
+        "profile": shop.profile.name,
+        "seed": seed,
+        "recipe": str(recipe),
+        "pipeline": next((letter for letter, known in PIPELINES.items() if known == recipe), None),
+        "arm": arm_of(recipe),
+        "device": _device_name(shop.device),
+        "threads": torch.get_num_threads(),
+        "precision": shop.precision,
+        "versions": environment_versions(),
+        "git_commit": git_commit(),
+        "data": {"fingerprint": shop.corpora.fingerprint},
+        "parameters": parameters(model),
+        "wall_seconds": wall,
+        "gpu_hours": training_seconds / 3600 if shop.device.startswith("cuda") else 0.0,
+        "queries_per_second": {name: result.queries_per_second for name, result in trained},
+        "peak_memory_bytes": max((result.peak_memory_bytes for _, result in trained), default=0),
+        "loss": {name: thin(result.loss) for name, result in trained},
+        "temperature": {name: result.temperature for name, result in trained if result.temperature is not None},
+        "metrics": test.metrics(),
+        "mean_ndcg@10": test.mean("ndcg@10"),
+        "development": development.metrics(),
+        "development_mean_ndcg@10": development.mean("ndcg@10"),
+    }
+
+
+def _evaluate(model: SentenceTransformer, collections: dict[str, Collection]) -> Evaluation:
+    late = hasattr(model, "skiplist")
+    return evaluate(LateInteractionRetriever(model) if late else DenseRetriever(model), collections)
+
+
+def _device_name(device: str) -> str:
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    return f"cpu ({torch.get_num_threads()} threads)"

@@ -1,0 +1,157 @@
+"""What differs between two runs and which figures moved: the maths of ``colbert-zero explain A B``.
+
+Reads passports and per-query values; trains, measures and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import RunError
+from .passport import read_passport
+from .run import Run, read_per_query
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+METRIC = "ndcg@10"
+_COMPARED = ("recipe", "profile", "settings", "seed", "base", "data", "device", "git_commit", "versions")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One setting that differs, by dotted path; a side without it holds None."""
+
+    path: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True)
+class Moved:
+    """One figure of both runs, b - a, and the 95 % paired bootstrap interval of that where it can be had."""
+
+    collection: str
+    a: float
+    b: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def delta(self) -> float:
+        """How far the figure moved from a to b."""
+        return self.b - self.a
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Differences in what made two runs, and their nDCG@10 by collection with the mean last."""
+
+    differences: tuple[Difference, ...]
+    figures: tuple[Moved, ...]
+
+    def to_text(self) -> str:
+        """Both lists as plain lines for a terminal."""
+        lines = ["What differs:"] if self.differences else ["Nothing that is recorded differs."]
+        width = max((len(difference.path) for difference in self.differences), default=0)
+        lines += [f"  {d.path:<{width}}  {_show(d.a)} -> {_show(d.b)}" for d in self.differences]
+        if not self.figures:
+            return "\n".join([*lines, "No collection was measured in both runs."])
+        lines.append("nDCG@10:")
+        width = max(len(figure.collection) for figure in self.figures)
+        for figure in self.figures:
+            line = f"  {figure.collection:<{width}}  {figure.a:.4f} -> {figure.b:.4f}  {figure.delta:+.4f}"
+            if figure.low is not None and figure.high is not None:
+                line += f"  [{figure.low:+.4f}, {figure.high:+.4f}]"
+            lines.append(line)
+        return "\n".join(lines)
+
+
+def explain(
+    a: Run | Path | Mapping[str, Any],
+    b: Run | Path | Mapping[str, Any],
+    samples: int = 2000,
+    seed: int = 0,
+) -> Explanation:
+    """Compare two runs, recorded passports (``.json`` files) or passport mappings.
+
+    Intervals resample queries within collections, the same queries for both sides, and need per-query values
+    of both (in the run's folder, or in the Parquet file beside a recorded passport). RunError if a passport
+    or table cannot be read.
+    """
+    (first, first_table), (second, second_table) = _open(a), _open(b)
+    flat_a, flat_b = dict(_flatten(_settings(first))), dict(_flatten(_settings(second)))
+    differences = tuple(
+        Difference(path, flat_a.get(path), flat_b.get(path))
+        for path in dict.fromkeys([*flat_a, *flat_b])
+        if flat_a.get(path) != flat_b.get(path)
+    )
+    metrics_a, metrics_b = first.get("metrics", {}), second.get("metrics", {})
+    shared = [name for name in metrics_a if METRIC in metrics_a[name] and METRIC in metrics_b.get(name, {})]
+    values = {name: (float(metrics_a[name][METRIC]), float(metrics_b[name][METRIC])) for name in shared}
+    intervals = _intervals(first_table, second_table, shared, samples, seed)
+    figures = [Moved(name, *values[name], *intervals.get(name, (None, None))) for name in shared]
+    if len(shared) > 1:
+        means = (float(np.mean([values[name][side] for name in shared])) for side in (0, 1))
+        figures.append(Moved("mean", *means, *intervals.get("mean", (None, None))))
+    return Explanation(differences, tuple(figures))
+
+
+def _open(side: Run | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], pd.DataFrame | None]:
+    if isinstance(side, Run):
+        return side.passport, side.per_query() if side.per_query_file.is_file() else None
+    if isinstance(side, (str, Path)):
+        file = Path(side)
+        table = file.with_suffix(".parquet")
+        return read_passport(file), read_per_query(table) if table.is_file() else None
+    return side, None
+
+
+def _settings(passport: Mapping[str, Any]) -> dict[str, Any]:
+    """The compared fields; those of the key win, but the passport knows more versions than the key does."""
+    merged = {**passport, **passport.get("key", {})}
+    merged["versions"] = {**passport.get("key", {}).get("versions", {}), **passport.get("versions", {})}
+    return {name: merged[name] for name in _COMPARED if name in merged}
+
+
+def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name in value:
+            yield from _flatten(value[name], f"{path}.{name}".lstrip("."))
+    else:
+        yield path, value
+
+
+def _intervals(
+    a: pd.DataFrame | None, b: pd.DataFrame | None, collections: list[str], samples: int, seed: int
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of the paired difference: each collection, and the mean if all have one."""
+    if a is None or b is None:
+        return {}
+    for side in (a, b):
+        missing = {"collection", "query", METRIC} - set(side.columns)
+        if missing:
+            raise RunError(f"Per-query values lack the column {min(missing)!r}: evaluate the run again.")
+    pairs = a.merge(b, on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one")
+    delta = (pairs[f"{METRIC}_b"].astype(float) - pairs[f"{METRIC}_a"].astype(float)).to_numpy()
+    names = pairs["collection"].astype(str).to_numpy()
+    random = np.random.default_rng(seed)
+    resampled = {}
+    for name in collections:
+        own = delta[names == name]
+        if len(own):
+            counts = random.multinomial(len(own), np.full(len(own), 1 / len(own)), size=samples)
+            resampled[name] = counts @ own / len(own)
+    if len(resampled) == len(collections) > 1:
+        resampled["mean"] = np.mean([resampled[name] for name in collections], axis=0)
+    bounds = {name: np.quantile(means, [0.025, 0.975]) for name, means in resampled.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+
+
+def _show(value: Any) -> str:
+    return "absent" if value is None else str(value)

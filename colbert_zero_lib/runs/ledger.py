@@ -1,0 +1,223 @@
+"""The ledger: a folder a run, found by the hash of what made it, complete or not there at all.
+
+Locks, resumption, integrity and the errors of full or read-only disks live here; training does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import logging
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import ColbertZeroError, RunError, UnknownNameError
+from ..recipes import find_recipe
+from .manifest import MANIFEST, damage, flush_folder, write_manifest
+from .passport import canonical_json, plain, read_passport, write_json
+from .run import PASSPORT, Run, RunKey
+
+CHECKPOINTS = "checkpoints"
+
+_log = logging.getLogger(__name__)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class Ledger:
+    """The runs under one root folder; nothing is written before a run is built."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def folder(self, key: RunKey) -> Path:
+        """Where the run of ``key`` is, or would be."""
+        return self.root / key.folder_name
+
+    def obtain(self, key: RunKey, build: Callable[[Path], Mapping[str, Any]]) -> Run:
+        """The run of ``key``: reused if complete and intact, else built here or awaited from another process.
+
+        ``build`` gets a work folder that survives interruptions (it may hold ``checkpoints/`` to resume from,
+        removed at the end), leaves ``model/`` and what else belongs to the run in it, and returns the
+        passport. A damaged folder is set aside with a warning and built anew. RunError when the disk is full
+        or closed to writing; any other exception of ``build`` passes through, and its work folder stays.
+        """
+        run, wrong = self._look_up(key)
+        if run is not None:
+            return run
+        with self._lock(key):
+            run, wrong = self._look_up(key)
+            if run is not None:
+                return run
+            work = self.root / ".partial" / key.folder_name
+            with self._plain_disk_errors():
+                if wrong is not None:
+                    self._set_aside(key, wrong)
+                work.mkdir(parents=True, exist_ok=True)
+                # Killed between the manifest and the rename: everything is there but the name.
+                finished = self._problem(work, key) is None
+                if not finished:
+                    (work / MANIFEST).unlink(missing_ok=True)
+                    passport = plain(build(work))
+                    self._seal(work, key, passport)
+                shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
+                folder = self.folder(key)
+                work.rename(folder)
+                flush_folder(self.root)
+            return Run.read(folder)
+
+    def runs(self) -> list[Run]:
+        """Every finished run, by folder name; a folder whose passport cannot be read is warned about."""
+        found = []
+        if self.root.is_dir():
+            for folder in sorted(self.root.iterdir()):
+                if folder.is_dir() and not folder.name.startswith("."):
+                    try:
+                        found.append(Run.read(folder))
+                    except RunError as error:
+                        warnings.warn(str(error), stacklevel=2)
+        return found
+
+    def find(self, text: str) -> Run:
+        """The one run meant by a folder name, the start of a digest (4 digits or more), or a recipe.
+
+        UnknownNameError if there is none, or more than one (it names them).
+        """
+        runs = self.runs()
+        found = [run for run in runs if run.folder.name == text]
+        if not found and re.fullmatch(r"[0-9a-f]{4,64}", text):
+            found = [run for run in runs if run.digest.startswith(text)]
+        if not found:
+            with contextlib.suppress(ColbertZeroError):
+                recipe = str(find_recipe(text))
+                found = [run for run in runs if run.passport.get("key", {}).get("recipe") == recipe]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(
+                f"{run.folder.name} ({run.passport['key']['profile']}, seed {run.passport['key']['seed']})"
+                for run in found
+            )
+            raise UnknownNameError(
+                f"{text!r} means more than one run under {self.root}: choose among {names}."
+            )
+        known = ", ".join(run.folder.name for run in runs) or "none yet"
+        raise UnknownNameError(
+            f"No run under {self.root} answers to {text!r}: give a folder name, the start of a digest or a "
+            f"recipe (runs there: {known})."
+        )
+
+    def check(self, run: Run) -> str | None:
+        """Re-read every byte of a run: None if intact, else one sentence that says what is wrong."""
+        wrong = damage(run.folder) or self._other_key(run.passport, run.digest)
+        return wrong and f"Run folder {run.folder} {wrong}."
+
+    def _look_up(self, key: RunKey) -> tuple[Run | None, str | None]:
+        """The intact run of ``key``, or what is wrong with its folder; (None, None) if there is no folder."""
+        folder = self.folder(key)
+        if not folder.exists():
+            return None, None
+        wrong = self._problem(folder, key)
+        return (None, wrong) if wrong else (Run.read(folder), None)
+
+    def _problem(self, folder: Path, key: RunKey) -> str | None:
+        wrong = damage(folder)
+        if wrong is not None:
+            return wrong
+        try:
+            return self._other_key(read_passport(folder / PASSPORT), key.digest)
+        except RunError:
+            return f"has no readable {PASSPORT}"
+
+    @staticmethod
+    def _other_key(passport: Mapping[str, Any], digest: str) -> str | None:
+        described = hashlib.sha256(canonical_json(passport.get("key")).encode()).hexdigest()
+        return None if described == digest else f"has a {PASSPORT} that describes another run"
+
+    def _seal(self, work: Path, key: RunKey, passport: dict[str, Any]) -> None:
+        for leftover in work.glob("*.writing-*"):
+            leftover.unlink()
+        write_json({**passport, "key": key.to_mapping(), "digest": key.digest}, work / PASSPORT)
+        write_manifest(work, without=CHECKPOINTS)
+
+    def _set_aside(self, key: RunKey, wrong: str) -> None:
+        shelf = self.root / ".set-aside"
+        shelf.mkdir(exist_ok=True)
+        taken = {path.name for path in shelf.iterdir()}
+        place = next(n for n in range(1, len(taken) + 2) if f"{key.folder_name}-{n}" not in taken)
+        target = shelf / f"{key.folder_name}-{place}"
+        self.folder(key).rename(target)
+        warnings.warn(
+            f"Run folder {self.folder(key)} {wrong}: it was moved to {target} and the run is built again.",
+            stacklevel=4,
+        )
+
+    @contextlib.contextmanager
+    def _lock(self, key: RunKey) -> Iterator[None]:
+        file = self.root / ".locks" / f"{key.digest}.lock"
+        lock = FileLock(file)
+        with self._plain_disk_errors():
+            try:
+                file.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise RunError(
+                    f"Runs cannot be kept under {self.root}, where a file stands in the way: move it or name "
+                    "another folder with COLBERT_ZERO_HOME."
+                ) from error
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                _log.info("Waiting for another process that builds %s.", key.folder_name)
+                lock.acquire()
+            except NotImplementedError as error:
+                raise RunError(
+                    f"The disk of {self.root} has no file locks: name a local folder with COLBERT_ZERO_HOME."
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _plain_disk_errors(self) -> Iterator[None]:
+        """Turn a full or closed disk into one sentence, however deep in a dependency it was noticed."""
+        try:
+            yield
+        except ColbertZeroError:
+            raise
+        except Exception as error:
+            if self._is_full(error):
+                raise RunError(
+                    f"The disk of {self.root} is full: free some space and run again, finished runs are kept "
+                    "and this one resumes from its last checkpoint."
+                ) from error
+            if isinstance(error, OSError) and error.errno in _CLOSED:
+                place = error.filename or self.root
+                if not self._is_ours(place):
+                    raise
+                raise RunError(
+                    f"Cannot write to {place} ({error.strerror}): make {self.root} a writable folder or name "
+                    "another one with COLBERT_ZERO_HOME."
+                ) from error
+            raise
+
+    def _is_ours(self, place: object) -> bool:
+        name, root = str(place), str(self.root)
+        return name.startswith(root) or root.startswith(name)
+
+    def _is_full(self, error: Exception) -> bool:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return True
+        # safetensors, torch and Arrow report a full disk in words of their own, or only as a failed write.
+        if "no space left" in str(error).lower():
+            return True
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self.root).free < 1 << 20
+        return False

@@ -1,0 +1,239 @@
+"""What a run says about itself: the fields of ``run.json``, the versions in it, and its recorded copy.
+
+Plain JSON and small tables only; folders, locks and integrity are the ledger's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+
+import numpy as np
+
+from ..errors import ColbertZeroError, RunError
+from ..home import data_folder, repository
+from ..recipes import PIPELINES, Recipe, paper_rows
+
+if TYPE_CHECKING:
+    from .run import Run
+
+# Raised by hand when a change of this library changes what the same key trains or measures.
+RESULT_VERSION = 1
+
+RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "pylate",
+    "tokenizers",
+    "accelerate",
+    "numpy",
+    "datasets",
+)
+KEY_PACKAGES = ("torch", "transformers", "sentence-transformers", "pylate")
+
+_Point = TypeVar("_Point")
+
+
+def environment_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a result may depend on; absent packages are left out."""
+    versions = {"python": platform.python_version()}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def key_versions() -> tuple[tuple[str, str], ...]:
+    """The versions that go into a run's digest: the training libraries and this library's RESULT_VERSION."""
+    installed = environment_versions()
+    known = [(package, installed[package]) for package in KEY_PACKAGES if package in installed]
+    return tuple(sorted([*known, ("result", str(RESULT_VERSION))]))
+
+
+def git_commit(folder: Path | None = None) -> str | None:
+    """The commit checked out at ``folder`` (default: this package's checkout), or None outside of one.
+
+    ``+changes`` is appended when tracked files differ from the commit.
+    """
+    where = folder or repository()
+    if where is None:
+        return None
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(where), *words], capture_output=True, text=True, timeout=30, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "--verify", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def thin(curve: Sequence[_Point], points: int = 100) -> list[_Point]:
+    """At most ``points`` evenly spaced elements of ``curve``, the first and the last always among them."""
+    if points < 2:
+        raise RunError(f"thin() needs points >= 2 to keep both ends of a curve, not {points}.")
+    if len(curve) <= points:
+        return list(curve)
+    return [curve[round(place * (len(curve) - 1) / (points - 1))] for place in range(points)]
+
+
+def plain(value: Any, path: str = "") -> Any:
+    """``value`` as JSON's own types; RunError names the path of whatever JSON cannot hold (NaN included)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise RunError(f"Field {path or 'passport'!r} of a run is {value}, not a finite number: look for it.")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, f"{path}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item, f"{path}[{place}]") for place, item in enumerate(value)]
+    raise RunError(
+        f"Field {path or 'passport'!r} of a run is a {type(value).__name__}, which JSON cannot hold: "
+        "give numbers, text, lists or mappings."
+    )
+
+
+def canonical_json(value: Any) -> str:
+    """One text for equal values: sorted keys, no blanks, floats in full; dataclasses become mappings."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def write_json(value: Any, file: Path) -> None:
+    """Write ``value`` with sorted keys: to a neighbour of ``file`` first, flushed to disk and renamed."""
+    text = json.dumps(plain(value), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    neighbour = file.with_name(f"{file.name}.writing-{os.getpid()}")
+    with neighbour.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    neighbour.replace(file)
+
+
+def read_passport(file: Path) -> dict[str, Any]:
+    """The passport in ``file``; RunError names the file (and line) if it is missing or not a JSON object."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise RunError(f"Cannot read the passport {file} ({reason}): run the recipe again.") from error
+    except json.JSONDecodeError as error:
+        raise RunError(f"{file}:{error.lineno} is not JSON ({error.msg}): run the recipe again.") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{file} holds a {type(found).__name__} where a passport is an object: run it again.")
+    return found
+
+
+def arm_of(recipe: Recipe) -> dict[str, int] | None:
+    """The printed row that ``recipe`` answers, as ``{"table": n, "row": k}`` (Table 4 first), or None."""
+    rows = sorted(paper_rows(recipe), key=lambda row: -row.table)
+    return {"table": rows[0].table, "row": rows[0].row} if rows else None
+
+
+def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> Recipe:
+    """Check the fields that others rely on and return the recipe; RunError names ``source`` and the field.
+
+    Needed: profile, seed, recipe, pipeline, arm, device, versions, git_commit, wall_seconds per phase,
+    metrics per collection with ndcg@10, and ``mean_ndcg@10`` equal to their unweighted mean.
+    """
+    kinds: dict[str, tuple[type, ...]] = {
+        "profile": (str,),
+        "seed": (int,),
+        "recipe": (str,),
+        "pipeline": (str, type(None)),
+        "arm": (Mapping, type(None)),
+        "device": (str,),
+        "versions": (Mapping,),
+        "git_commit": (str, type(None)),
+        "wall_seconds": (Mapping,),
+        "metrics": (Mapping,),
+        "mean_ndcg@10": (int, float),
+    }
+
+    def fail(field: str, wrong: str) -> RunError:
+        return RunError(f"Field {field!r} of {source} {wrong}: record the run again with this version.")
+
+    for field, allowed in kinds.items():
+        if field not in passport:
+            raise fail(field, "is missing")
+        if not isinstance(passport[field], allowed) or isinstance(passport[field], bool):
+            raise fail(field, f"is a {type(passport[field]).__name__}")
+    try:
+        recipe = Recipe.parse(passport["recipe"])
+    except ColbertZeroError as error:
+        raise fail("recipe", f"cannot be read ({str(error).rstrip('.')})") from error
+    if passport["pipeline"] is not None and PIPELINES.get(passport["pipeline"]) != recipe:
+        raise fail("pipeline", f"says {passport['pipeline']!r} but the recipe is another one")
+    for phase, seconds in passport["wall_seconds"].items():
+        if not _is_number(seconds) or seconds < 0:
+            raise fail(f"wall_seconds.{phase}", f"is {seconds!r}, not seconds")
+    if not passport["metrics"]:
+        raise fail("metrics", "names no collection")
+    for collection, metrics in passport["metrics"].items():
+        found = metrics.get("ndcg@10") if isinstance(metrics, Mapping) else None
+        if not _is_number(found) or not 0 <= found <= 1:
+            raise fail(f"metrics.{collection}.ndcg@10", f"is {found!r}, not a number from 0 to 1")
+    mean = math.fsum(m["ndcg@10"] for m in passport["metrics"].values()) / len(passport["metrics"])
+    if abs(mean - passport["mean_ndcg@10"]) > 1e-6:
+        raise fail("mean_ndcg@10", f"is {passport['mean_ndcg@10']} where its collections give {mean:.6f}")
+    return recipe
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def record(run: Run, folder: Path | None = None) -> Path:
+    """Copy a run's passport and per-query values (no checkpoint) to where recorded figures are kept.
+
+    Writes ``<folder>/<profile>/<recipe slug>--seed<k>.json`` and, where the run has per-query values, a
+    ``.parquet`` of the same name (float32, one row a query) beside it; ``folder`` defaults to ``data/runs``.
+    Returns the JSON file. RunError if the passport lacks a field or the folder cannot be written.
+    """
+    recipe = validate_passport(run.passport, f"run {run.folder.name}")
+    target = (folder or data_folder() / "runs") / run.passport["profile"]
+    file = target / f"{recipe.slug}--seed{run.passport['seed']}.json"
+    table = file.with_suffix(".parquet")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        if run.per_query_file.is_file():
+            values = run.per_query()
+            numbers = list(values.select_dtypes("number").columns)
+            neighbour = table.with_name(f"{table.name}.writing-{os.getpid()}")
+            values.astype(dict.fromkeys(numbers, "float32")).to_parquet(
+                neighbour, index=False, compression="zstd"
+            )
+            neighbour.replace(table)
+        else:
+            table.unlink(missing_ok=True)
+        write_json(run.passport, file)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write recorded runs to {target} ({error.strerror}): free space or name another folder."
+        ) from error
+    return file

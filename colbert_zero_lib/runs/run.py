@@ -1,0 +1,116 @@
+"""One run: the key that makes it what it is, and the finished folder that answers to that key.
+
+Reading only; building, locking and checking a folder are the ledger's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RunError
+from ..recipes import Recipe
+from .passport import canonical_json, key_versions, read_passport
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PASSPORT = "run.json"
+PER_QUERY = "per_query.parquet"
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """Everything that changes a run's result; equal keys share one folder.
+
+    ``recipe`` is the printed grammar (any spelling of it), ``settings`` the JSON of whatever in the profile
+    matters to this prefix (any order of its keys), ``base`` names the base encoder, ``data`` the fingerprint
+    of the text. A recipe or settings that cannot be read raise RecipeError or RunError.
+    """
+
+    recipe: str
+    profile: str
+    settings: str
+    seed: int
+    base: str
+    data: str
+    versions: tuple[tuple[str, str], ...] = field(default_factory=key_versions)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", str(Recipe.parse(self.recipe)))
+        try:
+            object.__setattr__(self, "settings", canonical_json(json.loads(self.settings)))
+        except json.JSONDecodeError as error:
+            raise RunError(
+                f"The settings of a run key are not JSON ({error}): build them with canonical_json()."
+            ) from error
+        object.__setattr__(self, "versions", tuple(sorted((str(k), str(v)) for k, v in self.versions)))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The key as it stands in ``run.json``: settings as an object, versions as a mapping."""
+        return {
+            "recipe": self.recipe,
+            "profile": self.profile,
+            "settings": json.loads(self.settings),
+            "seed": self.seed,
+            "base": self.base,
+            "data": self.data,
+            "versions": dict(self.versions),
+        }
+
+    @property
+    def digest(self) -> str:
+        """The sha256 (64 hex digits) of the key's canonical JSON."""
+        return hashlib.sha256(canonical_json(self.to_mapping()).encode()).hexdigest()
+
+    @property
+    def folder_name(self) -> str:
+        """The recipe's slug, cut to 60 characters, and 12 digits of the digest."""
+        return f"{Recipe.parse(self.recipe).slug[:60].rstrip('-')}-{self.digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: ``folder`` holds run.json, manifest.json, model/ and whatever else its builder left."""
+
+    folder: Path
+    passport: dict[str, Any] = field(compare=False, repr=False)
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """The run in ``folder``; RunError if its passport cannot be read."""
+        return cls(folder, read_passport(folder / PASSPORT))
+
+    @property
+    def digest(self) -> str:
+        """The digest of the key that made the run."""
+        return str(self.passport.get("digest", ""))
+
+    @property
+    def model_folder(self) -> Path:
+        """Where the builder saved the model."""
+        return self.folder / "model"
+
+    @property
+    def per_query_file(self) -> Path:
+        """Where the builder saved per-query values, if it did."""
+        return self.folder / PER_QUERY
+
+    def per_query(self) -> pd.DataFrame:
+        """One row a query: collection, query, ndcg@10, ...; RunError if the run kept none."""
+        return read_per_query(self.per_query_file)
+
+
+def read_per_query(file: Path) -> pd.DataFrame:
+    """The per-query values in a Parquet file; RunError names the file if it is missing or not Parquet."""
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(file)
+    except FileNotFoundError as error:
+        raise RunError(f"There are no per-query values at {file}: evaluate the run again.") from error
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise RunError(f"{file} is not a readable Parquet file: evaluate the run again.") from error

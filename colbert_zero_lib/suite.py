@@ -1,0 +1,303 @@
+"""Run the suite's notebooks headless, strictly: every parameter is checked before the first cell runs.
+
+What a committed notebook must look like is in ``conventions``; no one notebook is known here.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+import tempfile
+import time
+import tokenize
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from .errors import ColbertZeroError, ParameterError, UnknownNameError
+from .home import repository
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "bool": bool,
+    "list": list,
+    "tuple": (tuple, list),
+    "dict": dict,
+    "None": type(None),
+}
+_CHOICES = re.compile(r"[\w.+-]+(?: \| [\w.+-]+)+")
+
+
+class NotebookError(ColbertZeroError):
+    """A notebook that is not one, lacks its parameters cell, or stopped at a failing cell."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of a parameters cell: ``name: annotation = default  # comment``."""
+
+    name: str
+    annotation: str | None
+    default: Any
+    comment: str | None
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The values allowed by a comment like ``tiny | laptop | mini``; empty when anything goes."""
+        if isinstance(self.default, str) and self.comment and _CHOICES.fullmatch(self.comment):
+            return tuple(self.comment.split(" | "))
+        return ()
+
+
+@dataclass(frozen=True)
+class NotebookRun:
+    """A finished headless run: the notebook's name, where its output lies, and its wall seconds."""
+
+    name: str
+    output: Path
+    seconds: float
+
+
+def notebooks_folder() -> Path:
+    """The checkout's ``notebooks`` folder; NotebookError when the library was installed without one."""
+    root = repository()
+    if root is None:
+        raise NotebookError(
+            "The notebooks are not part of an installed package: work in a git checkout instead."
+        )
+    return root / "notebooks"
+
+
+def find_notebooks(names: Sequence[str] = (), folder: Path | None = None) -> list[Path]:
+    """The numbered notebooks in reading order, or those that ``names`` mean (``03`` or a whole name)."""
+    folder = folder or notebooks_folder()
+    known = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    if not names:
+        return known
+    chosen: list[Path] = []
+    for name in names:
+        stem = name.removesuffix(".ipynb")
+        found = [path for path in known if path.stem == stem or path.stem.split("_")[0] == stem]
+        if len(found) != 1:
+            listed = ", ".join(path.stem for path in found or known) or "none"
+            kind = "Several notebooks answer" if found else "No notebook answers"
+            raise UnknownNameError(f"{kind} to {name!r}: choose from {listed}.")
+        chosen += found
+    return [path for path in known if path in chosen]
+
+
+def read_notebook(path: Path) -> nbformat.NotebookNode:
+    """Read a version 4 notebook; NotebookError names a file that is missing or not one."""
+    try:
+        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    except FileNotFoundError:
+        raise NotebookError(f"{path.name} is not in {path.parent.name}: check the name.") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise NotebookError(
+            f"{path.name} cannot be read as a notebook ({reason}): restore it from git."
+        ) from None
+
+
+def parameters_index(path: Path, notebook: nbformat.NotebookNode) -> int:
+    """The place of the only cell tagged ``parameters``; NotebookError when there is none or more than one."""
+    tagged = [
+        place
+        for place, cell in enumerate(notebook.cells)
+        if cell.cell_type == "code" and "parameters" in cell.metadata.get("tags", [])
+    ]
+    if len(tagged) != 1:
+        raise NotebookError(
+            f"{path.name} has {len(tagged)} cells tagged 'parameters' and needs exactly one: "
+            "tag the cell after the title."
+        )
+    return tagged[0]
+
+
+def read_parameters(path: Path) -> dict[str, Parameter]:
+    """What the notebook's parameters cell declares, in its order, without running it."""
+    notebook = read_notebook(path)
+    source = notebook.cells[parameters_index(path, notebook)].source
+    try:
+        statements = ast.parse(source).body
+        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
+    except (SyntaxError, tokenize.TokenError) as error:
+        raise NotebookError(
+            f"The parameters cell of {path.name} is not valid Python ({error}): mend it."
+        ) from None
+    comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
+    found: dict[str, Parameter] = {}
+    for statement in statements:
+        target = (
+            statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        )
+        value = getattr(statement, "value", None)
+        try:
+            if not isinstance(target, ast.Name) or value is None:
+                raise ValueError
+            default = ast.literal_eval(value)
+        except ValueError:
+            raise NotebookError(
+                f"Line {statement.lineno} of the parameters cell of {path.name} is not "
+                "`name: type = literal`: move what is computed to the next cell."
+            ) from None
+        annotation = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else None
+        comment = comments.get(statement.end_lineno or statement.lineno)
+        found[target.id] = Parameter(target.id, annotation, default, comment)
+    return found
+
+
+def fits(value: Any, annotation: str) -> bool:
+    """Whether a literal has the annotated type, such as ``str | None`` or ``dict[str, int]``."""
+
+    def matches(item: Any, node: ast.expr) -> bool:
+        if isinstance(node, ast.BinOp):
+            return matches(item, node.left) or matches(item, node.right)
+        if isinstance(node, ast.Subscript):
+            inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            if not matches(item, node.value):
+                return False
+            if isinstance(item, dict):
+                return all(matches(k, inner[0]) and matches(v, inner[-1]) for k, v in item.items())
+            return all(matches(element, inner[0]) for element in item)
+        name = ast.unparse(node)
+        if isinstance(item, bool) and name in ("int", "float"):
+            return False
+        return isinstance(item, _TYPES.get(name, object))
+
+    return matches(value, ast.parse(annotation, mode="eval").body)
+
+
+def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
+    """ParameterError for an undeclared name, a wrong type or a value that is not among the choices."""
+    known = read_parameters(path)
+    for name, value in parameters.items():
+        parameter = known.get(name)
+        if parameter is None:
+            names = ", ".join(known) or "none"
+            raise ParameterError(f"Notebook {path.name} has no parameter {name!r}: it knows {names}.")
+        annotation = parameter.annotation or type(parameter.default).__name__
+        if not fits(value, annotation):
+            raise ParameterError(
+                f"Parameter {name!r} of notebook {path.name} is {value!r} but must be of type {annotation}, "
+                f"like {parameter.default!r}."
+            )
+        if parameter.choices and value not in parameter.choices:
+            listed = ", ".join(parameter.choices)
+            raise ParameterError(
+                f"Parameter {name!r} of notebook {path.name} is {value!r}: choose from {listed}."
+            )
+
+
+@contextlib.contextmanager
+def _own_kernel() -> Iterator[None]:
+    """Make ``python3`` mean this interpreter, whatever kernels and start-up files the user's home holds."""
+    with tempfile.TemporaryDirectory(prefix="colbert-zero-kernel-") as folder:
+        spec = Path(folder, "kernels", "python3", "kernel.json")
+        spec.parent.mkdir(parents=True)
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        spec.write_text(
+            json.dumps({"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"})
+        )
+        paths = [folder, *filter(None, [os.environ.get("JUPYTER_PATH")])]
+        changes = {"JUPYTER_PATH": os.pathsep.join(paths), "IPYTHONDIR": str(Path(folder, "ipython"))}
+        changes["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # silences the debugger's note about frozen modules
+        before = {name: os.environ.get(name) for name in changes}
+        os.environ.update(changes)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+
+def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> NotebookRun:
+    """Execute one notebook in a fresh kernel, in the notebook's own folder.
+
+    A failing cell raises NotebookError with the notebook, the cell's number in the source notebook (from 1)
+    and the exception's last line; ``output`` then holds everything up to and including that cell.
+    """
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    check_parameters(path, parameters)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    try:
+        with _own_kernel():
+            papermill.execute_notebook(
+                str(path.resolve()),
+                str(output.resolve()),
+                parameters=dict(parameters) or None,
+                kernel_name="python3",
+                language="python",
+                progress_bar=False,
+                cwd=str(path.resolve().parent),
+            )
+    except PapermillExecutionError as error:
+        place = parameters_index(path, read_notebook(path))
+        injected = bool(parameters) and error.cell_index > place  # papermill adds a cell after the parameters
+        reason = f"{error.ename}: {error.evalue}".strip().splitlines()[-1]
+        raise NotebookError(
+            f"Notebook {path.name} stopped at cell {error.cell_index + 1 - injected}: {reason} "
+            f"(the output up to there is in {_shown(output)})."
+        ) from None
+    except DeadKernelError:
+        raise NotebookError(
+            f"The kernel of notebook {path.name} died, most often for want of memory: "
+            f"choose a smaller profile (the output up to there is in {_shown(output)})."
+        ) from None
+    return NotebookRun(path.stem, output, time.perf_counter() - start)
+
+
+def run_notebooks(
+    names: Sequence[str] = (),
+    parameters: Mapping[str, Any] | None = None,
+    output_folder: Path | None = None,
+    *,
+    profile: str | None = None,
+    folder: Path | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> list[NotebookRun]:
+    """Run the named notebooks (all by default) in reading order, each in a fresh kernel.
+
+    Every notebook must know every one of ``parameters``; ``profile`` goes only to those that have a profile.
+    All are checked before the first one starts. Outputs go to ``output_folder``, ``report/notebooks`` of the
+    checkout by default. Raises ParameterError, UnknownNameError or NotebookError.
+    """
+    paths = find_notebooks(names, folder)
+    if output_folder is None:
+        output_folder = (folder or notebooks_folder()).parent / "report" / "notebooks"
+    planned: list[tuple[Path, dict[str, Any]]] = []
+    for path in paths:
+        given = dict(parameters or {})
+        if profile is not None and "profile" in read_parameters(path):
+            given.setdefault("profile", profile)
+        check_parameters(path, given)
+        planned.append((path, given))
+    done = []
+    for path, given in planned:
+        say(f"{path.stem} ...")
+        done.append(run_notebook(path, given, output_folder / path.name))
+        say(f"{path.stem}: {done[-1].seconds:.0f} s")
+    return done
+
+
+def _shown(path: Path) -> str:
+    with contextlib.suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd().resolve()))
+    return str(path)

@@ -1,0 +1,113 @@
+"""From token ids to the vectors that are compared, in length-sorted chunks of bounded size.
+
+Dense models are the special case of one vector a text, so that every loss is written once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Features = dict[str, Tensor]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model itself when a trainer has wrapped it for several devices."""
+    return getattr(model, "module", model)
+
+
+def is_late_interaction(model: nn.Module) -> bool:
+    """True for a PyLate ColBERT, False for a dense SentenceTransformer."""
+    return hasattr(unwrapped(model), "skiplist")
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a batch of similar length: ``index`` says which, ``features`` are cut to their longest."""
+
+    index: Tensor
+    features: Features
+    is_query: bool
+
+
+def text_features(features: Features) -> Features:
+    """Only what the encoder reads."""
+    return {key: features[key] for key in ("input_ids", "attention_mask")}
+
+
+def scored_mask(model: nn.Module, features: Features, is_query: bool) -> Tensor:
+    """Which tokens take part in MaxSim: ``[texts, tokens]`` bool.
+
+    Documents leave out padding and the skip list (punctuation). Queries leave out padding, unless they are expanded:
+    then every ``[MASK]`` position is scored although its attention is 0 (PyLate; ColBERT, section 3.2).
+    """
+    inner = unwrapped(model)
+    attention = features["attention_mask"].bool()
+    if is_query:
+        return torch.ones_like(attention) if inner.do_query_expansion else attention
+    skip = torch.tensor(inner.skiplist, device=attention.device)
+    return attention & ~torch.isin(features["input_ids"], skip)
+
+
+def token_vectors(model: nn.Module, features: Features, is_query: bool) -> tuple[Tensor, Tensor]:
+    """Unit vectors ``[texts, tokens, dimension]`` and their mask; a dense model gives one token per text."""
+    late = is_late_interaction(model)
+    mask = scored_mask(model, features, is_query) if late else None
+    output = model(dict(features))
+    if late:
+        return F.normalize(output["token_embeddings"], dim=-1), mask
+    vectors = F.normalize(output["sentence_embedding"], dim=-1)[:, None]
+    return vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+
+
+def chunks(model: nn.Module, features: Features, is_query: bool, tokens: int) -> list[Chunk]:
+    """Cut a padded batch into chunks of at most ``tokens`` padded tokens, longest texts first.
+
+    The loss does not depend on the order of rows, so nothing but speed and memory changes. Expanded queries stay as
+    they are: their padding is part of the query.
+    """
+    features = text_features(features)
+    ids, attention = features["input_ids"], features["attention_mask"]
+    expanded = is_query and is_late_interaction(model) and unwrapped(model).do_query_expansion
+    if expanded:
+        lengths = torch.full((len(ids),), ids.shape[1])
+    else:
+        lengths = attention.sum(dim=1).cpu()
+    order = lengths.argsort(descending=True, stable=True)
+    result, start = [], 0
+    while start < len(order):
+        longest = max(int(lengths[order[start]]), 1)
+        stop = start + max(1, tokens // longest)
+        index = order[start:stop].to(ids.device)
+        result.append(Chunk(index, {key: value[index, :longest] for key, value in features.items()}, is_query))
+        start = stop
+    return result
+
+
+def inverse(parts: Sequence[Chunk]) -> Tensor:
+    """The permutation that puts concatenated chunks back into batch order."""
+    return torch.cat([part.index for part in parts]).argsort()
+
+
+def assemble(vectors: Sequence[Tensor], masks: Sequence[Tensor], parts: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
+    """Pad chunk results to a common length and restore batch order."""
+    length = max(v.shape[1] for v in vectors)
+    back = inverse(parts)
+    padded = [F.pad(v, (0, 0, 0, length - v.shape[1])) for v in vectors]
+    padded_masks = [F.pad(m, (0, length - m.shape[1])) for m in masks]
+    return torch.cat(padded)[back], torch.cat(padded_masks)[back]
+
+
+def interleave(columns: Sequence[Features]) -> Features:
+    """Several document columns as one batch, query-major: row ``i * columns + c`` is column ``c`` of query ``i``.
+
+    All columns must be padded to one length (the collator does).
+    """
+    return {
+        key: torch.stack([column[key] for column in columns], dim=1).flatten(0, 1)
+        for key in ("input_ids", "attention_mask")
+    }

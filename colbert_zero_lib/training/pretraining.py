@@ -1,0 +1,113 @@
+"""The base encoder that all pipelines of a profile share: tokenizer, random weights, a short masked-LM phase.
+
+It stands for ModernBERT-base, which every model of the paper starts from; hub profiles open that one instead.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from colbert_zero_lib.models import build_base, train_tokenizer
+from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
+from colbert_zero_lib.training.trainer import (
+    TrainingResult,
+    _Checkpoints,
+    last_complete_checkpoint,
+    native_bfloat16,
+    peak_memory,
+)
+
+
+def _token_blocks(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, budget: PretrainingBudget, seed: int):
+    """``steps x batch_size`` rows of token ids, drawn without replacement as long as there are enough."""
+    wanted = budget.steps * budget.batch_size
+    generator = np.random.default_rng(seed)
+    rounds = -(-wanted // len(texts))
+    order = np.concatenate([generator.permutation(len(texts)) for _ in range(rounds)])[:wanted]
+    chosen = [texts[i] for i in order]
+    ids = tokenizer(chosen, truncation=True, max_length=budget.length)["input_ids"]
+    # Neighbours of similar length waste no padding; batches are then shuffled by the trainer's sampler.
+    return Dataset.from_dict({"input_ids": ids})
+
+
+def pretrain(
+    texts: Sequence[str],
+    shape: EncoderShape,
+    budget: PretrainingBudget,
+    *,
+    seed: int,
+    folder: Path,
+    checkpoints_folder: Path,
+    device: str = "cpu",
+    precision: str | None = None,
+    progress: bool = False,
+) -> TrainingResult:
+    """Train tokenizer and encoder on ``texts`` and save both in ``folder`` (safetensors, ``config.json``)."""
+    started = time.perf_counter()
+    tokenizer = train_tokenizer(texts, shape.vocabulary)
+    model = build_base(tokenizer, shape, seed)
+    model.config.sparse_prediction = True
+    precision = precision or ("bfloat16" if native_bfloat16(device) else "float32")
+    curve: list[tuple[int, float]] = []
+    quiet = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        if budget.steps:
+            resume = last_complete_checkpoint(checkpoints_folder)
+            arguments = TrainingArguments(
+                output_dir=str(checkpoints_folder),
+                max_steps=budget.steps,
+                per_device_train_batch_size=budget.batch_size,
+                learning_rate=budget.learning_rate,
+                warmup_steps=max(1, budget.steps // 10),
+                lr_scheduler_type="linear",
+                weight_decay=0.01,
+                bf16=precision == "bfloat16",
+                use_cpu=device == "cpu",
+                seed=seed,
+                data_seed=seed,
+                save_strategy="steps",
+                save_steps=max(1, -(-budget.steps // 4)),
+                save_total_limit=2,
+                logging_steps=max(1, budget.steps // 50),
+                report_to="none",
+                disable_tqdm=not progress,
+                train_sampling_strategy="group_by_length",
+            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trainer = Trainer(
+                    model=model,
+                    args=arguments,
+                    train_dataset=_token_blocks(texts, tokenizer, budget, seed),
+                    data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=budget.mask_probability),
+                    callbacks=[_Checkpoints(model, 0)],
+                )
+                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            curve = [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
+        model.model.to("cpu").save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    finally:
+        transformers_logging.set_verbosity(quiet)
+    return TrainingResult(
+        wall_seconds=time.perf_counter() - started,
+        queries=budget.steps * budget.batch_size,
+        loss=curve,
+        peak_memory_bytes=peak_memory(device),
+        precision=precision if budget.steps else "float32",
+    )
+
+
+def device_of_choice() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,238 @@
+"""Run one step of a recipe with the sentence-transformers trainer: seeded, checkpointed, resumable.
+
+Which data a step sees is decided by ``runs``; evaluation is elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import shutil
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from datasets import Dataset, DatasetDict
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
+from torch import nn
+from transformers import TrainerCallback, set_seed
+from transformers.utils import logging as transformers_logging
+
+from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.profiles import PhaseBudget
+from colbert_zero_lib.recipes import Phase, Step
+from colbert_zero_lib.training.collation import Collator
+from colbert_zero_lib.training.contrastive import Contrastive
+from colbert_zero_lib.training.distillation import Distillation
+
+COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What one step leaves behind besides the model."""
+
+    wall_seconds: float
+    queries: int
+    loss: list[tuple[int, float]] = field(repr=False)
+    peak_memory_bytes: int = 0
+    precision: str = "float32"
+    temperature: float | None = None
+
+    @property
+    def queries_per_second(self) -> float:
+        """Queries (pairs in the unsupervised phase) seen per second."""
+        return self.queries / self.wall_seconds if self.wall_seconds else 0.0
+
+
+def native_bfloat16(device: str) -> bool:
+    """True where bfloat16 is fast: GPUs that support it, CPUs with AVX512-BF16 or AMX."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported()
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check)
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """The trainer without its model card, which would ask the hub about data sets and models."""
+
+    def add_model_card_callback(self, default_args_dict) -> None:
+        return None
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        return None
+
+    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+        # Neither a model card nor the pickled arguments: a checkpoint is weights, optimizer and random states.
+        self.model.save_pretrained(str(output_dir), create_model_card=False)
+
+
+class _Checkpoints(TrainerCallback):
+    """Marks a checkpoint as complete once everything is on disk, with the loss's own parameters in it."""
+
+    def __init__(self, loss: nn.Module, learned_steps: int) -> None:
+        self.loss = loss
+        self.learned_steps = learned_steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if self.learned_steps and state.global_step >= self.learned_steps:
+            self.loss.log_temperature.requires_grad_(False)
+            self.loss.log_temperature.grad = None
+
+    def on_save(self, args, state, control, **kwargs):
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        own = {name: value.detach().cpu() for name, value in _own_parameters(self.loss).items()}
+        if own:
+            save_file(own, folder / "loss.safetensors")
+        (folder / COMPLETE).touch()
+
+
+def _own_parameters(loss: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in loss.named_parameters() if not name.startswith("model.")}
+
+
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; unfinished ones are deleted."""
+    found = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        if (checkpoint / COMPLETE).is_file():
+            found.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+
+
+def make_loss(
+    model: SentenceTransformer, step: Step, budget: PhaseBudget, *, gradient_cache: bool | None = None
+) -> nn.Module:
+    """The loss of a step: InfoNCE for the contrastive phases, KL divergence for distillation."""
+    if step.phase is Phase.DISTILLATION:
+        return Distillation(model, temperature=budget.temperature, mini_batch_tokens=budget.mini_batch_tokens)
+    return Contrastive(
+        model,
+        temperature=budget.temperature,
+        mini_batch_tokens=budget.mini_batch_tokens,
+        gradient_cache=gradient_cache,
+        learned_temperature=budget.learned_temperature_steps > 0,
+    )
+
+
+def train_step(
+    model: SentenceTransformer,
+    data: Dataset | DatasetDict,
+    step: Step,
+    budget: PhaseBudget,
+    lengths: tuple[int, int],
+    *,
+    seed: int,
+    folder: Path,
+    precision: str | None = None,
+    checkpoints: int = 4,
+    progress: bool = False,
+    callbacks: tuple[TrainerCallback, ...] = (),
+) -> TrainingResult:
+    """Train ``model`` in place.
+
+    Parameters
+    ----------
+    data
+        Columns ``query`` and ``document`` (unsupervised; one split per source, one source per batch, drawn in
+        proportion to size), ``query``, ``positive``, ``negative_0`` ... (supervised), or ``query``, ``documents``,
+        ``scores`` (distillation).
+    lengths
+        Maximum (query, document) tokens.
+    folder
+        Where checkpoints live; a run that was interrupted goes on from the newest complete one.
+    precision
+        ``float32`` or ``bfloat16``; None takes bfloat16 where the device is fast at it.
+    checkpoints
+        How many checkpoints are written during the step.
+
+    Raises
+    ------
+    TrainingError
+        When the data cannot fill a single batch, or the loss is not finite.
+    """
+    sizes = [len(split) for split in data.values()] if isinstance(data, DatasetDict) else [len(data)]
+    if sum(size // budget.batch_size for size in sizes) == 0:
+        raise TrainingError(
+            f"{step.phase.value}: {sum(sizes)} rows cannot fill one batch of {budget.batch_size};"
+            " lower batch_size or give more rows"
+        )
+    precision = precision or ("bfloat16" if native_bfloat16(str(model.device)) else "float32")
+    set_seed(seed)
+    loss = make_loss(model, step, budget)
+    resume = last_complete_checkpoint(folder)
+    if resume and (resume / "loss.safetensors").is_file():
+        loss.load_state_dict(load_file(resume / "loss.safetensors"), strict=False)
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        max_steps=budget.steps,
+        per_device_train_batch_size=budget.batch_size,
+        learning_rate=budget.learning_rate,
+        warmup_steps=math.ceil(budget.warmup * budget.steps),
+        lr_scheduler_type="linear",
+        max_grad_norm=1.0,
+        weight_decay=0.0,
+        bf16=precision == "bfloat16",
+        use_cpu=model.device.type == "cpu",
+        seed=seed,
+        data_seed=seed,
+        batch_sampler=BatchSamplers.BATCH_SAMPLER,
+        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+        dataloader_drop_last=True,
+        save_strategy="steps",
+        save_steps=max(1, math.ceil(budget.steps / checkpoints)),
+        save_total_limit=2,
+        logging_steps=max(1, budget.steps // 100),
+        report_to="none",
+        disable_tqdm=not progress,
+    )
+    quiet = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = _Trainer(
+                model=model,
+                args=arguments,
+                train_dataset=data,
+                loss=loss,
+                data_collator=Collator(model, lengths),
+                callbacks=[_Checkpoints(loss, budget.learned_temperature_steps), *callbacks],
+            )
+            for printer in ("PrinterCallback",):
+                trainer.callback_handler.callbacks = [
+                    c for c in trainer.callback_handler.callbacks if type(c).__name__ != printer
+                ]
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    finally:
+        transformers_logging.set_verbosity(quiet)
+    curve = [(int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
+    if not all(math.isfinite(value) for _, value in curve):
+        raise TrainingError(f"{step.phase.value}: the loss is not finite; lower learning_rate ({budget.learning_rate})")
+    model.eval()
+    return TrainingResult(
+        wall_seconds=time.perf_counter() - started,
+        queries=budget.steps * budget.batch_size,
+        loss=curve,
+        peak_memory_bytes=peak_memory(str(model.device)),
+        precision=precision,
+        temperature=loss.temperature,
+    )
+
+
+def peak_memory(device: str = "cpu") -> int:
+    """Peak memory in bytes: of this process on a CPU, of the allocator on a GPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,146 @@
+"""Shared fixtures: a tiny encoder with its tokenizer, models built on it, and a small hand-made collection."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Before any import of torch or transformers: no network, and no spinning threads beside a busy neighbour.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+if TYPE_CHECKING:
+    from pylate.models import ColBERT
+    from sentence_transformers import SentenceTransformer
+
+    from colbert_zero_lib.corpora import Collection
+
+SENTENCES = (
+    "The harbour crane lifts two containers at once, and the ship waits until the tide turns.",
+    "A lighthouse (built of granite) warns ships away from the rocks; its lamp turns every ten seconds.",
+    "Yeast turns sugar into alcohol and carbon dioxide; bakers and brewers both depend on it.",
+    "Bread rises because carbon dioxide is trapped in the dough, e.g. between strands of gluten!",
+    "The violin has four strings tuned in fifths: G, D, A, E.",
+    "A cello is tuned one octave below the viola, and is played sitting down.",
+    "Glaciers carve valleys with a U-shaped profile; rivers carve valleys shaped like the letter V.",
+    "When a glacier melts, the lake it leaves behind is often deep, narrow and cold...",
+    "Bees find their way by the sun and tell each other where the flowers are by dancing.",
+    "Honey never spoils: it is too dry for yeast, and slightly acid.",
+    "Chess players castle to bring the king to safety and the rook into play.",
+    "A tide table lists the times of high and low water for each day of the year.",
+)
+
+
+def build_encoder(folder: Path, texts: Sequence[str], layers: int = 2, hidden: int = 64, vocabulary: int = 600) -> Path:
+    """Save a ModernBERT of random weights and a WordPiece tokenizer trained on ``texts``; returns ``folder``."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    words.normalizer = normalizers.BertNormalizer(lowercase=True)
+    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    words.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
+    words.train_from_iterator(texts, trainer)
+    words.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=512,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=hidden,
+        intermediate_size=2 * hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // 32,
+        max_position_embeddings=1024,
+        local_attention=32,
+        global_attn_every_n_layers=2,
+        pad_token_id=0,
+        bos_token_id=2,
+        eos_token_id=3,
+        cls_token_id=2,
+        sep_token_id=3,
+        attention_dropout=0.0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ModernBertForMaskedLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved ModernBERT of 2 layers x 64 with random weights and a WordPiece tokenizer of about 600 pieces."""
+    return build_encoder(tmp_path_factory.mktemp("tiny-encoder"), SENTENCES)
+
+
+@pytest.fixture(scope="session")
+def tiny_colbert(tiny_encoder_folder: Path) -> ColBERT:
+    """A late-interaction model on the tiny encoder: prompts, no query expansion, lengths that cut some texts."""
+    import torch
+    from pylate import models
+
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return models.ColBERT(
+            str(tiny_encoder_folder),
+            embedding_size=32,
+            query_length=16,
+            document_length=40,
+            do_query_expansion=False,
+            prompts={"query": "search_query: ", "document": "search_document: "},
+            device="cpu",
+        )
+
+
+@pytest.fixture(scope="session")
+def tiny_dense(tiny_encoder_folder: Path) -> SentenceTransformer:
+    """A single-vector model on the tiny encoder: mean pooling, prompts."""
+    from sentence_transformers import SentenceTransformer, models
+
+    transformer = models.Transformer(str(tiny_encoder_folder), max_seq_length=48)
+    pooling = models.Pooling(transformer.get_word_embedding_dimension(), pooling_mode="mean")
+    return SentenceTransformer(
+        modules=[transformer, pooling],
+        prompts={"query": "search_query: ", "document": "search_document: "},
+        device="cpu",
+    )
+
+
+@pytest.fixture(scope="session")
+def toy_collection() -> Collection:
+    """Twelve documents of very different lengths and five queries, one with two relevant documents."""
+    from colbert_zero_lib.corpora import Collection
+
+    corpus = {f"d{place}": text for place, text in enumerate(SENTENCES)}
+    corpus["d3"] = " ".join(SENTENCES[2:7])
+    corpus["d9"] = "Honey."
+    queries = {
+        "q0": "when does the ship leave the harbour?",
+        "q1": "why does bread rise",
+        "q2": "strings of the violin",
+        "q3": "how do bees tell each other where flowers are",
+        "q4": "lakes left behind by glaciers",
+    }
+    qrels = {"q0": {"d0": 1}, "q1": {"d3": 2, "d2": 1}, "q2": {"d4": 1}, "q3": {"d8": 1}, "q4": {"d7": 1}}
+    return Collection("toy", corpus, queries, qrels)
