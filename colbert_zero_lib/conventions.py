@@ -33,7 +33,7 @@ _WIDGET = "application/vnd.jupyter.widget"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PROGRESS = re.compile(r"\d+%\s*\|.*\||\b\d+(?:\.\d+)?(?:it|s)/(?:s|it)\b|^Map(?: \(num_proc.*)?:")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
-_STYLER = re.compile(r"\bT_([0-9a-f]{5})\b")
+_STYLER = re.compile(r"\bT_([0-9a-f]{5})(?![0-9a-f])")
 _ABSOLUTE = re.compile(r"(?<![\w.:/~*-])/(?:home|root|Users|tmp|work|opt|var|mnt|private)/\w|\b[A-Z]:\\\\?\w")
 
 

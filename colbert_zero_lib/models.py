@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from pylate import models as pylate_models
@@ -15,10 +16,16 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import models as tokenizer_models
-from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast, set_seed
+from transformers import (
+    ModernBertConfig,
+    ModernBertForMaskedLM,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    set_seed,
+)
 
 from colbert_zero_lib.errors import TrainingError
-from colbert_zero_lib.profiles import EncoderShape, PhaseBudget
+from colbert_zero_lib.profiles import EncoderShape
 from colbert_zero_lib.recipes import Interaction, Step
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -39,7 +46,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int = 512
         pair="[CLS] $A [SEP] $B [SEP]",
         special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
-    names = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True))
+    names = dict(
+        zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
+    )
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **names)
 
 
@@ -64,18 +73,34 @@ def build_base(tokenizer: PreTrainedTokenizerFast, shape: EncoderShape, seed: in
     return ModernBertForMaskedLM(config)
 
 
-def prompt_tokens(tokenizer, prompt: str) -> int:
+def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
     """How many tokens a prompt takes from the length limit; depends on the tokenizer, 7 for the paper's prompts."""
     return len(tokenizer(prompt.strip(), add_special_tokens=False)["input_ids"]) if prompt else 0
 
 
-def step_lengths(step: Step, budget: PhaseBudget, tokenizer, prompts: tuple[str, str]) -> tuple[int, int]:
-    """Maximum (query, document) tokens of a step: the budget's, plus the prompts' tokens when the step adds length.
+class Lengths(Protocol):
+    """What has a query and a document length in tokens: the budget of a phase, the size of an evaluation."""
+
+    @property
+    def query_length(self) -> int:
+        """Of a query, markers included."""
+        ...
+
+    @property
+    def document_length(self) -> int:
+        """Of a document, markers included."""
+        ...
+
+
+def step_lengths(
+    step: Step, lengths: Lengths, tokenizer: PreTrainedTokenizerBase, prompts: tuple[str, str]
+) -> tuple[int, int]:
+    """Maximum (query, document) tokens of a step: those given, plus the prompts' tokens when the step adds length.
 
     The extra length is what the prompt *would* take, whether the step has prompts or not (Tables 4 and 5: 32 -> 39).
     """
     extra = [prompt_tokens(tokenizer, prompt) if step.extra_length else 0 for prompt in prompts]
-    return budget.query_length + extra[0], budget.document_length + extra[1]
+    return lengths.query_length + extra[0], lengths.document_length + extra[1]
 
 
 def _prompts(step_prompts: bool, prompts: tuple[str, str]) -> dict[str, str]:
@@ -131,7 +156,9 @@ def open_model(
     return model
 
 
-def _open_dense(folder: Path, prompts: dict[str, str], lengths: tuple[int, int], device: str) -> SentenceTransformer:
+def _open_dense(
+    folder: Path, prompts: dict[str, str], lengths: tuple[int, int], device: str
+) -> SentenceTransformer:
     if (folder / "modules.json").is_file():
         model = SentenceTransformer(str(folder), device=device, prompts=prompts)
     else:

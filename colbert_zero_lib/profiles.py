@@ -57,7 +57,7 @@ class PhaseBudget:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationSize:
     """Which part of the test collections is searched; None keeps everything."""
 
     max_queries: int | None = None
@@ -81,7 +81,7 @@ class Profile:
     base: str
     pretraining: PretrainingBudget
     budgets: dict[tuple[Phase, Interaction], PhaseBudget] = field(hash=False)
-    evaluation: Evaluation
+    evaluation: EvaluationSize
     projection: int = 128
     seeds: tuple[int, ...] = (0,)
     prompts: tuple[str, str] = ("search_query: ", "search_document: ")
@@ -191,6 +191,6 @@ _declare(
             temperatures=_TEMPERATURES,
             score_scale=1.0,
         ),
-        evaluation=Evaluation(max_queries=60, max_documents=800, query_length=28, document_length=96),
+        evaluation=EvaluationSize(max_queries=60, max_documents=800, query_length=28, document_length=96),
     )
 )

@@ -122,8 +122,8 @@ def write_report(runs: Sequence[NotebookRun], folder: Path, profile: str | None 
     sections = [_collect(run, folder) for run in runs]
     seconds = sum(section.seconds for section in sections)
     facts = (
-        f"{len(sections)} notebooks, profile {profile or 'of each notebook'}, {seconds / 60:.1f} minutes "
-        f"on {platform.machine()} {platform.system()}, Python {platform.python_version()}, "
+        f"{len(sections)} notebook{'s' if len(sections) != 1 else ''}, profile {profile or 'of each notebook'}, "
+        f"{seconds / 60:.1f} minutes on {platform.machine()} {platform.system()}, Python {platform.python_version()}, "
         f"colbert_zero_lib {__version__}"
     )
     (folder / "index.md").write_text(_markdown(sections, facts), encoding="utf-8")

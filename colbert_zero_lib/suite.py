@@ -205,7 +205,7 @@ def _own_kernel() -> Iterator[None]:
     with tempfile.TemporaryDirectory(prefix="colbert-zero-kernel-") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
         spec.write_text(
             json.dumps({"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"})
         )
@@ -280,6 +280,10 @@ def run_notebooks(
     checkout by default. Raises ParameterError, UnknownNameError or NotebookError.
     """
     paths = find_notebooks(names, folder)
+    if not paths:
+        raise NotebookError(
+            f"There is no notebook in {_shown(folder or notebooks_folder())}: check the checkout."
+        )
     if output_folder is None:
         output_folder = (folder or notebooks_folder()).parent / "report" / "notebooks"
     planned: list[tuple[Path, dict[str, Any]]] = []

@@ -36,7 +36,9 @@ SENTENCES = (
 )
 
 
-def build_encoder(folder: Path, texts: Sequence[str], layers: int = 2, hidden: int = 64, vocabulary: int = 600) -> Path:
+def build_encoder(
+    folder: Path, texts: Sequence[str], layers: int = 2, hidden: int = 64, vocabulary: int = 600
+) -> Path:
     """Save a ModernBERT of random weights and a WordPiece tokenizer trained on ``texts``; returns ``folder``."""
     import torch
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers

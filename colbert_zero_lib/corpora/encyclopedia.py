@@ -24,7 +24,7 @@ _PRONOUN = re.compile(r"(It|He|She|They|This|These|Its|His|Her|Their|Such|Both)\
 
 
 def read_articles(wheel: ZipFile) -> Material:
-    """wiki_title, wiki_desc, wiki_body, wiki_fact pairs; drafts ``wiki`` (30 % of articles), ``dev-wiki`` (10 %).
+    """wiki_title, wiki_desc, wiki_body, wiki_fact pairs; drafts ``wiki`` (30 % of articles), ``dev-wiki``.
 
     In wiki_fact and in both collections a late sentence with the title's words masked asks for the
     article's first sentence.

@@ -1,7 +1,7 @@
 """Keeps training and held-out text apart, and both free of duplicates.
 
-The rule: no training pair equals a held-out query, shares twelve words in a row with a held-out document,
-or eight in a row with a held-out query. What is held out is decided by the readers, not here.
+The rule: no text of a training pair equals a held-out query or document, shares twelve words in a row with a
+held-out document, or eight in a row with a held-out query. What is held out is decided by the readers, not here.
 """
 
 from __future__ import annotations
@@ -23,27 +23,29 @@ SENTENCE_QUERIES = frozenset({"py_doc", "py_code", "py_seealso", "aws_doc", "wik
 
 @dataclass
 class HeldOut:
-    """The word runs of every held-out text; words are numbered so that a run is a small tuple of integers."""
+    """Held-out texts and their word runs; words are numbered so that a run is a small tuple of integers."""
 
     vocabulary: dict[str, int] = field(default_factory=dict)
     document_runs: set[int] = field(default_factory=set)
     query_runs: set[int] = field(default_factory=set)
-    queries: set[str] = field(default_factory=set)
+    texts: set[str] = field(default_factory=set)
 
     def add(self, draft: Draft) -> None:
         """Hold out a collection."""
         for key, text in draft.corpus.items():
+            self.texts.add(normalise(text))
             self.document_runs.update(self._runs(self._number(draft.withheld.get(key, text)), DOCUMENT_RUN))
         for text in draft.queries.values():
             self.query_runs.update(self._runs(self._number(text), QUERY_RUN))
-            self.queries.add(normalise(text))
+            self.texts.add(normalise(text))
 
     def overlaps(self, pair: Pair) -> bool:
         """Whether training on the pair would show a held-out text."""
-        if normalise(pair.query) in self.queries:
-            return True
         for text in (pair.query, pair.document):
-            numbers = tuple(self.vocabulary.get(word, -1) for word in tokens(text))
+            words = tokens(text)
+            if " ".join(words) in self.texts:
+                return True
+            numbers = tuple(self.vocabulary.get(word, -1) for word in words)
             if not self.document_runs.isdisjoint(self._runs(numbers, DOCUMENT_RUN)):
                 return True
             if not self.query_runs.isdisjoint(self._runs(numbers, QUERY_RUN)):
@@ -100,7 +102,7 @@ def clean_pairs(source: str, pairs: list[Pair], held_out: HeldOut) -> tuple[list
 
 
 def clean_draft(draft: Draft, near_duplicates: bool) -> None:
-    """Merge equal documents, drop queries that a document quotes, that ask for nothing left, or are deprecated.
+    """Merge equal documents; drop queries that a document quotes or that ask for something deprecated.
 
     ``near_duplicates`` also merges documents that open alike and share nine words in ten: the same method
     documented again in a sibling class.

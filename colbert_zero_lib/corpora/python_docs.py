@@ -179,9 +179,7 @@ def see_also_collection(entries: list[Documented], queries: int, documents: int 
     links = see_also_links(entries)
     asking = [name for name in links if len(tokens(usable[name].summary)) >= 6]
     chosen = sorted(asking, key=lambda name: (hash_number("q" + name), name))[:queries]
-    draft = Draft(
-        {name: _see_also_text(entry) for name, entry in usable.items() if name not in set(chosen)}
-    )
+    draft = Draft({name: _see_also_text(entry) for name, entry in usable.items() if name not in set(chosen)})
     for name in chosen:
         relevant = [target for target in links[name] if target in draft.corpus]
         if relevant:

@@ -1,4 +1,4 @@
-"""Registries of scientific databases, as aligned by bioregistry: names, descriptions, who describes what twice.
+"""Registries of scientific databases as aligned by bioregistry: names, descriptions, second descriptions.
 
 Databases that bioregistry itself lists are test only; those that only other registries know are trained on.
 """
@@ -38,7 +38,7 @@ _TRAINED = ("fairsharing", "re3data", "integbio", "bartoc")
 
 
 def read_databases(wheel: ZipFile) -> Material:
-    """registry pairs (name -> description); draft ``registry``: how another registry puts it -> description."""
+    """registry pairs (name -> description); draft ``registry``: another registry's words -> description."""
     material = Material()
     draft = material.draft("registry")
     mapped: set[tuple[str, str]] = set()

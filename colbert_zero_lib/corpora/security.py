@@ -30,7 +30,9 @@ def read_weaknesses(wheel: ZipFile) -> Material:
         if weakness.get("Status") in ("Deprecated", "Obsolete"):
             continue
         identifier = f"CWE-{weakness.get('ID')}"
-        description = " ".join(_text(weakness.find(f"c:{n}", _NAMESPACE)) for n in ("Description", "Extended_Description"))
+        description = " ".join(
+            _text(weakness.find(f"c:{n}", _NAMESPACE)) for n in ("Description", "Extended_Description")
+        )
         draft.corpus[identifier] = titled(weakness.get("Name") or "", cut(squeeze(description), 1200))
         for example in weakness.iterfind("c:Observed_Examples/c:Observed_Example", _NAMESPACE):
             query = squeeze(_GIVE_AWAY.sub("", _text(example.find("c:Description", _NAMESPACE))))

@@ -29,7 +29,7 @@ _TYPE_ENDING = re.compile(r"(Request|Input|Response|Output|Result)$")
 
 
 def read_services(wheel: ZipFile) -> Material:
-    """aws_op, aws_doc, aws_shape, aws_field pairs; drafts ``aws`` (25 % of services) and ``dev-aws`` (15 %)."""
+    """aws_op, aws_doc, aws_shape, aws_field pairs; drafts ``aws`` (25 % of services), ``dev-aws`` (15)."""
     material = Material()
     held_out: dict[str, list[tuple[str, str, str]]] = {"aws": [], "dev-aws": []}
     for service, model in _models(wheel):

@@ -30,9 +30,10 @@ PASSPORT = "passport.json"
 class TeacherLists:
     """For every supervised query: candidate documents, the teacher's scores, and which of them are hard negatives.
 
-    A row is a supervised pair; rows are numbered through the supervised sources in order, and a document is named by the
-    first row that holds it. ``documents`` and ``scores`` are ``[rows, candidates]`` (-1 and NaN where a list is short), the
-    known positive in column 0; ``hard`` is the same shape, True for the candidates that are safe to use as negatives.
+    A row is a supervised pair; rows are numbered through the supervised sources in order, and a document is named
+    by the first row that holds it. ``documents`` and ``scores`` are ``[rows, candidates]`` (-1 and NaN where a list
+    is short), the known positive in column 0; ``hard`` has the same shape, True for candidates that are safe to use
+    as negatives.
     """
 
     queries: Sequence[str]
@@ -77,13 +78,17 @@ class TeacherLists:
         return self.documents[row][there], self.scores[row][there]
 
 
-def write_lists(folder: Path, documents: np.ndarray, scores: np.ndarray, hard: np.ndarray, passport: dict) -> None:
+def write_lists(
+    folder: Path, documents: np.ndarray, scores: np.ndarray, hard: np.ndarray, passport: dict
+) -> None:
     """Write ids (int32), scores (float16) and the hard-negative flags as one Parquet file, with their passport."""
     folder.mkdir(parents=True, exist_ok=True)
     width = documents.shape[1]
     table = pa.table(
         {
-            "documents": pa.FixedSizeListArray.from_arrays(pa.array(documents.astype(np.int32).ravel()), width),
+            "documents": pa.FixedSizeListArray.from_arrays(
+                pa.array(documents.astype(np.int32).ravel()), width
+            ),
             "scores": pa.FixedSizeListArray.from_arrays(pa.array(scores.astype(np.float16).ravel()), width),
             "hard": pa.FixedSizeListArray.from_arrays(pa.array(hard.astype(np.int8).ravel()), width),
         }
@@ -113,14 +118,16 @@ def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLi
             f"{error.filename or folder} is missing; make the teacher's scores with 'colbert-zero data teach'"
         ) from None
     except (ValueError, pa.ArrowException):
-        raise DataError(f"{folder} cannot be read; make the teacher's scores again: 'colbert-zero data teach'") from None
+        raise DataError(
+            f"{folder} cannot be read; make the teacher's scores again: 'colbert-zero data teach'"
+        ) from None
     if passport.get("corpora") != corpora.fingerprint:
         raise DataError(
             f"{folder / LISTS} was made for the text {str(passport.get('corpora'))[:12]}, but the corpora here are"
             f" {corpora.fingerprint[:12]}; run 'colbert-zero data teach'"
         )
 
-    def matrix(name: str, dtype) -> np.ndarray:
+    def matrix(name: str, dtype: type) -> np.ndarray:
         column = table[name].combine_chunks()
         return column.flatten().to_numpy(zero_copy_only=False).astype(dtype).reshape(len(column), -1)
 

@@ -13,7 +13,8 @@ WHITESPACE = re.compile(r"\s+")
 TOKEN = re.compile(r"[a-z0-9]+")
 SENTENCE_GAP = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 FUNCTION_WORDS = frozenset(
-    "of the a an in and or to with by for on at from is are be as that this it its".split()
+    {"of", "the", "a", "an", "in", "and", "or", "to", "with", "by", "for", "on", "at", "from", "is", "are"}
+    | {"be", "as", "that", "this", "it", "its"}
 )
 
 
@@ -90,7 +91,7 @@ _RST_RULES = tuple(
 
 
 def strip_rst(text: str) -> str:
-    """reStructuredText without roles, directives, table rules, doctests and unfilled templates; lines stay."""
+    """reStructuredText without roles, directives, table rules, doctests, unfilled templates; lines stay."""
     for pattern, replacement in _RST_RULES:
         text = pattern.sub(replacement, text)
     return text
@@ -125,8 +126,10 @@ def mask_words(text: str, phrase: str) -> str:
 
 
 def replace_names(text: str, names: list[str], stand_in: str) -> str:
-    """``text`` with ``stand_in`` for every mention of one of ``names`` (whole, any case), reading naturally."""
-    for name in sorted({squeeze(name) for name in names if len(name) > 1}, key=lambda name: (-len(name), name)):
+    """``text`` with ``stand_in`` for every whole mention, in any case, of one of ``names``."""
+    for name in sorted(
+        {squeeze(name) for name in names if len(name) > 1}, key=lambda name: (-len(name), name)
+    ):
         mention = rf"(?<![\w-])(?:[Tt]he\s+)?{re.escape(name)}(?![\w-])"
         text = re.sub(mention, stand_in, text, flags=re.I)
     repeated = rf"{re.escape(stand_in)}(?:\s*[(,:/-]*\s*{re.escape(stand_in)}\s*\)?)+"

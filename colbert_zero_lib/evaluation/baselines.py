@@ -51,10 +51,11 @@ def evaluate_baselines(
     names: Sequence[str] = BASELINES,
     progress: bool = False,
 ) -> dict[str, Evaluation]:
-    """Evaluate BM25 and all-MiniLM-L6-v2 (dense, cosine, 256 tokens) on the test collections, or read what is known.
+    """BM25 and all-MiniLM-L6-v2 (dense, cosine, 256 tokens) on the test collections, evaluated once.
 
-    ``collections`` replaces ``corpora.collections`` (a profile's subsets, say). Files go to ``cache``, by default
-    ``home()/"cache"/"baselines"``, under the hash of the fingerprint, of the text evaluated and of the settings.
+    ``collections`` replaces ``corpora.collections`` (a profile's subsets, say). Files go to ``cache``, by
+    default ``home()/"cache"/"baselines"``, under the hash of the fingerprint, of the text evaluated and of
+    the settings.
     """
     chosen = corpora.collections if collections is None else collections
     folder = Path(cache) if cache is not None else home() / "cache" / "baselines"
@@ -64,7 +65,7 @@ def evaluate_baselines(
         if name not in _BUILDERS:
             raise UnknownNameError(f"no baseline is called {name!r}: choose among {', '.join(BASELINES)}.")
         settings, build = _BUILDERS[name]
-        key = {"baseline": name, "corpora": corpora.fingerprint, "text": text, "metrics": METRICS, **settings()}
+        key = {"baseline": name, "corpora": corpora.fingerprint, "text": text, **settings()}
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         found[name] = _kept(folder / f"{name.lower()}-{digest[:16]}.parquet", build, chosen, progress)
     return found
@@ -73,7 +74,7 @@ def evaluate_baselines(
 def _kept(
     path: Path, build: Callable[[], Retriever], collections: Mapping[str, Collection], progress: bool
 ) -> Evaluation:
-    """Read ``path``, or evaluate and write it; a second process waits for the first rather than repeat its work."""
+    """Read ``path``, or evaluate and write it; a second process waits for the first and reads its file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if path.exists():
@@ -88,7 +89,8 @@ def _kept(
 
 def _digest(collection: Collection) -> str:
     """Hash of everything in a collection that a figure depends on, order included (it breaks ties)."""
-    content = [list(collection.corpus.items()), list(collection.queries.items()), sorted(collection.qrels.items())]
+    texts = [list(collection.corpus.items()), list(collection.queries.items())]
+    content = [*texts, {query: dict(grades) for query, grades in collection.qrels.items()}, METRICS]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

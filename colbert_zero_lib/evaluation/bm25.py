@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class BM25:
     """BM25 (Lucene's variant) over stemmed words, English stop words left out.
 
-    ``k1`` 0.9 and ``b`` 0.4 are Anserini's values, those of BEIR's published BM25 rows. A document that shares no word with
-    the query is not ranked.
+    ``k1`` 0.9 and ``b`` 0.4 are Anserini's values, those of BEIR's published BM25 rows. A document that
+    shares no word with the query is not ranked.
     """
 
     def __init__(self, k1: float = 0.9, b: float = 0.4, language: str = "english") -> None:
@@ -50,8 +50,9 @@ class BM25:
         for query in words(list(collection.queries.values())):
             known = [word for word in query if word in index.vocab_dict]
             found = index.get_scores(known) if known else np.zeros(len(documents), dtype=np.float32)
+            matched = np.where(found > 0, found, -np.inf).astype(np.float32)
             best = TopK(1, min(k, len(documents)))
-            best.add(torch.from_numpy(np.where(found > 0, found, -np.inf).astype(np.float32))[None], documents)
+            best.add(torch.from_numpy(matched)[None], documents)
             row_indices, row_scores = best.result()
             indices.append(row_indices)
             scores.append(row_scores)

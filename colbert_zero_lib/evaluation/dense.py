@@ -25,7 +25,7 @@ _BLOCK = 16384
 
 
 class DenseRetriever:
-    """Ranks by the cosine of query and document vectors, with the model's ``query``/``document`` prompts if it has them.
+    """Ranks by the cosine of query and document vectors, with the model's own prompts if it has them.
 
     ``precision`` ``bfloat16`` runs the encoder under autocast; vectors are compared in float32 either way.
     """

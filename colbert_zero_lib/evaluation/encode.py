@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # Texts per tokenizer call: large enough for its threads, small enough that padded ids stay a few megabytes.
 _TOKENIZED_AT_ONCE = 1024
-# Token positions per forward pass: what fits in cache on a CPU, what fills a GPU.
-_POSITIONS = {"cpu": 4096, "cuda": 65536}
+# Padded tokens per forward pass: what stays in cache on a CPU, what fills a GPU.
+_POSITIONS = {"cpu": 2048, "cuda": 65536}
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -28,9 +28,9 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 class TokenBatch(NamedTuple):
     """The vectors of some texts of similar length.
 
-    ``rows`` [n] int64: places in the list of texts; ``counts`` [n] int64: scored tokens of each; ``vectors`` [n, max(counts), dim]
-    of length 1, where positions past a text's count repeat its first vector. A repeated vector cannot change a maximum, so
-    MaxSim needs no mask over documents.
+    ``rows`` [n] int64: places in the list of texts; ``counts`` [n] int64: scored tokens of each; ``vectors``
+    [n, max(counts), dim] of length 1, where positions past a text's count repeat its first vector. A repeated
+    vector cannot change a maximum, so MaxSim needs no mask over documents.
     """
 
     rows: torch.Tensor
@@ -64,7 +64,8 @@ def encode_batches(
     """Encode ``texts`` with the model's saved prompts, longest first, ``positions`` padded tokens at a time.
 
     Document vectors of skip-listed tokens (punctuation) are left out; every position of an expanded query is
-    kept, [MASK] included, although the encoder does not attend to it. With ``bfloat16`` the encoder runs under autocast.
+    kept, [MASK] included, although the encoder does not attend to it. With ``bfloat16`` the encoder runs
+    under autocast.
     """
     kind = precision_type(precision)
     prompt = (model.prompts or {}).get("query" if is_query else "document") or ""
@@ -78,15 +79,15 @@ def encode_batches(
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=kind is not torch.float32):
             output = model({"input_ids": ids, "attention_mask": attended.long()})
             vectors = F.normalize(output["token_embeddings"].float(), dim=-1)
-            if not is_query:
-                present = present & ~torch.isin(ids, skipped)
-            yield TokenBatch(torch.from_numpy(rows), *_compact(vectors, present))
+            kept = present if is_query else present & ~torch.isin(ids, skipped)
+            batch = TokenBatch(torch.from_numpy(rows), *_compact(vectors, kept))
+        yield batch  # outside the contexts above, which would otherwise reach into the caller
 
 
 def token_vectors(
     model: ColBERT, texts: Sequence[str], is_query: bool, precision: str = "float32"
 ) -> list[np.ndarray]:
-    """The vectors of each text, [tokens, dim] float32, equal to ``model.encode(texts, prompt_name=..., is_query=...)``."""
+    """The vectors of each text, [tokens, dim] float32: those of ``model.encode`` with the saved prompt."""
     found: list[np.ndarray] = [np.empty(0)] * len(texts)
     for batch in encode_batches(model, texts, is_query, precision):
         vectors = batch.vectors.cpu().numpy()
@@ -143,7 +144,7 @@ def _padded(
 
 
 def _compact(vectors: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Counts [n] and vectors moved to the front [n, max(counts), dim], the rest filled with each text's first kept vector."""
+    """Counts [n], and kept vectors moved to the front [n, max(counts), dim], the first one repeated after."""
     # A text of nothing but skipped tokens keeps its first one: a document without any vector has no score.
     kept[:, 0] |= ~kept.any(dim=1)
     counts = kept.sum(dim=1)

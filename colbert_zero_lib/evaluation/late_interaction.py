@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class LateInteractionRetriever:
     """Ranks with a PyLate ColBERT model, using the prompts, lengths and query expansion saved in it.
 
-    ``precision`` is ``float32`` (the reference) or ``bfloat16`` (encoder and MaxSim; several times faster where the
-    processor has bfloat16 instructions, and a few neighbours in the top ten change places). ``positions`` bounds the
-    padded tokens of one forward pass.
+    ``precision`` is ``float32`` (the reference) or ``bfloat16`` (encoder and MaxSim; several times faster
+    where the processor has bfloat16 instructions, and a few neighbours in the top ten change places).
+    ``positions`` bounds the padded tokens of one forward pass.
     """
 
     def __init__(self, model: ColBERT, precision: str = "float32", positions: int | None = None) -> None:

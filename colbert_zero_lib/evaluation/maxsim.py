@@ -14,15 +14,15 @@ import torch
 from .encode import TokenBatch
 from .topk import TopK
 
-# Similarities held at once (query positions x document positions) and query positions among them: on a CPU a tile should
-# stay in the second-level cache, on a GPU it should fill the device.
-_TILES = {"cpu": (1 << 21, 512), "cuda": (1 << 26, 8192)}
+# Similarities held at once (query positions x document positions) and query positions among them: on a CPU a
+# tile should stay in the second-level cache, on a GPU it should fill the device.
+_TILES = {"cpu": (1 << 20, 512), "cuda": (1 << 26, 8192)}
 # Scores held before they are merged into the running best.
 _PENDING = 1 << 22
 
 
 class _QueryTile(NamedTuple):
-    """Queries of similar length: ``vectors`` [dim, queries x length], zero where a query is shorter than the longest."""
+    """Queries of similar length: ``vectors`` [dim, queries x length], zero past a query's end."""
 
     rows: slice
     length: int
@@ -30,11 +30,12 @@ class _QueryTile(NamedTuple):
 
 
 class ExactMaxSim:
-    """The ``k`` best documents of each query by MaxSim (the sum over query tokens of the best document token, Section 2.1).
+    """The ``k`` best documents of each query by MaxSim: the sum over query tokens of the best document token.
 
-    Queries are given once; documents arrive in batches through `add`, are scored against every query, and are not kept:
-    memory does not grow with the corpus. Shorter queries are padded with zero vectors, whose best similarity is exactly 0, and
-    shorter documents repeat a vector of their own, so that no score depends on padding.
+    Queries are given once; documents arrive in batches through `add`, are scored against every query, and are
+    not kept: memory does not grow with the corpus. Shorter queries are padded with zero vectors, whose best
+    similarity is exactly 0, and shorter documents repeat a vector of their own, so that no score depends on
+    padding.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class ExactMaxSim:
             block = vectors[start : start + width]
             flat = block.reshape(-1, block.shape[2])
             for tile in self._tiles:
-                # [documents, document tokens, query tokens]: the maximum runs over the middle, the fastest layout.
+                # [documents, document tokens, query tokens]: a maximum over the middle is the fastest.
                 best = (flat @ tile.vectors).view(len(block), length, -1).amax(dim=1)
                 summed = best.view(len(block), -1, tile.length).sum(dim=-1, dtype=torch.float32)
                 scores[start : start + width, tile.rows] = summed
@@ -95,7 +96,7 @@ class ExactMaxSim:
             self._pending_scores, self._pending_rows = [], []
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions in the corpus [queries, k] int32 and scores [queries, k] float32, in the order of the queries."""
+        """Positions in the corpus int32 and scores float32, both [queries, k], in the order of the queries."""
         self._merge()
         indices, scores = self._best.result()
         back = np.argsort(np.asarray(self._order, dtype=np.int64), kind="stable")

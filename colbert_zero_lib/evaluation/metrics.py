@@ -22,9 +22,10 @@ METRICS = ("ndcg@10", "recall@100", "mrr@10")
 def score_ranking(ranking: Ranking, collection: Collection) -> pd.DataFrame:
     """Judge ``ranking`` by the collection's qrels: one row per query that has a relevant document.
 
-    Returns the columns ``query``, ``ndcg@10`` (linear gain), ``recall@100``, ``mrr@10``, each in [0, 1]. trec_eval breaks ties
-    by document id; here it is given the ranks themselves, so what it judges is the order of the ranking and nothing
-    else. A query whose ranking is empty scores 0 rather than being left out of the mean.
+    Returns the columns ``query``, ``ndcg@10`` (linear gain), ``recall@100``, ``mrr@10``, each in [0, 1].
+    trec_eval breaks ties by document id; here it is given the ranks themselves, so what it judges is the
+    order of the ranking and nothing else. A query whose ranking is empty scores 0 rather than being left out
+    of the mean.
     """
     import pytrec_eval
 
@@ -46,7 +47,7 @@ def score_ranking(ranking: Ranking, collection: Collection) -> pd.DataFrame:
         if query in collection.queries and any(grade > 0 for grade in grades.values())
     }
     if not judged:
-        raise DataError(f"collection {collection.name!r} has no query with a relevant document: check its qrels.")
+        raise DataError(f"collection {collection.name!r} has no relevant document at all: check its qrels.")
     ranked = {query: documents[:100] for query, documents in ranking.document_ids(collection).items()}
     run = {query: _by_rank(documents) for query, documents in ranked.items() if query in judged}
     top10 = {query: _by_rank(documents[:10]) for query, documents in ranked.items() if query in judged}

@@ -1,12 +1,12 @@
-"""PLAID: the compressed index for corpora whose token vectors no longer fit in memory, through PyLate and fast-plaid.
+"""PLAID, the compressed index for corpora whose token vectors no longer fit in memory.
 
-On thousands of documents exact search (`late_interaction`) is both faster and exact.
+A thin layer over PyLate's fast-plaid; on thousands of documents `late_interaction` is faster, and exact.
 """
 
 from __future__ import annotations
 
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class PlaidRetriever:
     """Ranks with PyLate's PLAID index, built in a temporary folder for each search.
 
-    ``bits`` per dimension of the residuals; ``probes`` clusters visited per query token; ``full_scores`` candidates that are
-    scored in full. The index approximates: a relevant document may be missed, and scores differ in the third decimal.
+    ``bits`` per dimension of the residuals; ``probes`` clusters visited per query token; ``full_scores``
+    candidates that are scored in full; ``threads`` worker processes of a search on a CPU. The index approximates: a relevant document may be missed, and scores
+    differ in the third decimal.
     """
 
     def __init__(
@@ -36,9 +37,10 @@ class PlaidRetriever:
         full_scores: int = 8192,
         seed: int = 42,
         precision: str = "float32",
+        threads: int = 1,
     ) -> None:
         self.model, self.bits, self.probes = model, bits, probes
-        self.full_scores, self.seed, self.precision = full_scores, seed, precision
+        self.full_scores, self.seed, self.precision, self.threads = full_scores, seed, precision, threads
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
         """Build the index, search it, and remove it again."""
@@ -48,7 +50,9 @@ class PlaidRetriever:
         indices = np.full((len(collection.queries), depth), -1, dtype=np.int32)
         scores = np.full(indices.shape, -np.inf, dtype=np.float32)
         places = {str(place): place for place in range(len(collection.corpus))}
-        queries = token_vectors(self.model, list(collection.queries.values()), True, self.precision)
+        # PyLate's index takes lists of arrays of different lengths, which its annotations do not say.
+        queries: Any = token_vectors(self.model, list(collection.queries.values()), True, self.precision)
+        documents = token_vectors(self.model, list(collection.corpus.values()), False, self.precision)
         with tempfile.TemporaryDirectory(prefix="plaid-") as folder:
             try:
                 index = PLAID(
@@ -59,15 +63,12 @@ class PlaidRetriever:
                     n_full_scores=self.full_scores,
                     seed=self.seed,
                     use_triton=False,  # its kernels race: two builds would differ
-                    num_threads=1,
+                    num_threads=self.threads,
                     show_progress=False,
                     device=str(self.model.device),
                 )
-                index.add_documents(
-                    list(places),
-                    token_vectors(self.model, list(collection.corpus.values()), False, self.precision),
-                )
-                found = index(queries, k=depth)
+                index.add_documents(list(places), [*documents])
+                found: Any = index(queries, k=depth)
             except (OSError, RuntimeError, ValueError) as error:
                 raise DataError(
                     f"fast-plaid could not index collection {collection.name!r} ({error}): "

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 class Ranking:
     """The best documents of each query, best first.
 
-    ``indices`` [queries, k] int32 holds positions in the collection's corpus (in its own order), -1 where a query has fewer
-    than k results; ``scores`` [queries, k] float32 falls along each row, -inf where the index is -1. Equal scores are ordered
-    by position in the corpus, so that a ranking does not depend on batching.
+    ``indices`` [queries, k] int32 holds positions in the collection's corpus (in its own order), -1 where a
+    query has fewer than k results; ``scores`` [queries, k] float32 falls along each row, -inf where the index
+    is -1. Equal scores are ordered by position in the corpus, so that a ranking does not depend on batching.
     """
 
     query_ids: tuple[str, ...]

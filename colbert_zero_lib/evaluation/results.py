@@ -1,4 +1,5 @@
-"""Evaluation of one retriever on several collections: per-query figures, their means, and the file they live in.
+"""Evaluation of one retriever on several collections: per-query figures, their means, and the file they live
+in.
 
 Intervals and comparisons are computed in `statistics`; searching is the retriever's business.
 """
@@ -29,7 +30,10 @@ COLUMNS = ("collection", "query", *METRICS)
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a retriever reached on every query: ``per_query`` has the columns collection, query, ndcg@10, recall@100, mrr@10."""
+    """What a retriever reached on every query.
+
+    ``per_query`` has the columns collection, query, ndcg@10, recall@100, mrr@10, one row per judged query.
+    """
 
     per_query: pd.DataFrame
 
@@ -43,11 +47,12 @@ class Evaluation:
         if twice.any():
             first = frame[twice].iloc[0]
             raise DataError(
-                f"query {first['query']!r} of collection {first['collection']!r} appears twice in an evaluation: keep one."
+                f"query {first['query']!r} of collection {first['collection']!r} appears twice in an evaluation: "
+                "keep one row."
             )
         values = frame[list(METRICS)].to_numpy()
         if not len(frame) or not ((values >= 0) & (values <= 1)).all():
-            raise DataError("an evaluation needs at least one query and figures between 0 and 1: evaluate again.")
+            raise DataError("an evaluation needs queries and figures between 0 and 1: evaluate again.")
         object.__setattr__(self, "per_query", frame)
 
     @property
@@ -65,10 +70,12 @@ class Evaluation:
     def metrics(self) -> dict[str, dict[str, float]]:
         """Mean of every metric over the queries of each collection."""
         means = self.per_query.groupby("collection", sort=False)[list(METRICS)].mean()
-        return {str(name): {metric: float(row[metric]) for metric in METRICS} for name, row in means.iterrows()}
+        return {
+            str(name): {metric: float(row[metric]) for metric in METRICS} for name, row in means.iterrows()
+        }
 
     def mean(self, metric: str = "ndcg@10") -> float:
-        """Unweighted mean over collections, as BEIR averages (a small collection counts as much as a large one)."""
+        """Unweighted mean over collections, as BEIR averages: a small collection counts as much as a large one."""
         return float(np.mean([series.mean() for series in self.scores(metric).values()]))
 
     def interval(
@@ -107,7 +114,9 @@ class Evaluation:
         except FileNotFoundError:
             raise DataError(f"there is no evaluation at {path}: evaluate the model first.") from None
         except (OSError, ValueError, DataError) as error:
-            raise DataError(f"{path} is not a readable evaluation ({error}): remove it and evaluate again.") from error
+            raise DataError(
+                f"{path} is no readable evaluation ({error}): remove it, evaluate again."
+            ) from error
 
 
 def evaluate(
@@ -118,8 +127,8 @@ def evaluate(
 ) -> Evaluation:
     """Search every collection with ``retriever`` and judge the rankings.
 
-    ``k`` documents are ranked for each query (at least 100, for recall@100); ``progress`` shows a bar over collections. Queries
-    without a relevant document are searched but not judged.
+    ``k`` documents are ranked for each query (at least 100, for recall@100); ``progress`` shows a bar over
+    collections. Queries without a relevant document are searched but not judged.
     """
     from tqdm.auto import tqdm
 

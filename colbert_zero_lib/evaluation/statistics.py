@@ -30,8 +30,8 @@ class Interval(NamedTuple):
 class Difference:
     """How far A is above B: ``delta`` = mean(A) - mean(B), unweighted over collections.
 
-    ``low``, ``high``: bootstrap interval at ``level``; ``p``: two-sided bootstrap p-value of no difference; ``collections``: the
-    same for each collection (index: name; columns queries, a, b, delta, low, high, p).
+    ``low``, ``high``: bootstrap interval at ``level``; ``p``: two-sided bootstrap p-value of no difference;
+    ``collections``: the same for each collection (index: name; columns queries, a, b, delta, low, high, p).
     """
 
     metric: str
@@ -50,10 +50,11 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class SeedSummary:
-    """One recipe over several seeds: the mean, its interval over seeds and queries, and the spread between seeds.
+    """One recipe over several seeds: the mean, its interval over seeds and queries, and the spread between
+    seeds.
 
-    ``seeds``: each seed's mean over collections; ``deviation``: their standard deviation (n - 1; NaN for one seed);
-    ``collections``: index name, columns queries, mean, low, high, deviation.
+    ``seeds``: each seed's mean over collections; ``deviation``: their standard deviation (n - 1; NaN for one
+    seed); ``collections``: index name, columns queries, mean, low, high, deviation.
     """
 
     metric: str
@@ -69,10 +70,11 @@ class SeedSummary:
 def bootstrap_mean_interval(
     scores: Mapping[str, np.ndarray], level: float = 0.95, samples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Interval of the unweighted mean over collections, queries being drawn with replacement within each collection.
+    """Interval of the unweighted mean over collections, queries being drawn with replacement within each
+    collection.
 
-    ``scores`` maps a collection to its per-query figures [queries]. The collections themselves are taken as given: the
-    interval says what other queries would have done, not what other collections would.
+    ``scores`` maps a collection to its per-query figures [queries]. The collections themselves are taken as
+    given: the interval says what other queries would have done, not what other collections would.
     """
     matrices = [np.asarray(values, dtype=np.float64)[None] for values in scores.values()]
     point, drawn = _bootstrap(matrices, samples, seed)
@@ -90,16 +92,24 @@ def difference(
 ) -> Difference:
     """Paired comparison of A with B on the same queries; give sequences to compare over seeds.
 
-    Each draw takes the same queries for A and B, so that easy and hard queries cancel. With several evaluations a side,
-    seeds are drawn too, independently for A and B. p counts the draws whose distance from the observed delta reaches the
-    delta itself (the bootstrap centred on no difference), plus one, over ``samples`` plus one.
+    Each draw takes the same queries for A and B, so that easy and hard queries cancel. With several
+    evaluations a side, seeds are drawn too, independently for A and B. p counts the draws whose distance from
+    the observed delta reaches the delta itself (the bootstrap centred on no difference), plus one, over
+    ``samples`` plus one.
     """
     names, left, right = _aligned(_several(a), _several(b), metric)
     point_a, drawn_a = _bootstrap(left, samples, seed, stream=1)
     point_b, drawn_b = _bootstrap(right, samples, seed, stream=2)
     deltas, drawn = point_a - point_b, drawn_a - drawn_b
     rows = [
-        (left[i].shape[1], point_a[i], point_b[i], deltas[i], *_percentiles(drawn[:, i], level), _p(deltas[i], drawn[:, i]))
+        (
+            left[i].shape[1],
+            point_a[i],
+            point_b[i],
+            deltas[i],
+            *_percentiles(drawn[:, i], level),
+            _p(deltas[i], drawn[:, i]),
+        )
         for i in range(len(names))
     ]
     table = pd.DataFrame(rows, index=names, columns=["queries", "a", "b", "delta", "low", "high", "p"])
@@ -117,8 +127,8 @@ def seed_summary(
 ) -> SeedSummary:
     """Mean over seeds with an interval over both seeds and queries (hierarchical bootstrap).
 
-    Every evaluation must hold the same queries. With one evaluation only queries are drawn and the interval knows
-    nothing of seeds; with two or three it is still a rough guide.
+    Every evaluation must hold the same queries. With one evaluation only queries are drawn and the interval
+    knows nothing of seeds; with two or three it is still a rough guide.
     """
     names, matrices, _ = _aligned(_several(evaluations), None, metric)
     point, drawn = _bootstrap(matrices, samples, seed)
@@ -145,20 +155,21 @@ def seed_summary(
 def _bootstrap(
     matrices: Sequence[np.ndarray], samples: int, seed: int, stream: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Point estimates [collections] and bootstrap draws [samples, collections] of the means of [seeds, queries] matrices.
+    """Means [collections] of matrices [seeds, queries], and bootstrap draws of them [samples, collections].
 
-    Query draws depend on ``seed`` alone, so two calls on the same queries are paired; seed draws depend on ``stream`` too. A
-    seed is one training run: it is drawn once for all collections.
+    Query draws depend on ``seed`` alone, so two calls on the same queries are paired; seed draws depend on
+    ``stream`` too. A seed is one training run: it is drawn once for all collections.
     """
     if samples < 1:
         raise ParameterError(f"the bootstrap needs at least one sample, not {samples}.")
     count = len(matrices[0])
-    seeds = _weights(np.random.default_rng([seed, stream]), count, samples)
-    rng = np.random.default_rng([seed, 0, 0])
+    # Trailing zeros of a seed sequence count for nothing, hence streams from 1 upwards.
+    rng = np.random.default_rng([seed, 1])
+    seeds = _weights(np.random.default_rng([seed, 2 + stream]), count, samples)
     drawn = np.empty((samples, len(matrices)))
     for column, matrix in enumerate(matrices):
         centre = matrix.mean(axis=0)
-        # Drawing n seeds from n shows only (n - 1) / n of their variance, which is much for three seeds: widen them first.
+        # Drawing n seeds from n shows only (n - 1) / n of their variance, a third too little for n = 3.
         widened = centre + (matrix - centre) * np.sqrt(count / (count - 1)) if count > 1 else matrix
         queries = _weights(rng, matrix.shape[1], samples)
         drawn[:, column] = ((seeds @ widened) * queries).sum(axis=1)
@@ -166,7 +177,7 @@ def _bootstrap(
 
 
 def _weights(rng: np.random.Generator, count: int, samples: int) -> np.ndarray:
-    """How often each of ``count`` things is drawn in a resample, as a share: [samples, count], rows summing to one."""
+    """Each thing's share of a resample of ``count`` things: [samples, count], rows summing to one."""
     drawn = rng.integers(count, size=(samples, count)) + count * np.arange(samples)[:, None]
     return np.bincount(drawn.ravel(), minlength=samples * count).reshape(samples, count) / count
 
@@ -179,7 +190,7 @@ def _percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
 
 
 def _p(delta: float, drawn: np.ndarray) -> float:
-    """Two-sided: how often a draw, shifted to a true difference of zero, is at least as far out as ``delta``."""
+    """Two-sided: how often a draw, shifted to a true difference of zero, is as far out as ``delta``."""
     # The margin keeps a draw that equals the delta up to rounding on the side of "as far out".
     far = np.abs(drawn - delta) >= abs(delta) - 1e-12
     return float((1 + far.sum()) / (1 + len(drawn)))
@@ -199,7 +210,7 @@ def _several(evaluations: Evaluation | Sequence[Evaluation]) -> list[Evaluation]
 def _aligned(
     a: list[Evaluation], b: list[Evaluation] | None, metric: str
 ) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
-    """Collection names and, for each, the figures [seeds, queries] of A and of B with the queries in the same order."""
+    """Collection names and each one's figures [seeds, queries] of A and of B, queries in the same order."""
     first = a[0].scores(metric)
     sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for evaluations, side in ((a, sides[0]), (b or [], sides[1])):
@@ -207,7 +218,9 @@ def _aligned(
         for other in scored:
             if set(other) != set(first):
                 name = min(set(other) ^ set(first))
-                raise DataError(f"collection {name!r} is missing from one evaluation: compare on the same collections.")
+                raise DataError(
+                    f"collection {name!r} is missing from one evaluation: compare on the same collections."
+                )
         for name, series in first.items():
             for other in scored:
                 odd = set(series.index) ^ set(other[name].index)

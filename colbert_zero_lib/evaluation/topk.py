@@ -16,20 +16,21 @@ _NOTHING = torch.iinfo(torch.int64).min
 class TopK:
     """Keeps the ``k`` best documents of ``queries`` queries while blocks of scores arrive.
 
-    A score and its document are packed into one integer (ordered bits of the float above, complement of the index below), so
-    that one exact `topk` sorts by falling score and then by rising index.
+    A score and its document are packed into one integer (ordered bits of the float above, complement of the
+    index below), so that one exact `topk` sorts by falling score and then by rising index.
     """
 
     def __init__(self, queries: int, k: int, device: torch.device | str = "cpu") -> None:
         self._keys = torch.full((queries, k), _NOTHING, dtype=torch.int64, device=device)
 
     def add(self, scores: torch.Tensor, indices: torch.Tensor) -> None:
-        """Offer ``scores`` [queries, n] float32 of the documents ``indices`` [n] (any order, each document once)."""
+        """Offer ``scores`` [queries, n] float32 of the documents ``indices`` [n], each document once."""
         if torch.isnan(scores).any():
             raise DataError(
-                "some scores are not numbers (NaN), so the model's vectors are broken: use an earlier checkpoint."
+                "some scores are not numbers (NaN): the model is broken, use an earlier checkpoint."
             )
-        # + 0.0 makes -0.0 equal to 0.0; flipping the lower bits of negative floats makes the integers rise with the scores.
+        # + 0.0 makes -0.0 equal to 0.0; flipping the lower bits of negative floats makes the integers rise
+        # with the scores.
         bits = (scores.float() + 0.0).contiguous().view(torch.int32)
         ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)
         keys = (ordered << 32) | (0xFFFFFFFF - indices.to(torch.int64))
@@ -40,10 +41,11 @@ class TopK:
         self._keys = torch.cat([self._keys, keys], dim=1).topk(k, dim=1).values
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices [queries, k] int32 and scores [queries, k] float32, best first; -1 and -inf where nothing was offered."""
+        """Indices int32 and scores float32, both [queries, k], best first; -1 and -inf where there is nothing."""
         keys = self._keys.cpu().numpy()
         ordered = (keys >> 32).astype(np.int32)
-        scores = np.where(ordered < 0, ordered ^ np.int32(0x7FFFFFFF), ordered).astype(np.int32).view(np.float32)
-        indices = (0xFFFFFFFF - (keys & 0xFFFFFFFF)).astype(np.int64)
+        bits = np.where(ordered < 0, ordered ^ np.int32(0x7FFFFFFF), ordered).astype(np.int32)
+        indices = 0xFFFFFFFF - (keys & 0xFFFFFFFF)
         empty = keys == _NOTHING
-        return np.where(empty, -1, indices).astype(np.int32), np.where(empty, -np.inf, scores).astype(np.float32)
+        scores = np.where(empty, np.float32(-np.inf), bits.view(np.float32))
+        return np.where(empty, -1, indices).astype(np.int32), scores

@@ -5,13 +5,16 @@ The order of work lives here; training, evaluation and bookkeeping are called, n
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pylate.models import ColBERT
 
 from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline
 from colbert_zero_lib.corpora.teacher import TeacherLists, load_lists
@@ -29,6 +32,7 @@ from colbert_zero_lib.training.trainer import TrainingResult, native_bfloat16, t
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedTokenizerBase
 
 BASE_SEED = 0
 
@@ -74,7 +78,7 @@ class Workshop:
 
     def _sized(self, collections: dict[str, Collection]) -> dict[str, Collection]:
         size = self.profile.evaluation
-        if size.max_queries is None and size.max_documents is None:
+        if size.max_queries is None or size.max_documents is None:
             return dict(collections)
         return {name: c.subset(size.max_queries, size.max_documents) for name, c in collections.items()}
 
@@ -100,7 +104,9 @@ class Workshop:
 
     def _open(self, folder: Path, recipe: Recipe) -> SentenceTransformer:
         # The untrained base is looked at as a late-interaction model without prompts.
-        step = recipe.steps[-1] if recipe.steps else Step(Interaction.COLBERT, Phase.UNSUPERVISED, False, False)
+        step = (
+            recipe.steps[-1] if recipe.steps else Step(Interaction.COLBERT, Phase.UNSUPERVISED, False, False)
+        )
         return open_model(
             folder,
             step,
@@ -118,7 +124,7 @@ class Workshop:
         return step_lengths(shape, size, _tokenizer(folder), self.profile.prompts)
 
 
-def _tokenizer(folder: Path):
+def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
@@ -150,26 +156,26 @@ def run_recipe(
         recipe = PIPELINES[recipe] if recipe in PIPELINES else Recipe.parse(recipe)
     run = obtain_base(shop)
     for prefix in recipe.prefixes():
-        before = run
-        run = shop.ledger.obtain(
-            shop.key(prefix, seed), lambda folder, p=prefix, b=before: _build(shop, p, seed, b, folder)
-        )
+        run = shop.ledger.obtain(shop.key(prefix, seed), partial(_build, shop, prefix, seed, run))
     if recipe.evaluation_extra_length is not None:
-        trained = run
-        run = shop.ledger.obtain(
-            shop.key(recipe, seed), lambda folder: _passport(shop, recipe, seed, trained.model_folder, folder, [])
-        )
+        run = shop.ledger.obtain(shop.key(recipe, seed), partial(_reevaluate, shop, recipe, seed, run))
     return run
 
 
 def obtain_base(shop: Workshop) -> Run:
     """The base encoder of a profile, the same for every recipe and seed."""
 
+    shape = shop.profile.encoder
+    if shape is None:
+        raise ProfileError(
+            f"profile '{shop.profile.name}' has no encoder of its own; it opens {shop.profile.base}"
+        )
+
     def build(folder: Path) -> dict[str, Any]:
         texts = sorted({text for split in shop.corpora.training.values() for text in split["document"]})
         result = pretrain(
             texts,
-            shop.profile.encoder,
+            shape,
             shop.profile.pretraining,
             seed=BASE_SEED,
             folder=folder / "model",
@@ -181,6 +187,20 @@ def obtain_base(shop: Workshop) -> Run:
         return _passport(shop, ZERO, BASE_SEED, folder / "model", folder, [("pretraining", result)])
 
     return shop.ledger.obtain(shop.key(ZERO, BASE_SEED), build)
+
+
+def _reevaluate(shop: Workshop, recipe: Recipe, seed: int, trained: Run, folder: Path) -> dict[str, Any]:
+    """The same weights at another length: linked, not copied, where the disk allows it."""
+    shutil.copytree(trained.model_folder, folder / "model", copy_function=_link, dirs_exist_ok=True)
+    return _passport(shop, recipe, seed, folder / "model", folder, [], trained)
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path) -> dict[str, Any]:
@@ -230,9 +250,14 @@ def _passport(
     test.per_query.to_parquet(folder / "per_query.parquet", index=False)
     development.per_query.to_parquet(folder / "development.parquet", index=False)
     evaluation_seconds = time.perf_counter() - started
-    earlier = dict(before.passport["wall_seconds"]) if before and recipe.steps[:-1] else {}
-    earlier.pop("evaluation", None)
-    wall = {**earlier, **{name: result.wall_seconds for name, result in trained}, "evaluation": evaluation_seconds}
+    earlier = dict(before.passport["wall_seconds"]) if before else {}
+    for other in ("pretraining", "evaluation"):
+        earlier.pop(other, None)
+    wall = {
+        **earlier,
+        **{name: result.wall_seconds for name, result in trained},
+        "evaluation": evaluation_seconds,
+    }
     training_seconds = sum(seconds for name, seconds in wall.items() if name != "evaluation")
     return {
         "profile": shop.profile.name,
@@ -252,7 +277,9 @@ def _passport(
         "queries_per_second": {name: result.queries_per_second for name, result in trained},
         "peak_memory_bytes": max((result.peak_memory_bytes for _, result in trained), default=0),
         "loss": {name: thin(result.loss) for name, result in trained},
-        "temperature": {name: result.temperature for name, result in trained if result.temperature is not None},
+        "temperature": {
+            name: result.temperature for name, result in trained if result.temperature is not None
+        },
         "metrics": test.metrics(),
         "mean_ndcg@10": test.mean("ndcg@10"),
         "development": development.metrics(),
@@ -261,8 +288,8 @@ def _passport(
 
 
 def _evaluate(model: SentenceTransformer, collections: dict[str, Collection]) -> Evaluation:
-    late = hasattr(model, "skiplist")
-    return evaluate(LateInteractionRetriever(model) if late else DenseRetriever(model), collections)
+    retriever = LateInteractionRetriever(model) if isinstance(model, ColBERT) else DenseRetriever(model)
+    return evaluate(retriever, collections)
 
 
 def _device_name(device: str) -> str:

@@ -5,57 +5,84 @@ Unlike PyLate's collator, documents are padded to the longest of the batch inste
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
 import torch.nn.functional as F
+from pylate.models import ColBERT
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from colbert_zero_lib.errors import TrainingError
-from colbert_zero_lib.training.embedding import is_late_interaction
+
+LABELS = ("scores",)
+_DOCUMENTS = re.compile(r"documents?|positive|negative(_\d+)?")
+
+
+def check_columns(names: Sequence[str]) -> None:
+    """TrainingError unless ``names`` are ``query``, then columns of documents, and perhaps ``scores``.
+
+    PyLate tells queries by the column's name, so a ``question`` would silently be encoded as a document; it drops
+    columns with ``_id`` in their name and takes any other for text. Here a name that is not known is refused.
+    """
+    texts = [name for name in names if name not in (*LABELS, "dataset_name")]
+    if not texts or texts[0] != "query":
+        raise TrainingError(
+            f"the first training column is '{(texts or ['missing'])[0]}'; rename it to 'query'"
+        )
+    if len(texts) < 2:
+        raise TrainingError("the training data have no column but 'query'; add 'document' or 'positive'")
+    for name in texts[1:]:
+        if not _DOCUMENTS.fullmatch(name):
+            raise TrainingError(
+                f"the training column '{name}' is neither 'document', 'documents', 'positive', 'negative_0' ... nor"
+                " 'scores'; rename or remove it"
+            )
 
 
 class Collator:
     """Tokenises the columns of a training batch.
 
-    The first column holds the queries and must be called ``query``: PyLate tells queries by the column's name, and a
-    ``question`` would silently be encoded as a document. Every other column but ``scores`` holds documents, or lists
-    of documents, which are flattened; all of them are padded to one common length.
+    The first column holds the queries and must be called ``query`` (see :func:`check_columns`). Every other column but
+    ``scores`` holds documents, or lists of documents, which are flattened; all of them are padded to one common length.
 
     Parameters
     ----------
     model
-        Where tokenizer, markers and lengths come from.
+        Where tokenizer, markers and prompts come from.
     lengths
-        Maximum (query, document) tokens, markers and prompts included; a longer text is cut.
+        Maximum (query, document) tokens, markers and prompts included; a longer text is cut. A late-interaction model
+        is set to them.
     """
 
     def __init__(self, model: SentenceTransformer, lengths: tuple[int, int]) -> None:
         self.model = model
         self.lengths = lengths
+        if isinstance(model, ColBERT):
+            model.query_length, model.document_length = lengths
         self.prompts = dict(model.prompts)
         # Names that the trainer of sentence-transformers asks a collator for.
-        self.valid_label_columns = ["scores"]
+        self.valid_label_columns = list(LABELS)
         self.include_prompt_lengths = False
 
     def tokenize(self, texts: list[str], is_query: bool) -> dict[str, Tensor]:
         """Ids and attention of one side, prompt included: ``[texts, tokens]`` int64."""
         prompt = self.prompts["query" if is_query else "document"]
         texts = [prompt + text for text in texts]
-        if is_late_interaction(self.model):
+        if isinstance(self.model, ColBERT):
             tokens = self.model.tokenize(texts, is_query=is_query)
         else:
-            self.model[0].max_seq_length = self.lengths[0 if is_query else 1]
+            self.model.max_seq_length = self.lengths[0 if is_query else 1]
             tokens = self.model.tokenize(texts)
-            self.model[0].max_seq_length = max(self.lengths)
+            self.model.max_seq_length = max(self.lengths)
         return {key: tokens[key] for key in ("input_ids", "attention_mask")}
 
     def __call__(self, features: list[dict]) -> dict[str, object]:
         """A batch as the trainer expects it: ``<column>_input_ids``, ``<column>_attention_mask``, ``label``."""
-        columns = [name for name in features[0] if name not in (*self.valid_label_columns, "dataset_name")]
-        if columns[0] != "query":
-            raise TrainingError(f"the first training column is '{columns[0]}'; rename it to 'query'")
+        check_columns(list(features[0]))
+        columns = [name for name in features[0] if name not in (*LABELS, "dataset_name")]
         batch: dict[str, object] = {"return_loss": True}
         if "scores" in features[0]:
             batch["label"] = torch.tensor([row["scores"] for row in features], dtype=torch.float32)

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import RandContext
 from torch import Tensor, nn
 
-from colbert_zero_lib.training.embedding import Chunk, Features, assemble, chunks, interleave, inverse, token_vectors
+from colbert_zero_lib.training.embedding import (
+    Chunk,
+    Features,
+    assemble,
+    chunks,
+    interleave,
+    inverse,
+    token_vectors,
+    with_padding,
+)
 from colbert_zero_lib.training.maxsim import maxsim
 
 
@@ -54,7 +62,9 @@ class Contrastive(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)), requires_grad=learned_temperature)
+        self.log_temperature = nn.Parameter(
+            torch.tensor(math.log(temperature)), requires_grad=learned_temperature
+        )
         self.mini_batch_tokens = mini_batch_tokens
         self.gradient_cache = gradient_cache
         self.direct_tokens = direct_tokens
@@ -72,7 +82,9 @@ class Contrastive(nn.Module):
         document_parts = chunks(self.model, interleave(columns), False, self.mini_batch_tokens)
         if self._cached(query_parts + document_parts):
             return self._cached_loss(query_parts, document_parts, len(columns))
-        encoded = [token_vectors(self.model, part.features, part.is_query) for part in query_parts + document_parts]
+        encoded = [
+            token_vectors(self.model, part.features, part.is_query) for part in query_parts + document_parts
+        ]
         vectors, masks = [v for v, _ in encoded], [m for _, m in encoded]
         return self._loss(vectors, masks, query_parts, document_parts, len(columns))
 
@@ -81,15 +93,22 @@ class Contrastive(nn.Module):
             return bool(self.gradient_cache) and torch.is_grad_enabled()
         return sum(part.features["input_ids"].numel() for part in parts) > self.direct_tokens
 
-    def _loss(self, vectors, masks, query_parts, document_parts, columns: int, rows: slice = slice(None)) -> Tensor:
+    def _loss(
+        self,
+        vectors: list[Tensor],
+        masks: list[Tensor],
+        query_parts: list[Chunk],
+        document_parts: list[Chunk],
+        columns: int,
+        rows: slice = slice(None),
+    ) -> Tensor:
         """Mean loss over the queries in ``rows``, times their share of the batch."""
         n = len(query_parts)
         queries, query_mask = assemble(vectors[:n], masks[:n], query_parts)
         batch = len(queries)
         targets = torch.arange(batch, device=queries.device)[rows] * columns
-        scores = torch.cat(
-            [maxsim(queries[rows], d, query_mask[rows], m) for d, m in zip(vectors[n:], masks[n:], strict=True)], dim=1
-        )
+        documents = map(with_padding, vectors[n:], masks[n:], document_parts)
+        scores = torch.cat([maxsim(queries[rows], d, query_mask[rows], m) for d, m in documents], dim=1)
         scores = scores[:, inverse(document_parts)] / self.log_temperature.exp()
         return F.cross_entropy(scores, targets, reduction="sum") / batch
 
@@ -103,33 +122,31 @@ class Contrastive(nn.Module):
                 vectors.append(vector.detach().requires_grad_())
                 masks.append(mask)
         batch = sum(len(part.index) for part in query_parts)
+        leaves = [*vectors, self.log_temperature] if self.log_temperature.requires_grad else vectors
+        gradients = [torch.zeros_like(leaf) for leaf in leaves]
         total = torch.zeros((), device=vectors[0].device)
-        log_temperature, own_gradient = self.log_temperature, None
         with torch.enable_grad():
             # One block of queries against all documents at a time bounds the memory of the scores.
             step = max(1, self.mini_batch_tokens // vectors[0].shape[1])
             for start in range(0, batch, step):
-                leaves = [*vectors, log_temperature] if log_temperature.requires_grad else vectors
-                loss = self._loss(vectors, masks, query_parts, document_parts, columns, slice(start, start + step))
-                for leaf, gradient in zip(leaves, torch.autograd.grad(loss, leaves), strict=True):
-                    if leaf is log_temperature:
-                        own_gradient = gradient if own_gradient is None else own_gradient + gradient
-                    else:
-                        leaf.grad = gradient if leaf.grad is None else leaf.grad.add_(gradient)
+                rows = slice(start, start + step)
+                loss = self._loss(vectors, masks, query_parts, document_parts, columns, rows)
+                for gradient, more in zip(gradients, torch.autograd.grad(loss, leaves), strict=True):
+                    gradient += more
                 total += loss.detach()
         scale = float(batch) if self.authors_gradient else 1.0
         total.requires_grad_()
 
         def backward(upstream: Tensor) -> None:
             with torch.enable_grad():
-                for part, state, cached in zip(parts, states, vectors, strict=True):
-                    with state if state is not None else nullcontext():
+                for part, state, gradient in zip(parts, states, gradients, strict=False):
+                    with state:
                         vector, _ = token_vectors(self.model, part.features, part.is_query)
-                    (vector.flatten() @ (cached.grad.flatten().to(vector.dtype) * upstream * scale)).backward()
-            if own_gradient is not None:
-                step_gradient = own_gradient * upstream
-                old = log_temperature.grad
-                log_temperature.grad = step_gradient if old is None else old + step_gradient
+                    vector.backward(gradient.to(vector.dtype) * upstream * scale)
+            if self.log_temperature.requires_grad:
+                earlier = self.log_temperature.grad
+                own = gradients[-1] * upstream
+                self.log_temperature.grad = own if earlier is None else earlier + own
 
         total.register_hook(backward)
         return total

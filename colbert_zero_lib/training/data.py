@@ -31,10 +31,15 @@ def step_data(
     """
     if step.phase is Phase.UNSUPERVISED:
         return DatasetDict(
-            {name: corpora.training[name].select_columns(["query", "document"]) for name in UNSUPERVISED_SOURCES}
+            {
+                name: corpora.training[name].select_columns(["query", "document"])
+                for name in UNSUPERVISED_SOURCES
+            }
         )
     if lists is None:
-        raise TrainingError(f"{step} needs mined negatives and teacher scores; make them with 'colbert-zero data teach'")
+        raise TrainingError(
+            f"{step} needs mined negatives and teacher scores; make them with 'colbert-zero data teach'"
+        )
     if step.phase is Phase.SUPERVISED:
         return supervised_rows(lists, budget.documents - 1)
     return distillation_rows(lists, budget.documents, budget.score_scale)
@@ -47,7 +52,9 @@ def supervised_rows(lists: TeacherLists, negatives: int) -> DatasetDict:
     """
     splits = {}
     for source in lists.sources:
-        queries, positives, columns = [], [], [[] for _ in range(negatives)]
+        queries: list[str] = []
+        positives: list[str] = []
+        columns: list[list[str]] = [[] for _ in range(negatives)]
         for row in lists.rows(source):
             hard = lists.negatives(row)[:negatives]
             if len(hard) < negatives:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ class Distillation(nn.Module):
     model
         PyLate ``ColBERT``.
     temperature
-        Divides the student's scores, after min-max scaling if that is on. 1 and min-max are PyLate's, hence the authors'.
+        Divides the student's scores, after min-max scaling if that is on. 1 with min-max is what the authors used.
     normalize_scores
         Min-max scale the student's scores per query (the authors' setting).
     mini_batch_tokens

@@ -27,11 +27,16 @@ def is_late_interaction(model: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Rows of a batch of similar length: ``index`` says which, ``features`` are cut to their longest."""
+    """Rows of a batch of similar length: ``index`` says which, ``features`` are cut to their longest.
+
+    ``cut`` is True when padding was cut off that MaxSim must still see: a masked token scores 0, so a document with
+    padding never scores less for any query token.
+    """
 
     index: Tensor
     features: Features
     is_query: bool
+    cut: bool = False
 
 
 def text_features(features: Features) -> Features:
@@ -56,10 +61,9 @@ def scored_mask(model: nn.Module, features: Features, is_query: bool) -> Tensor:
 def token_vectors(model: nn.Module, features: Features, is_query: bool) -> tuple[Tensor, Tensor]:
     """Unit vectors ``[texts, tokens, dimension]`` and their mask; a dense model gives one token per text."""
     late = is_late_interaction(model)
-    mask = scored_mask(model, features, is_query) if late else None
     output = model(dict(features))
     if late:
-        return F.normalize(output["token_embeddings"], dim=-1), mask
+        return F.normalize(output["token_embeddings"], dim=-1), scored_mask(model, features, is_query)
     vectors = F.normalize(output["sentence_embedding"], dim=-1)[:, None]
     return vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
 
@@ -72,18 +76,17 @@ def chunks(model: nn.Module, features: Features, is_query: bool, tokens: int) ->
     """
     features = text_features(features)
     ids, attention = features["input_ids"], features["attention_mask"]
-    expanded = is_query and is_late_interaction(model) and unwrapped(model).do_query_expansion
-    if expanded:
-        lengths = torch.full((len(ids),), ids.shape[1])
-    else:
-        lengths = attention.sum(dim=1).cpu()
+    late = is_late_interaction(model)
+    expanded = is_query and late and unwrapped(model).do_query_expansion
+    lengths = torch.full((len(ids),), ids.shape[1]) if expanded else attention.sum(dim=1).cpu()
     order = lengths.argsort(descending=True, stable=True)
     result, start = [], 0
     while start < len(order):
         longest = max(int(lengths[order[start]]), 1)
         stop = start + max(1, tokens // longest)
         index = order[start:stop].to(ids.device)
-        result.append(Chunk(index, {key: value[index, :longest] for key, value in features.items()}, is_query))
+        parts = {key: value[index, :longest] for key, value in features.items()}
+        result.append(Chunk(index, parts, is_query, cut=late and longest < ids.shape[1]))
         start = stop
     return result
 
@@ -93,13 +96,20 @@ def inverse(parts: Sequence[Chunk]) -> Tensor:
     return torch.cat([part.index for part in parts]).argsort()
 
 
-def assemble(vectors: Sequence[Tensor], masks: Sequence[Tensor], parts: Sequence[Chunk]) -> tuple[Tensor, Tensor]:
+def assemble(
+    vectors: Sequence[Tensor], masks: Sequence[Tensor], parts: Sequence[Chunk]
+) -> tuple[Tensor, Tensor]:
     """Pad chunk results to a common length and restore batch order."""
-    length = max(v.shape[1] for v in vectors)
+    length = max(v.shape[1] + part.cut for v, part in zip(vectors, parts, strict=True))
     back = inverse(parts)
     padded = [F.pad(v, (0, 0, 0, length - v.shape[1])) for v in vectors]
     padded_masks = [F.pad(m, (0, length - m.shape[1])) for m in masks]
     return torch.cat(padded)[back], torch.cat(padded_masks)[back]
+
+
+def with_padding(vectors: Tensor, mask: Tensor, part: Chunk) -> tuple[Tensor, Tensor]:
+    """One masked token for the padding that was cut off, so that scores do not depend on the chunks."""
+    return (F.pad(vectors, (0, 0, 0, 1)), F.pad(mask, (0, 1))) if part.cut else (vectors, mask)
 
 
 def interleave(columns: Sequence[Features]) -> Features:

@@ -5,25 +5,30 @@ Only tensors live here; no model, no tokenizer, no loss.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Similarity blocks of at most this many elements are materialised at once (fp32: 128 MB).
-BLOCK_ELEMENTS = 32_000_000
+# Similarities held at once: what stays in a CPU's cache, what fills a GPU.
+BLOCK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 27}
 
 
 def _blocks(queries: Tensor, documents: Tensor) -> int:
     """How many documents fit into one similarity block."""
     per_document = queries.shape[0] * queries.shape[1] * documents.shape[1]
-    return max(1, BLOCK_ELEMENTS // max(1, per_document))
+    limit = BLOCK_ELEMENTS.get(queries.device.type, BLOCK_ELEMENTS["cpu"])
+    return max(1, limit // max(1, per_document))
 
 
 class _AllPairs(torch.autograd.Function):
     """``scores[a, b] = sum_s max_t <q[a, s], d[b, t]>``; see :func:`maxsim`."""
 
     @staticmethod
-    def forward(ctx, queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask: Tensor
+    ) -> Tensor:
         a, s, h = queries.shape
         b, t, _ = documents.shape
         flat = queries.reshape(a * s, h)
@@ -43,7 +48,7 @@ class _AllPairs(torch.autograd.Function):
         return scores
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         queries, documents, query_mask, document_mask, best = ctx.saved_tensors
         a, s, h = queries.shape
         b, t, _ = documents.shape
@@ -57,7 +62,11 @@ class _AllPairs(torch.autograd.Function):
         chosen, order = row.view(-1).sort()
         offsets = torch.searchsorted(chosen, torch.arange(b * t, device=best.device))
         to_documents = F.embedding_bag(
-            order // b, queries.reshape(a * s, h), offsets, mode="sum", per_sample_weights=weight.view(-1)[order]
+            order // b,
+            queries.reshape(a * s, h),
+            offsets,
+            mode="sum",
+            per_sample_weights=weight.view(-1)[order],
         )
         return to_queries.view(a, s, h), to_documents.view(b, t, h), None, None
 
@@ -92,8 +101,8 @@ def maxsim_lists(
 ) -> Tensor:
     """Scores of each query against its own list of documents (knowledge distillation).
 
-    ``queries`` is ``[queries, query tokens, dimension]``, ``documents`` ``[queries, list, document tokens, dimension]``;
-    returns ``[queries, list]`` float32.
+    ``queries`` is ``[queries, query tokens, dimension]``, ``documents`` is ``[queries, list, document tokens,
+    dimension]``; returns ``[queries, list]`` float32.
     """
     n, ways, t, h = documents.shape
     similarity = torch.bmm(queries, documents.reshape(n, ways * t, h).transpose(1, 2)).view(n, -1, ways, t)

@@ -27,7 +27,9 @@ from colbert_zero_lib.training.trainer import (
 )
 
 
-def _token_blocks(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, budget: PretrainingBudget, seed: int):
+def _token_blocks(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, budget: PretrainingBudget, seed: int
+) -> Dataset:
     """``steps x batch_size`` rows of token ids, drawn without replacement as long as there are enough."""
     wanted = budget.steps * budget.batch_size
     generator = np.random.default_rng(seed)
@@ -90,7 +92,9 @@ def pretrain(
                     model=model,
                     args=arguments,
                     train_dataset=_token_blocks(texts, tokenizer, budget, seed),
-                    data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=budget.mask_probability),
+                    data_collator=DataCollatorForLanguageModeling(
+                        tokenizer, mlm_probability=budget.mask_probability
+                    ),
                     callbacks=[_Checkpoints(model, 0)],
                 )
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)

@@ -14,11 +14,16 @@ import time
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file, save_file
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+)
 from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
 from torch import nn
 from transformers import TrainerCallback, set_seed
@@ -27,7 +32,7 @@ from transformers.utils import logging as transformers_logging
 from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase, Step
-from colbert_zero_lib.training.collation import Collator
+from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
 
@@ -55,20 +60,22 @@ def native_bfloat16(device: str) -> bool:
     """True where bfloat16 is fast: GPUs that support it, CPUs with AVX512-BF16 or AMX."""
     if device.startswith("cuda"):
         return torch.cuda.is_bf16_supported()
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    checks = (
+        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    )
     return any(check() for check in checks if check)
 
 
 class _Trainer(SentenceTransformerTrainer):
     """The trainer without its model card, which would ask the hub about data sets and models."""
 
-    def add_model_card_callback(self, default_args_dict) -> None:
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         return None
 
-    def create_model_card(self, *args, **kwargs) -> None:
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         return None
 
-    def _save(self, output_dir: str | None = None, state_dict=None) -> None:
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Neither a model card nor the pickled arguments: a checkpoint is weights, optimizer and random states.
         self.model.save_pretrained(str(output_dir), create_model_card=False)
 
@@ -80,12 +87,13 @@ class _Checkpoints(TrainerCallback):
         self.loss = loss
         self.learned_steps = learned_steps
 
-    def on_step_end(self, args, state, control, **kwargs):
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # Before the step, so that a run which resumes later than that learns the temperature no further either.
         if self.learned_steps and state.global_step >= self.learned_steps:
             self.loss.log_temperature.requires_grad_(False)
             self.loss.log_temperature.grad = None
 
-    def on_save(self, args, state, control, **kwargs):
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         own = {name: value.detach().cpu() for name, value in _own_parameters(self.loss).items()}
         if own:
@@ -157,9 +165,12 @@ def train_step(
     Raises
     ------
     TrainingError
-        When the data cannot fill a single batch, or the loss is not finite.
+        When a column's name is not known, the data cannot fill a single batch, or the loss is not finite.
     """
-    sizes = [len(split) for split in data.values()] if isinstance(data, DatasetDict) else [len(data)]
+    splits = list(data.values()) if isinstance(data, DatasetDict) else [data]
+    for split in splits:
+        check_columns(split.column_names)
+    sizes = [len(split) for split in splits]
     if sum(size // budget.batch_size for size in sizes) == 0:
         raise TrainingError(
             f"{step.phase.value}: {sum(sizes)} rows cannot fill one batch of {budget.batch_size};"
@@ -216,9 +227,13 @@ def train_step(
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finally:
         transformers_logging.set_verbosity(quiet)
-    curve = [(int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry]
+    curve = [
+        (int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry
+    ]
     if not all(math.isfinite(value) for _, value in curve):
-        raise TrainingError(f"{step.phase.value}: the loss is not finite; lower learning_rate ({budget.learning_rate})")
+        raise TrainingError(
+            f"{step.phase.value}: the loss is not finite; lower learning_rate ({budget.learning_rate})"
+        )
     model.eval()
     return TrainingResult(
         wall_seconds=time.perf_counter() - started,
@@ -226,7 +241,7 @@ def train_step(
         loss=curve,
         peak_memory_bytes=peak_memory(str(model.device)),
         precision=precision,
-        temperature=loss.temperature,
+        temperature=loss.temperature if isinstance(loss, (Contrastive, Distillation)) else None,
     )
 
 

@@ -69,11 +69,11 @@ def kill_before(operation: int, root: Path) -> None:
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         nonlocal seen
-        if event.split(".")[0] in ("open", "os", "shutil") and arguments:
-            if any(str(argument).startswith(str(root)) for argument in arguments[:2]):
-                seen += 1
-                if seen == operation:
-                    os.kill(os.getpid(), signal.SIGKILL)
+        about_files = event.split(".")[0] in ("open", "os", "shutil")
+        if about_files and any(str(argument).startswith(str(root)) for argument in arguments[:2]):
+            seen += 1
+            if seen == operation:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 
@@ -95,12 +95,15 @@ def test_a_process_killed_before_any_file_operation_leaves_a_whole_run_or_none(t
         ledger = Ledger(root)
         runs = ledger.runs()
         assert all(ledger.check(run) is None for run in runs)
+        trained = any(root.glob(".partial/*/checkpoints/[1-3]")) or any(root.glob(".partial/*/manifest.json"))
         whole_after_kill += bool(runs) and not finished
         again = ledger.obtain(key(), train)
         assert again.passport["state"] == STEPS and ledger.check(again) is None
         assert (again.model_folder / "weights").read_bytes() == b"w" * 1000 * STEPS
         assert sorted(path.name for path in again.folder.iterdir()) == ["manifest.json", "model", "run.json"]
-        resumed += "begins at 2" in (root / "log").read_text()
+        log = (root / "log").read_text().splitlines()
+        assert log.count("begins at 0") == 1 or not trained  # no step is trained twice
+        resumed += "begins at 2" in log
     assert operation > 25  # the hook saw the operations at all
     assert whole_after_kill >= 1 and resumed >= 1
 
@@ -109,12 +112,12 @@ def test_killed_again_and_again_a_run_still_gets_finished(tmp_path: Path) -> Non
     kills = 0
 
     def run() -> None:
-        kill_before(12, tmp_path)
+        kill_before(10 + kills, tmp_path)  # ever a little later, as looking at what is there takes longer
         Ledger(tmp_path).obtain(key(), train)
 
     while end_of(in_child(run)) != 0:
         kills += 1
-        assert kills < 50
+        assert kills < 100
         shutil.rmtree(tmp_path / ".locks")  # kernel locks die with their holder; a lost file must not matter
         if Ledger(tmp_path).runs():
             break

@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from colbert_zero_lib.errors import ParameterError, UnknownNameError
 from colbert_zero_lib.suite import NotebookError
 
 PARAMETERS = 'profile: str = "tiny"  # tiny | laptop\nseed: int = 0  # of the toy'
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 PIXEL = base64.b64encode(
     base64.b64decode(
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -31,7 +33,7 @@ def write(folder: Path, name: str, *codes: str, parameters: str | None = PARAMET
     cells += [nbformat.v4.new_code_cell(code) for code in codes]
     for place, cell in enumerate(cells):
         cell["id"] = f"cell-{place}"
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3"}})
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
     path = folder / name
     path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     return path
@@ -46,9 +48,6 @@ def texts(path: Path) -> list[str]:
         for o in c.outputs
         if o.output_type == "stream"
     ]
-
-
-# --- finding and parameters -------------------------------------------------------------------------------------
 
 
 def test_notebooks_are_found_in_reading_order_by_number_or_name(tmp_path: Path) -> None:
@@ -148,9 +147,6 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path: Path, text: str) -> None:
         suite.read_parameters(path)
 
 
-# --- running ----------------------------------------------------------------------------------------------------
-
-
 def test_runs_get_their_parameters_and_this_interpreter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,11 +195,8 @@ def test_a_killed_kernel_is_one_sentence(tmp_path: Path) -> None:
         suite.run_notebook(path, {}, tmp_path / "out.ipynb")
 
 
-# --- committed notebooks ----------------------------------------------------------------------------------------
-
-
-def code_cell(outputs: list[Any], source: str = "x", **metadata: Any) -> nbformat.NotebookNode:
-    return nbformat.v4.new_code_cell(source, outputs=outputs, execution_count=9, metadata=metadata, id="c")
+def code_cell(outputs: Sequence[Any], source: str = "x", **metadata: Any) -> nbformat.NotebookNode:
+    return nbformat.v4.new_code_cell(source, outputs=list(outputs), execution_count=9, metadata=metadata)
 
 
 def stream(text: str, name: str = "stdout") -> nbformat.NotebookNode:
@@ -215,7 +208,7 @@ def display(data: dict[str, Any]) -> nbformat.NotebookNode:
 
 
 def clean_texts(*outputs: Any) -> list[str]:
-    notebook = nbformat.v4.new_notebook(cells=[code_cell(list(outputs))])
+    notebook = nbformat.v4.new_notebook(cells=[code_cell(outputs)])
     kept = conventions.cleaned(notebook).cells[0].outputs
     return [o.text if o.output_type == "stream" else o.data for o in kept]
 
@@ -241,7 +234,7 @@ def test_cleaning_drops_what_churns_and_keeps_what_is_said() -> None:
 def test_cleaning_twice_is_cleaning_once_and_drops_run_metadata() -> None:
     noisy = nbformat.v4.new_notebook(
         cells=[
-            code_cell([stream("a \n"), display({"image/png": PIXEL, "text/plain": "<Figure at 0x7ffff00000>"})],
+            code_cell([stream("a \n"), display({"image/png": PIXEL, "text/plain": "<Fig at 0x7ffff00000>"})],
                       execution={"iopub.execute_input": "2020"}, papermill={"duration": 1}, tags=["verdict"]),
             nbformat.v4.new_code_cell("injected", metadata={"tags": ["injected-parameters"]}),
         ],
@@ -254,7 +247,7 @@ def test_cleaning_twice_is_cleaning_once_and_drops_run_metadata() -> None:
     assert once.cells[0].execution_count == 1
     assert once.cells[0].outputs[1].data["image/png"] == PIXEL
     assert once.metadata == {
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "kernelspec": KERNEL,
         "language_info": {"name": "python"},
     }
 
@@ -295,7 +288,7 @@ def _good() -> nbformat.NotebookNode:
         nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}, id="b", execution_count=1),
         nbformat.v4.new_code_cell("print(3)", outputs=[stream("3\n")], id="c", execution_count=2),
     ]
-    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3"}})
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL})
     return conventions.cleaned(notebook)
 
 
@@ -347,9 +340,6 @@ def test_cleaning_in_place_mends_the_form_only(tmp_path: Path) -> None:
     assert conventions.clean_file(path) is True
     assert conventions.check_notebook(path) == []
     assert conventions.clean_file(path) is False
-
-
-# --- the report -------------------------------------------------------------------------------------------------
 
 
 def test_the_report_shows_verdict_tables_and_every_figure(tmp_path: Path) -> None:

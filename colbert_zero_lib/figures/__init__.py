@@ -1,0 +1,10 @@
+"""Every figure of the suite as a function that returns a matplotlib Figure; `save` writes one to ``figures/``.
+
+What is drawn is measured elsewhere; no figure reads a file.
+"""
+
+from __future__ import annotations
+
+from .theme import COLOURS, canvas, save, use_theme
+
+__all__ = ["COLOURS", "canvas", "save", "use_theme"]

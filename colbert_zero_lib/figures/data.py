@@ -1,0 +1,85 @@
+"""Figures of the texts: token lengths by source, shared words against BM25.
+
+Counting is done by the caller; intervals come in with the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .theme import BASELINE, COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+
+_QUERY, _DOCUMENT = COLOURS["orange"], COLOURS["blue"]
+
+
+def length_histograms(
+    lengths: Mapping[str, tuple[Sequence[int], Sequence[int]]], limits: tuple[int, int] | None = None
+) -> Figure:
+    """Histogram of tokens per query and per document for every source, on one logarithmic axis.
+
+    ``lengths`` maps a source to its (query, document) token counts; ``limits`` are the (query, document) maxima at
+    which texts are cut, drawn as dashed lines. Each histogram has the same height.
+    """
+    figure, axes = canvas(WIDTH, 0.9 + 0.3 * len(lengths))
+    edges = np.unique(np.geomspace(2, 1024, 37).round()) - 0.5  # between whole numbers: no bin is empty by rounding
+    middle = np.sqrt(edges[:-1] * edges[1:])
+    cut = 0
+    total = 0
+    for place, (queries, documents) in enumerate(lengths.values()):
+        for counts, colour in ((queries, _QUERY), (documents, _DOCUMENT)):
+            height, _ = np.histogram(np.clip(counts, 2, 1023), bins=edges)
+            curve = place - 0.85 * height / max(1, height.max())
+            axes.fill_between(middle, place, curve, step="mid", color=colour, alpha=0.55, linewidth=0)
+        if limits:
+            cut += int((np.asarray(documents) > limits[1]).sum())
+        total += len(documents)
+    if limits:
+        for limit, colour in zip(limits, (_QUERY, _DOCUMENT), strict=True):
+            axes.axvline(limit, color=colour, linestyle=(0, (4, 3)), linewidth=1.2)
+    axes.set_xscale("log", base=2)
+    axes.set_xticks([2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024])
+    axes.set_yticks([place - 0.3 for place in range(len(lengths))], list(lengths))
+    axes.set(xlim=(2, 1024), ylim=(len(lengths) - 0.6, -1.6), xlabel="tokens (log scale)")
+    axes.text(7, -1.05, "queries", color=_QUERY, weight="bold", ha="center")
+    axes.text(90, -1.05, "documents", color=_DOCUMENT, weight="bold", ha="center")
+    axes.grid(axis="y", visible=False)
+    axes.minorticks_off()
+    rule = f": {cut / max(1, total):.0%} of documents are longer than the limit of {limits[1]}" if limits else ""
+    headline(figure, f"Queries are short and documents vary{rule}")
+    return figure
+
+
+def overlap_and_scores(table: pd.DataFrame) -> Figure:
+    """Share of a query's words that its answer holds, against two baselines' nDCG@10.
+
+    ``table`` has one row a collection and baseline: collection, overlap (0 to 1), system, mean, low, high (points).
+    """
+    figure, axes = canvas(WIDTH, 3.6)
+    for system, rows in table.groupby("system", sort=False):
+        colour = BASELINE.get(str(system), COLOURS["green"])
+        marker = "o" if system == "BM25" else "s"
+        for row in rows.itertuples():
+            with_interval(axes, row.overlap, (row.mean, row.low, row.high), colour, marker)
+        axes.plot([], [], marker, color=colour, label=str(system))
+    for collection, rows in table.groupby("collection", sort=False):
+        if len(rows) > 1:
+            ends = (rows["mean"].min(), rows["mean"].max())
+            axes.plot([rows["overlap"].iloc[0]] * 2, ends, color="#bbbbbb", linewidth=0.8, zorder=1)
+        top = rows.loc[rows["high"].idxmax()]
+        place = (top["overlap"], top["high"])
+        axes.annotate(
+            str(collection), place, xytext=(0, 3), textcoords="offset points", ha="center", fontsize=SMALL
+        )
+    bm25 = table[table["system"] == "BM25"]
+    correlation = bm25["overlap"].corr(bm25["mean"], method="spearman")
+    axes.set(
+        xlabel="share of a query's words that its answer contains", ylabel="nDCG@10 (points), 95% interval"
+    )
+    axes.margins(x=0.06, y=0.1)
+    axes.legend(loc="lower right", frameon=True, edgecolor="white")
+    headline(figure, f"BM25 lives on shared words (rank correlation {correlation:.2f} over collections)")
+    return figure

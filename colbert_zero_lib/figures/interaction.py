@@ -1,0 +1,93 @@
+"""Figures of late interaction: token similarities, pooled against token-wise scores, and storage.
+
+Arrays and plain labels come in; no model is opened here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from colbert_zero_lib.errors import ParameterError
+
+from .theme import COLOURS, SMALL, WIDTH, canvas, headline
+
+
+def maxsim_heatmap(
+    similarity: np.ndarray,
+    query_tokens: Sequence[str],
+    document_tokens: Sequence[str],
+    skipped: Sequence[bool] | None = None,
+) -> Figure:
+    """Cosines of every query token with every document token, the best of each row framed and written beside it.
+
+    ``similarity`` is [query tokens, document tokens]; ``skipped`` marks document tokens that are not stored
+    (punctuation): they are greyed out and never framed.
+    """
+    similarity = np.asarray(similarity, dtype=float)
+    if similarity.shape != (len(query_tokens), len(document_tokens)):
+        raise ParameterError(
+            f"A heat map of {len(query_tokens)} query and {len(document_tokens)} document tokens needs similarities "
+            f"of that shape, not {similarity.shape}."
+        )
+    skip = np.zeros(len(document_tokens), bool) if skipped is None else np.asarray(skipped, bool)
+    scored = np.where(skip[None], -np.inf, similarity)
+    best = scored.argmax(axis=1)
+    values = scored.max(axis=1)
+    figure, axes = canvas(WIDTH, 1.3 + 0.27 * len(query_tokens))
+    image = axes.imshow(np.where(skip[None], np.nan, similarity), cmap="Blues", aspect="auto", vmin=0, vmax=1)
+    for row, (column, value) in enumerate(zip(best, values, strict=True)):
+        frame = {"fill": False, "edgecolor": COLOURS["vermilion"], "linewidth": 1.6}
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **frame))
+        axes.text(len(document_tokens) - 0.2, row, f"{value:.2f}", va="center", fontsize=SMALL)
+    axes.set_xticks(range(len(document_tokens)), document_tokens, rotation=90)
+    axes.set_yticks(range(len(query_tokens)), query_tokens)
+    for label, out in zip(axes.get_xticklabels(), skip, strict=True):
+        label.set_color("#a0a0a0" if out else COLOURS["ink"])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="cosine", fraction=0.03, pad=0.09)
+    headline(figure, f"MaxSim = {values.sum():.2f}, the sum of the {len(query_tokens)} framed cosines")
+    return figure
+
+
+def pooled_and_late(scores: Mapping[str, Mapping[str, float]], relevant: str, width: float = WIDTH) -> Figure:
+    """Scores of a few documents under several ways of scoring: ``scores[way][document]``, one panel a way.
+
+    The relevant document is drawn in colour; each panel's title says who wins.
+    """
+    figure, panels = canvas(width, 0.9 + 0.42 * len(next(iter(scores.values()))), columns=len(scores), sharey=True)
+    for axes, (way, of_documents) in zip(np.atleast_1d(panels), scores.items(), strict=True):
+        names, values = list(of_documents), list(of_documents.values())
+        colours = [COLOURS["blue"] if name == relevant else "#b8b8b8" for name in names]
+        axes.barh(range(len(names)), values, color=colours, height=0.6)
+        for place, value in enumerate(values):
+            axes.text(value, place, f" {value:.2f}", va="center", fontsize=SMALL)
+        won = max(of_documents, key=lambda name: of_documents[name]) == relevant
+        axes.set_title(f"{way}: {'right' if won else 'wrong'}")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="score", xlim=(0, max(values) * 1.2))
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def storage_bars(sizes: Mapping[str, float]) -> Figure:
+    """Bytes per document of several ways to store it, on a log scale: ``sizes`` maps a description to bytes."""
+    figure, axes = canvas(WIDTH, 0.8 + 0.34 * len(sizes))
+    values = list(sizes.values())
+    colours = [COLOURS["orange"] if "single" in name else COLOURS["blue"] for name in sizes]
+    axes.barh(range(len(sizes)), values, color=colours, height=0.62)
+    for place, value in enumerate(values):
+        text = f" {value:,.0f} B" if value < 10_000 else f" {value / 1024:,.1f} KiB"
+        axes.text(value, place, text, va="center", fontsize=SMALL)
+    axes.set_xscale("log")
+    axes.set_xlim(min(values) / 3, max(values) * 4)
+    axes.set_yticks(range(len(sizes)), list(sizes))
+    axes.set(ylim=(len(sizes) - 0.5, -0.5), xlabel="bytes per document (log scale)")
+    axes.grid(axis="y", visible=False)
+    largest, smallest = max(values), min(values)
+    headline(figure, f"Token vectors take up to {largest / smallest:.0f} times the space of the smallest choice")
+    return figure

@@ -1,0 +1,263 @@
+"""Figures of phases and pipelines: the paper's Figure 2, learning paths, collections, costs, losses, deltas.
+
+Scores are nDCG@10 in points (0 to 100) unless a docstring says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from colbert_zero_lib.evaluation.statistics import Interval
+
+from .theme import (
+    BASELINE,
+    COLOURS,
+    INTERACTION,
+    MARKER,
+    PIPELINE,
+    SMALL,
+    WIDTH,
+    canvas,
+    headline,
+    label_ends,
+    spread,
+    with_interval,
+)
+
+PHASES = ("unsupervised", "supervised", "distillation")
+_NAMES = {"dense": "dense", "colbert": "ColBERT"}
+_SIGNAL = {
+    "unsupervised": ("query–document pairs", "in-batch negatives", "InfoNCE"),
+    "supervised": ("queries with positives", "mined hard negatives", "InfoNCE"),
+    "kd": ("queries with candidates", "a teacher's scores", "KL divergence"),
+}
+
+
+def _box(axes: Axes, x: float, y: float, width: float, height: float, colour: str, alpha: float = 1.0) -> None:
+    style = "round,pad=0,rounding_size=0.08"
+    axes.add_patch(
+        FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, edgecolor="none", alpha=alpha)
+    )
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    style = {"arrowstyle": "-|>", "color": COLOURS["grey"], "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", xy=end, xytext=start, arrowprops=style)
+
+
+def phases_diagram(table1: pd.DataFrame) -> Figure:
+    """The three training phases, what each learns from and what it cost; ``table1`` is `paper_table(1)`."""
+    figure, axes = canvas(WIDTH, 2.5)
+    axes.set(xlim=(0, 9.6), ylim=(0, 3.1))
+    axes.axis("off")
+    shades = (COLOURS["blue"], COLOURS["green"], COLOURS["purple"])
+    for place, (row, shade) in enumerate(zip(table1.itertuples(), shades, strict=True)):
+        left = place * 3.3
+        _box(axes, left, 0, 3.0, 3.0, shade, alpha=0.14)
+        text, signal, loss = _SIGNAL[str(row.phase)]
+        name = "distillation (KD)" if row.phase == "kd" else str(row.phase)
+        axes.text(left + 0.15, 2.62, f"{place + 1}. {name}", weight="bold", fontsize=10, va="center")
+        lines = (
+            text,
+            signal,
+            f"loss: {loss}",
+            f"batch: {row.batch_size:,} queries",
+            f"tokens: {row.query_length_tokens} query, {row.document_length_tokens} document",
+            f"cost as ColBERT: {row.gpu_hours_gh200} GH200 hours",
+        )
+        for number, line in enumerate(lines):
+            axes.text(left + 0.15, 2.2 - 0.38 * number, line, fontsize=SMALL, va="center")
+        if place:
+            _arrow(axes, (left - 0.28, 1.5), (left - 0.02, 1.5))
+    axes.set_title("Each phase has less data and a finer signal than the one before")
+    return figure
+
+
+def pipelines_diagram(figure2: pd.DataFrame) -> Figure:
+    """The paper's Figure 2: which phase runs as what, cost and score; ``figure2`` is `paper_table("figure2")`."""
+    figure, axes = canvas(WIDTH, 2.6)
+    axes.set(xlim=(-0.1, 11.2), ylim=(-0.05, 3.75))
+    axes.axis("off")
+    heads = ("unsupervised", "supervised", "distillation")
+    for place, head in enumerate(heads):
+        axes.text(2.65 + 2.05 * place + 0.85, 3.35, head, ha="center", va="center", color=COLOURS["grey"])
+    axes.text(9.15, 3.35, "ColBERT\nGPU hours", ha="center", va="center", color=COLOURS["grey"], fontsize=SMALL)
+    axes.text(10.55, 3.35, "BEIR\nnDCG@10", ha="center", va="center", color=COLOURS["grey"], fontsize=SMALL)
+    for place, row in enumerate(figure2.itertuples()):
+        bottom = 2.2 - 1.05 * place
+        letter, _, name = str(row.pipeline).partition(" ")
+        axes.text(0, bottom + 0.4, f"({letter})", weight="bold", va="center", color=PIPELINE[letter], fontsize=10)
+        axes.text(0.5, bottom + 0.4, name.replace(" + ", "\n+ "), va="center")
+        for column, kind in enumerate((row.unsupervised, row.supervised, row.kd)):
+            left = 2.65 + 2.05 * column
+            _box(axes, left, bottom, 1.7, 0.8, INTERACTION[str(kind)])
+            shown = _NAMES[str(kind)]
+            axes.text(left + 0.85, bottom + 0.4, shown, ha="center", va="center", color="white", weight="bold")
+            if column:
+                _arrow(axes, (left - 0.33, bottom + 0.4), (left - 0.02, bottom + 0.4))
+        hours, score = f"{row.colbert_gpu_hours_gh200}", f"{row.beir_average_ndcg10:.2f}"
+        axes.text(9.15, bottom + 0.4, hours, ha="center", va="center")
+        axes.text(10.55, bottom + 0.4, score, ha="center", va="center", weight="bold")
+    score = figure2.beir_average_ndcg10.to_numpy()
+    cost = figure2.colbert_gpu_hours_gh200.to_numpy()
+    gain, price = (score[1] - score[0]) / (score[2] - score[0]), cost[1] / cost[2]
+    axes.set_title(f"(b) has {gain:.0%} of what (c) gains over (a), for {price:.0%} of its ColBERT hours")
+    return figure
+
+
+def learning_paths(steps: pd.DataFrame, references: Mapping[str, Interval] | None = None) -> Figure:
+    """Mean nDCG@10 after each step of each pipeline, with intervals.
+
+    ``steps`` has the columns pipeline (a, b, c), phase, interaction, mean, low, high, one row a step; ``references``
+    are baselines by name, drawn as lines with their interval as a band.
+    """
+    figure, axes = canvas(WIDTH, 3.6)
+    labels: dict[str, tuple[float, str]] = {}
+    for name, value in (references or {}).items():
+        colour = BASELINE.get(name, COLOURS["grey"])
+        axes.axhspan(value.low, value.high, color=colour, alpha=0.08, linewidth=0)
+        axes.axhline(value.mean, color=colour, linestyle=(0, (4, 3)), linewidth=1.1)
+        labels[f"{name} {value.mean:.1f}"] = (value.mean, colour)
+    ends = {}
+    for shift, (letter, path) in zip((-0.07, 0.0, 0.07), steps.groupby("pipeline", sort=True), strict=False):
+        colour = PIPELINE[str(letter)]
+        places = [PHASES.index(phase) + shift for phase in path["phase"]]
+        axes.plot(places, path["mean"], color=colour, linewidth=1.6, zorder=2)
+        for x, row in zip(places, path.itertuples(), strict=True):
+            with_interval(axes, x, (row.mean, row.low, row.high), colour, MARKER[str(letter)])
+            if row.interaction == "dense":
+                hollow = {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 5, "zorder": 4}
+                axes.plot(x, row.mean, MARKER[str(letter)], **hollow)
+        last = float(path["mean"].iloc[-1])
+        ends[str(letter)] = last
+        labels[f"({letter}) {last:.1f}"] = (last, colour)
+    axes.set_xticks(range(len(PHASES)), [f"after {phase}" for phase in PHASES])
+    axes.set(xlim=(-0.25, 2.25), ylabel="nDCG@10, mean of collections (points)")
+    axes.grid(axis="x", visible=False)
+    low, high = axes.get_ylim()
+    label_ends(axes, 2.25, labels, gap=(high - low) / 18)
+    ranked = sorted(ends, key=lambda letter: -ends[letter])
+    headline(figure, "At the end: " + " > ".join(f"({letter}) {ends[letter]:.1f}" for letter in ranked))
+    note = {"transform": axes.transAxes, "ha": "right", "fontsize": SMALL, "color": COLOURS["grey"]}
+    axes.text(0.99, 0.03, "hollow: dense, filled: ColBERT", **note)
+    return figure
+
+
+def collection_scores(scores: pd.DataFrame, title: str) -> Figure:
+    """nDCG@10 of several systems on each collection: columns collection, system, mean, low, high (points).
+
+    Systems are drawn in order of appearance; ``a``, ``b``, ``c`` and the baselines have their own colours.
+    """
+    collections = list(dict.fromkeys(scores["collection"]))
+    systems = list(dict.fromkeys(scores["system"]))
+    figure, axes = canvas(WIDTH, 0.7 + 0.46 * len(collections))
+    step = 0.72 / max(1, len(systems))
+    for number, system in enumerate(systems):
+        colour = PIPELINE.get(system) or BASELINE.get(system, COLOURS["green"])
+        own = scores[scores["system"] == system].set_index("collection")
+        for place, collection in enumerate(collections):
+            if collection in own.index:
+                mean, low, high = own.loc[collection, ["mean", "low", "high"]]
+                y = place + (number - (len(systems) - 1) / 2) * step
+                with_interval(axes, y, (mean, low, high), colour, MARKER.get(system, "v"), horizontal=True)
+        shown = f"({system})" if system in PIPELINE else system
+        axes.plot([], [], MARKER.get(system, "v"), color=colour, label=shown)
+    for line in range(1, len(collections)):
+        axes.axhline(line - 0.5, color="#eeeeee", linewidth=0.8)
+    axes.set_yticks(range(len(collections)), collections)
+    axes.set(ylim=(len(collections) - 0.5, -0.5), xlabel="nDCG@10 (points), 95% interval over queries")
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside upper right", ncols=len(systems), frameon=False, handletextpad=0.2)
+    headline(figure, title)
+    return figure
+
+
+def cost_and_quality(figure2: pd.DataFrame, ours: pd.DataFrame) -> Figure:
+    """Cost against score, the paper's beside ours.
+
+    ``figure2`` is `paper_table("figure2")`; ``ours`` has the columns pipeline, minutes (of ColBERT training), mean,
+    low, high.
+    """
+    figure, (paper, here) = canvas(WIDTH, 2.9, columns=2)
+    for row in figure2.itertuples():
+        letter = str(row.pipeline)[0]
+        place = (row.colbert_gpu_hours_gh200, row.beir_average_ndcg10)
+        paper.plot(*place, MARKER[letter], color=PIPELINE[letter], markersize=7)
+        _name(paper, place, f"({letter}) {place[1]:.2f}", PIPELINE[letter])
+    paper.set_xscale("log")
+    paper.set(xlabel="ColBERT training, GH200 hours (log scale)", ylabel="nDCG@10 (points)")
+    paper.set_title("The paper, BEIR (no interval printed)")
+    for row in ours.itertuples():
+        letter = str(row.pipeline)
+        with_interval(here, row.minutes, (row.mean, row.low, row.high), PIPELINE[letter], MARKER[letter])
+        _name(here, (row.minutes, row.mean), f"({letter}) {row.mean:.1f}", PIPELINE[letter])
+    here.set(xlabel="ColBERT training here, minutes", ylabel="nDCG@10 (points)")
+    here.set_title("Here, offline collections")
+    for axes in (paper, here):
+        axes.margins(0.18)
+    here.set_xlim(0, 1.3 * ours["minutes"].max())
+    return figure
+
+
+def _name(axes: Axes, place: tuple[float, float], text: str, colour: str) -> None:
+    axes.annotate(text, place, xytext=(8, 4), textcoords="offset points", color=colour, fontsize=SMALL + 0.5)
+
+
+def loss_curves(curves: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> Figure:
+    """Training loss of every step: ``curves`` maps (pipelines, phase) to (step, loss) points, e.g. ("a, b", "unsupervised").
+
+    The thin line is the loss as logged, the thick one its running mean over nine points.
+    """
+    figure, panels = canvas(WIDTH, 2.7, columns=len(PHASES))
+    for phase, axes in zip(PHASES, panels, strict=True):
+        own = {name: points for (name, of), points in curves.items() if of == phase}
+        ends = {}
+        for name, points in own.items():
+            colour = PIPELINE[name[0]]
+            losses = pd.Series([loss for _, loss in points], index=[step for step, _ in points], dtype=float)
+            smooth = losses.rolling(9, center=True, min_periods=1).mean()
+            axes.plot(losses.index, losses, color=colour, alpha=0.3, linewidth=0.7)
+            axes.plot(smooth.index, smooth, color=colour, linewidth=1.6)
+            ends[name] = (float(smooth.iloc[-1]), colour)
+        low, high = axes.get_ylim()
+        axes.set(title=phase, xlabel="optimiser step")
+        right = axes.get_xlim()[1]
+        heights = spread([y for y, _ in ends.values()], (high - low) / 12)
+        for (name, (_, colour)), height in zip(ends.items(), heights, strict=True):
+            axes.text(right, height, f"({name})", color=colour, va="center", fontsize=SMALL, clip_on=False)
+    panels[0].set_ylabel("loss")
+    return figure
+
+
+def deltas(table: pd.DataFrame, title: str) -> Figure:
+    """Differences with their intervals: columns claim, delta, low, high and, where known, paper and recorded (points).
+
+    A row whose interval leaves out zero is drawn in colour; the paper's delta is a cross, the recorded one a ring.
+    """
+    figure, axes = canvas(WIDTH, 0.9 + 0.36 * len(table))
+    for place, row in enumerate(table.itertuples()):
+        clear = row.low > 0 or row.high < 0
+        colour = COLOURS["blue"] if clear else COLOURS["grey"]
+        with_interval(axes, place, (row.delta, row.low, row.high), colour, "o", horizontal=True)
+        for column, marker in (("paper", "x"), ("recorded", "o")):
+            value = getattr(row, column, None)
+            if value is not None and pd.notna(value):
+                look = {"color": COLOURS["vermilion"], "markersize": 6, "markerfacecolor": "none", "zorder": 4}
+                axes.plot(value, place, marker, **look)
+    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
+    axes.set_yticks(range(len(table)), list(table["claim"]))
+    axes.set(ylim=(len(table) - 0.5, -0.5), xlabel="difference in nDCG@10 (points), 95% interval")
+    axes.grid(axis="y", visible=False)
+    axes.plot([], [], "o", color=COLOURS["blue"], label="here, clear")
+    axes.plot([], [], "o", color=COLOURS["grey"], label="here, holds zero")
+    for column, marker, name in (("paper", "x", "paper (BEIR)"), ("recorded", "o", "recorded")):
+        if column in table and table[column].notna().any():
+            axes.plot([], [], marker, color=COLOURS["vermilion"], markerfacecolor="none", label=name)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
+    headline(figure, title)
+    return figure

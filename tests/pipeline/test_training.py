@@ -1,0 +1,249 @@
+"""Real training, small: losses fall, sources are not mixed, a killed run ends where an undisturbed one does.
+
+Run as a program, this file is the run that gets killed: ``test_training.py PHASE ENCODER FOLDER``.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from transformers import TrainerCallback
+
+from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.models import open_model
+from colbert_zero_lib.profiles import PhaseBudget
+from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.training.trainer import TrainingResult, last_complete_checkpoint, train_step
+
+pytestmark = pytest.mark.pipeline
+
+LENGTHS = (14, 24)
+PROMPTS = ("search_query: ", "search_document: ")
+THINGS = ("ship", "tide", "crane", "yeast", "bread", "violin", "cello", "glacier", "lake", "bees", "honey", "king")
+DOINGS = ("waits", "turns", "rises", "plays", "melts", "dances", "lifts", "carves")
+STEPS = {
+    "unsupervised": Step(Interaction.COLBERT, Phase.UNSUPERVISED),
+    "dense": Step(Interaction.DENSE, Phase.UNSUPERVISED),
+    "supervised": Step(Interaction.COLBERT, Phase.SUPERVISED),
+    "distillation": Step(Interaction.COLBERT, Phase.DISTILLATION),
+}
+
+
+def rows(phase: str) -> Dataset | DatasetDict:
+    """Toy rows: a query names the thing and the doing that its document is about."""
+    pairs = [(f"{thing} {doing}", f"the {thing} {doing} by the sea") for thing in THINGS for doing in DOINGS]
+    queries, documents = [query for query, _ in pairs], [document for _, document in pairs]
+    others = documents[7:] + documents[:7]
+    if phase in ("unsupervised", "dense"):
+        sources = {"first": slice(0, 40), "second": slice(40, 70), "third": slice(70, 96)}
+        return DatasetDict(
+            {
+                name: Dataset.from_dict({"query": queries[part], "document": documents[part]})
+                for name, part in sources.items()
+            }
+        )
+    if phase == "supervised":
+        return Dataset.from_dict({"query": queries, "positive": documents, "negative_0": others})
+    lists = [[a, b, "honey"] for a, b in zip(documents, others, strict=True)]
+    return Dataset.from_dict({"query": queries, "documents": lists, "scores": [[4.0, 1.0, 0.0]] * len(queries)})
+
+
+def budget(**changes: Any) -> PhaseBudget:
+    plain = PhaseBudget(
+        steps=12, batch_size=8, learning_rate=2e-3, query_length=10, document_length=20, temperature=0.2
+    )
+    return replace(plain, **changes)
+
+
+def train(
+    phase: str, encoder: Path, folder: Path, *callbacks: TrainerCallback, seed: int = 3, **changes: Any
+) -> tuple[SentenceTransformer, TrainingResult]:
+    step = STEPS[phase]
+    torch.set_num_threads(1)
+    model = open_model(encoder, step, lengths=LENGTHS, prompts=PROMPTS, projection=32, seed=seed)
+    result = train_step(
+        model,
+        rows(phase),
+        step,
+        budget(**changes),
+        LENGTHS,
+        seed=seed,
+        folder=folder,
+        precision="float32",
+        callbacks=callbacks,
+    )
+    return model, result
+
+
+class Stop(TrainerCallback):
+    """Waits to be killed once a step after the first complete checkpoint has been taken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if last_complete_checkpoint(self.folder) and state.global_step > 3:
+            (self.folder / "waiting").touch()
+            time.sleep(600)
+
+
+class Record(TrainerCallback):
+    """The steps that were really taken."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.steps.append(state.global_step)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def same(one: SentenceTransformer, other: SentenceTransformer) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(value.equal(theirs[name]) for name, value in mine.items())
+
+
+def killed(phase: str, encoder: Path, folder: Path) -> None:
+    """Train in another process and kill it, without warning, after its first complete checkpoint."""
+    folder.mkdir(parents=True)
+    process = subprocess.Popen([sys.executable, __file__, phase, str(encoder), str(folder)], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 240
+    while not (folder / "waiting").exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(process.communicate()[1].decode()[-2000:])
+        time.sleep(0.1)
+    process.kill()
+    assert process.wait() == -9
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("phase", list(STEPS))
+def test_the_loss_falls(tiny_encoder_folder, tmp_path, phase) -> None:
+    _, result = train(phase, tiny_encoder_folder, tmp_path, steps=24)
+    values = [value for _, value in result.loss]
+    assert len(values) == 24
+    assert sum(values[-5:]) < 0.9 * sum(values[:5])
+    assert result.queries == 24 * 8 and result.queries_per_second > 0
+
+
+@pytest.mark.parametrize("phase", ["unsupervised", "distillation"])
+def test_a_run_killed_after_a_checkpoint_ends_bitwise_like_an_undisturbed_one(
+    tiny_encoder_folder, tmp_path, phase
+) -> None:
+    undisturbed, expected = train(phase, tiny_encoder_folder, tmp_path / "undisturbed")
+    killed(phase, tiny_encoder_folder, tmp_path / "killed")
+    assert last_complete_checkpoint(tmp_path / "killed").name == "checkpoint-3"
+    torch.manual_seed(99)
+    record = Record()
+    resumed, result = train(phase, tiny_encoder_folder, tmp_path / "killed", record)
+    assert record.steps == list(range(4, 13))
+    assert same(resumed, undisturbed)
+    assert result.loss == expected.loss
+
+
+def test_a_half_written_checkpoint_is_ignored(tiny_encoder_folder, tmp_path) -> None:
+    undisturbed, _ = train("supervised", tiny_encoder_folder, tmp_path / "run")
+    (tmp_path / "run" / "checkpoint-12" / "complete").unlink()
+    weights = tmp_path / "run" / "checkpoint-12" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    record = Record()
+    again, _ = train("supervised", tiny_encoder_folder, tmp_path / "run", record)
+    assert record.steps == [10, 11, 12]
+    assert same(again, undisturbed)
+
+
+def test_the_newest_complete_checkpoint_is_found_by_number_and_unfinished_ones_go(tmp_path) -> None:
+    for step in (3, 9, 12, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    assert last_complete_checkpoint(tmp_path / "none") is None
+    for step in (3, 9, 12):
+        (tmp_path / f"checkpoint-{step}" / "complete").touch()
+    assert last_complete_checkpoint(tmp_path).name == "checkpoint-12"
+    assert not (tmp_path / "checkpoint-100").exists()
+
+
+def test_the_seed_decides_and_the_state_of_the_process_does_not(tiny_encoder_folder, tmp_path) -> None:
+    torch.manual_seed(1)
+    first, _ = train("dense", tiny_encoder_folder, tmp_path / "first", steps=3)
+    torch.manual_seed(2)
+    second, _ = train("dense", tiny_encoder_folder, tmp_path / "second", steps=3)
+    other, _ = train("dense", tiny_encoder_folder, tmp_path / "other", steps=3, seed=4)
+    assert same(first, second) and not same(first, other)
+
+
+def test_a_batch_holds_one_source_and_sources_come_in_proportion(tiny_encoder_folder, tmp_path, monkeypatch) -> None:
+    from colbert_zero_lib.training import trainer
+
+    source_of = {row["query"]: name for name, split in rows("dense").items() for row in split}
+    seen: list[set[str]] = []
+
+    class Watch(trainer.Collator):
+        def __call__(self, features: list[dict]) -> dict[str, object]:
+            seen.append({source_of[row["query"]] for row in features})
+            return super().__call__(features)
+
+    monkeypatch.setattr(trainer, "Collator", Watch)
+    train("dense", tiny_encoder_folder, tmp_path, steps=11)  # one epoch: 40 // 8 + 30 // 8 + 26 // 8 batches
+    assert all(len(sources) == 1 for sources in seen)
+    counts = {name: sum(sources == {name} for sources in seen[:11]) for name in ("first", "second", "third")}
+    assert counts == {"first": 5, "second": 3, "third": 3}
+
+
+def test_the_temperature_is_learned_for_its_steps_and_then_stays(tiny_encoder_folder, tmp_path) -> None:
+    learned = {"learned_temperature_steps": 3}
+    _, short = train("dense", tiny_encoder_folder, tmp_path / "long", **learned)
+    values = []
+    for step in (9, 12):
+        own = load_file(tmp_path / "long" / f"checkpoint-{step}" / "loss.safetensors")
+        values.append(float(own["log_temperature"].exp()))
+    assert values[0] == values[1] == pytest.approx(short.temperature)
+    assert short.temperature != pytest.approx(0.2, abs=1e-6)
+    (tmp_path / "long" / "checkpoint-12" / "complete").unlink()
+    _, resumed = train("dense", tiny_encoder_folder, tmp_path / "long", **learned)
+    assert resumed.temperature == short.temperature
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda data: data.select(range(5)), "5 rows cannot fill one batch of 8; lower batch_size or give more rows"),
+        (lambda data: data.rename_column("query", "question"), "'question'; rename it to 'query'"),
+        (lambda data: data.add_column("passage_id", ["x"] * len(data)), "'passage_id' is neither"),
+    ],
+    ids=["too few rows", "question", "identifier"],
+)
+def test_data_that_cannot_be_trained_on_is_one_sentence(
+    tiny_encoder_folder, tmp_path, spoil: Callable[[Dataset], Dataset], sentence
+) -> None:
+    step = STEPS["supervised"]
+    model = open_model(tiny_encoder_folder, step, lengths=LENGTHS, prompts=PROMPTS, projection=32)
+    with pytest.raises(TrainingError, match=sentence) as caught:
+        train_step(model, spoil(rows("supervised")), step, budget(), LENGTHS, seed=0, folder=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_loss_that_is_not_finite_is_one_sentence(tiny_encoder_folder, tmp_path) -> None:
+    with pytest.raises(TrainingError, match="the loss is not finite; lower learning_rate"):
+        train("dense", tiny_encoder_folder, tmp_path, learning_rate=1e30, steps=6)
+
+
+if __name__ == "__main__":
+    train(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Stop(Path(sys.argv[3])))

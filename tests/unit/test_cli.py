@@ -1,0 +1,168 @@
+"""The command line: one sentence for what goes wrong, exit codes, and the verbs over real run folders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from colbert_zero_lib import __version__
+from colbert_zero_lib.cli import app
+from colbert_zero_lib.recipes import PIPELINES, Recipe
+from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json
+
+VERBS = ("run", "list", "show", "explain", "record", "notebooks", "data")
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(app, list(words), env={"COLUMNS": "160"})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("COLBERT_ZERO_HOME", str(tmp_path))
+    return tmp_path
+
+
+def make_run(home: Path, recipe: Recipe, seed: int, scores: dict[str, float], rate: float = 1e-3) -> Run:
+    key = RunKey(
+        str(recipe), "tiny", canonical_json({"rate": rate}), seed, "toy", "f" * 64, (("torch", "2"),)
+    )
+    letter = next((letter for letter, known in PIPELINES.items() if known == recipe), None)
+
+    def build(work: Path) -> Mapping[str, Any]:
+        return {
+            "profile": "tiny",
+            "seed": seed,
+            "recipe": str(recipe),
+            "pipeline": letter,
+            "arm": None,
+            "device": "cpu",
+            "versions": {"torch": "2"},
+            "git_commit": None,
+            "wall_seconds": {"supervised": 3.0},
+            "metrics": {name: {"ndcg@10": score} for name, score in scores.items()},
+            "mean_ndcg@10": sum(scores.values()) / len(scores),
+        }
+
+    return Ledger(home / "runs").obtain(key, build)
+
+
+def test_every_verb_explains_itself() -> None:
+    overview = invoke("--help")
+    assert overview.exit_code == 0
+    for verb in VERBS:
+        assert verb in overview.stdout
+        assert invoke(verb, "--help").exit_code == 0
+    assert invoke("--version").stdout.strip() == __version__
+
+
+def test_help_loads_no_heavy_library() -> None:
+    script = (
+        "import sys\nfrom colbert_zero_lib.cli import app\n"
+        "try: app(['--help'])\nexcept SystemExit: pass\n"
+        "heavy = {'torch', 'pandas', 'numpy', 'transformers', 'datasets', 'nbformat'}\n"
+        "print('LOADED', *sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+@pytest.mark.parametrize(
+    ("words", "culprit"),
+    [
+        (("run", "colbert:unsupervized"), "unsupervized"),
+        (("run", "c", "--profile", "huge"), "huge"),
+        (("show", "abcdef"), "abcdef"),
+        (("explain", "abcdef", "c"), "abcdef"),
+        (("notebooks", "99"), "99"),
+        (("notebooks", "--parameter", "seed"), "seed"),
+        (("notebooks", "--refresh", "--profile", "tiny"), "--refresh"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(
+    home: Path, words: tuple[str, ...], culprit: str
+) -> None:
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert culprit in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_installed_command_answers_like_the_module(home: Path) -> None:
+    command = Path(sys.executable).with_name("colbert-zero")
+    done = subprocess.run([command, "show", "abcdef"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "abcdef" in done.stderr
+
+
+def test_runs_are_listed_shown_and_compared(home: Path) -> None:
+    assert "No runs yet" in invoke("list").stdout
+    a = make_run(home, PIPELINES["b"], 0, {"one": 0.25, "two": 0.75})
+    b = make_run(home, PIPELINES["b"], 0, {"one": 0.5, "two": 0.75}, rate=2e-3)
+
+    listed = invoke("list").stdout
+    assert "0.5000" in listed and "0.6250" in listed
+    assert a.digest[:12] in listed and b.digest[:12] in listed
+    assert a.digest[:12] not in invoke("list", "--profile", "laptop").stdout
+
+    shown = invoke("show", a.digest[:12])
+    assert shown.exit_code == 0
+    assert str(PIPELINES["b"]) in shown.stdout
+    assert "0.2500" in shown.stdout and "0.7500" in shown.stdout and "0.5000" in shown.stdout
+
+    explained = invoke("explain", a.digest[:12], b.digest[:12])
+    assert explained.exit_code == 0
+    assert "0.001" in explained.stdout and "0.002" in explained.stdout
+    ambiguous = invoke("show", "b")
+    assert ambiguous.exit_code == 2
+    assert a.folder.name in ambiguous.stderr and b.folder.name in ambiguous.stderr
+
+
+def test_record_writes_passports_where_they_are_looked_for(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(home, PIPELINES["c"], 3, {"one": 0.5})
+    make_run(home, PIPELINES["a"], 0, {"one": 0.25})
+    data = home / "checkout-data"
+    monkeypatch.setattr("colbert_zero_lib.runs.passport.data_folder", lambda: data)
+    assert invoke("record", "--profile", "laptop").stdout == ""
+    assert not data.exists()
+    assert invoke("record", "c").exit_code == 0
+    files = sorted(path.relative_to(data).as_posix() for path in data.rglob("*.json"))
+    assert files == [f"runs/tiny/{PIPELINES['c'].slug}--seed3.json"]
+    assert json.loads((data / files[0]).read_text(encoding="utf-8"))["metrics"] == {"one": {"ndcg@10": 0.5}}
+
+
+def test_notebooks_run_headless_from_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+
+    cells = [
+        nbformat.v4.new_markdown_cell("# A toy"),
+        nbformat.v4.new_code_cell(
+            "profile: str = 'tiny'  # tiny | laptop\nsizes: list[int] = [1]  # of\nname: str = ''  # whose",
+            metadata={"tags": ["parameters"]},
+        ),
+        nbformat.v4.new_code_cell("print(profile, sizes, name)"),
+    ]
+    notebooks = tmp_path / "notebooks"
+    notebooks.mkdir()
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), notebooks / "01_toy.ipynb")
+    monkeypatch.setattr("colbert_zero_lib.suite.notebooks_folder", lambda: notebooks)
+
+    result = invoke("notebooks", "01", "--profile", "laptop", "-p", "sizes=[2, 3]", "-p", "name=a toy")
+
+    assert result.exit_code == 0, result.stderr
+    executed = nbformat.read(tmp_path / "report" / "notebooks" / "01_toy.ipynb", as_version=4)
+    assert executed.cells[-1].outputs[0].text == "laptop [2, 3] a toy\n"
+    assert "A toy" in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    assert (tmp_path / "report" / "index.md").exists()
