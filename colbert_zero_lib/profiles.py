@@ -194,3 +194,25 @@ _declare(
         evaluation=EvaluationSize(max_queries=60, max_documents=800, query_length=28, document_length=96),
     )
 )
+
+_declare(
+    Profile(
+        name="laptop",
+        summary="two to eight CPU cores, no network, three pipelines x three seeds in under 2.5 hours",
+        source="offline",
+        encoder=EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384),
+        base="modernbert 2x128, offline text",
+        pretraining=PretrainingBudget(steps=600),
+        budgets=_budgets(
+            steps=(800, 400, 300),
+            batch=(128, 24, 16),
+            lengths=((24, 64), (24, 64), (24, 64)),
+            documents=(3, 8),
+            rates=_RATES,
+            temperatures=_TEMPERATURES,
+            score_scale=1.0,
+        ),
+        evaluation=EvaluationSize(query_length=28, document_length=128),
+        seeds=(0, 1, 2),
+    )
+)

@@ -25,8 +25,8 @@ class PlaidRetriever:
     """Ranks with PyLate's PLAID index, built in a temporary folder for each search.
 
     ``bits`` per dimension of the residuals; ``probes`` clusters visited per query token; ``full_scores``
-    candidates that are scored in full; ``threads`` worker processes of a search on a CPU. The index approximates: a relevant document may be missed, and scores
-    differ in the third decimal.
+    candidates that are scored in full; ``threads`` worker processes of a search on a CPU. The index
+    approximates: a relevant document may be missed, and scores differ in the third decimal.
     """
 
     def __init__(

@@ -25,7 +25,9 @@ def length_histograms(
     which texts are cut, drawn as dashed lines. Each histogram has the same height.
     """
     figure, axes = canvas(WIDTH, 0.9 + 0.3 * len(lengths))
-    edges = np.unique(np.geomspace(2, 1024, 37).round()) - 0.5  # between whole numbers: no bin is empty by rounding
+    edges = (
+        np.unique(np.geomspace(2, 1024, 37).round()) - 0.5
+    )  # between whole numbers: no bin is empty by rounding
     middle = np.sqrt(edges[:-1] * edges[1:])
     cut = 0
     total = 0
@@ -48,7 +50,9 @@ def length_histograms(
     axes.text(90, -1.05, "documents", color=_DOCUMENT, weight="bold", ha="center")
     axes.grid(axis="y", visible=False)
     axes.minorticks_off()
-    rule = f": {cut / max(1, total):.0%} of documents are longer than the limit of {limits[1]}" if limits else ""
+    rule = (
+        f": {cut / max(1, total):.0%} of documents are longer than the limit of {limits[1]}" if limits else ""
+    )
     headline(figure, f"Queries are short and documents vary{rule}")
     return figure
 

@@ -59,7 +59,9 @@ def pooled_and_late(scores: Mapping[str, Mapping[str, float]], relevant: str, wi
 
     The relevant document is drawn in colour; each panel's title says who wins.
     """
-    figure, panels = canvas(width, 0.9 + 0.42 * len(next(iter(scores.values()))), columns=len(scores), sharey=True)
+    figure, panels = canvas(
+        width, 0.9 + 0.42 * len(next(iter(scores.values()))), columns=len(scores), sharey=True
+    )
     for axes, (way, of_documents) in zip(np.atleast_1d(panels), scores.items(), strict=True):
         names, values = list(of_documents), list(of_documents.values())
         colours = [COLOURS["blue"] if name == relevant else "#b8b8b8" for name in names]
@@ -89,5 +91,7 @@ def storage_bars(sizes: Mapping[str, float]) -> Figure:
     axes.set(ylim=(len(sizes) - 0.5, -0.5), xlabel="bytes per document (log scale)")
     axes.grid(axis="y", visible=False)
     largest, smallest = max(values), min(values)
-    headline(figure, f"Token vectors take up to {largest / smallest:.0f} times the space of the smallest choice")
+    headline(
+        figure, f"Token vectors take up to {largest / smallest:.0f} times the space of the smallest choice"
+    )
     return figure

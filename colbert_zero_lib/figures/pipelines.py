@@ -38,7 +38,9 @@ _SIGNAL = {
 }
 
 
-def _box(axes: Axes, x: float, y: float, width: float, height: float, colour: str, alpha: float = 1.0) -> None:
+def _box(
+    axes: Axes, x: float, y: float, width: float, height: float, colour: str, alpha: float = 1.0
+) -> None:
     style = "round,pad=0,rounding_size=0.08"
     axes.add_patch(
         FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, edgecolor="none", alpha=alpha)
@@ -86,18 +88,24 @@ def pipelines_diagram(figure2: pd.DataFrame) -> Figure:
     heads = ("unsupervised", "supervised", "distillation")
     for place, head in enumerate(heads):
         axes.text(2.65 + 2.05 * place + 0.85, 3.35, head, ha="center", va="center", color=COLOURS["grey"])
-    axes.text(9.15, 3.35, "ColBERT\nGPU hours", ha="center", va="center", color=COLOURS["grey"], fontsize=SMALL)
+    axes.text(
+        9.15, 3.35, "ColBERT\nGPU hours", ha="center", va="center", color=COLOURS["grey"], fontsize=SMALL
+    )
     axes.text(10.55, 3.35, "BEIR\nnDCG@10", ha="center", va="center", color=COLOURS["grey"], fontsize=SMALL)
     for place, row in enumerate(figure2.itertuples()):
         bottom = 2.2 - 1.05 * place
         letter, _, name = str(row.pipeline).partition(" ")
-        axes.text(0, bottom + 0.4, f"({letter})", weight="bold", va="center", color=PIPELINE[letter], fontsize=10)
+        axes.text(
+            0, bottom + 0.4, f"({letter})", weight="bold", va="center", color=PIPELINE[letter], fontsize=10
+        )
         axes.text(0.5, bottom + 0.4, name.replace(" + ", "\n+ "), va="center")
         for column, kind in enumerate((row.unsupervised, row.supervised, row.kd)):
             left = 2.65 + 2.05 * column
             _box(axes, left, bottom, 1.7, 0.8, INTERACTION[str(kind)])
             shown = _NAMES[str(kind)]
-            axes.text(left + 0.85, bottom + 0.4, shown, ha="center", va="center", color="white", weight="bold")
+            axes.text(
+                left + 0.85, bottom + 0.4, shown, ha="center", va="center", color="white", weight="bold"
+            )
             if column:
                 _arrow(axes, (left - 0.33, bottom + 0.4), (left - 0.02, bottom + 0.4))
         hours, score = f"{row.colbert_gpu_hours_gh200}", f"{row.beir_average_ndcg10:.2f}"
@@ -209,9 +217,10 @@ def _name(axes: Axes, place: tuple[float, float], text: str, colour: str) -> Non
 
 
 def loss_curves(curves: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> Figure:
-    """Training loss of every step: ``curves`` maps (pipelines, phase) to (step, loss) points, e.g. ("a, b", "unsupervised").
+    """Training loss of every step: ``curves`` maps (pipelines, phase) to (step, loss) points.
 
-    The thin line is the loss as logged, the thick one its running mean over nine points.
+    Pipelines that share a step share its curve, under ("a, b", "unsupervised"), say. The thin line is the loss as
+    logged, the thick one its running mean over nine points.
     """
     figure, panels = canvas(WIDTH, 2.7, columns=len(PHASES))
     for phase, axes in zip(PHASES, panels, strict=True):
@@ -247,7 +256,12 @@ def deltas(table: pd.DataFrame, title: str) -> Figure:
         for column, marker in (("paper", "x"), ("recorded", "o")):
             value = getattr(row, column, None)
             if value is not None and pd.notna(value):
-                look = {"color": COLOURS["vermilion"], "markersize": 6, "markerfacecolor": "none", "zorder": 4}
+                look = {
+                    "color": COLOURS["vermilion"],
+                    "markersize": 6,
+                    "markerfacecolor": "none",
+                    "zorder": 4,
+                }
                 axes.plot(value, place, marker, **look)
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
     axes.set_yticks(range(len(table)), list(table["claim"]))

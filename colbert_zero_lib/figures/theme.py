@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
@@ -65,7 +66,9 @@ def use_theme() -> None:
     sns.set_theme(style="whitegrid", palette="colorblind", rc=_SETTINGS)
 
 
-def canvas(width: float = WIDTH, height: float = 3.2, rows: int = 1, columns: int = 1, **options: Any) -> tuple:
+def canvas(
+    width: float = WIDTH, height: float = 3.2, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple:
     """A figure in the suite's theme and its axes, as ``plt.subplots`` returns them; sizes in inches.
 
     The figure is taken off pyplot's list: a notebook shows it once, as the value of its cell.
@@ -73,7 +76,8 @@ def canvas(width: float = WIDTH, height: float = 3.2, rows: int = 1, columns: in
     use_theme()
     options.setdefault("layout", "constrained")
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), **options)
-    plt.close(figure)
+    plt.close(figure)  # which leaves it a canvas that cannot draw
+    FigureCanvasAgg(figure)
     return figure, axes
 
 
@@ -135,7 +139,12 @@ def label_ends(axes: Axes, x: float, labels: Mapping[str, tuple[float, str]], ga
 
 
 def with_interval(
-    axes: Axes, x: float, y: tuple[float, float, float], colour: str, marker: str = "o", horizontal: bool = False
+    axes: Axes,
+    x: float,
+    y: tuple[float, float, float],
+    colour: str,
+    marker: str = "o",
+    horizontal: bool = False,
 ) -> None:
     """A point (mean, low, high) with its interval as a line; ``x`` is the other coordinate."""
     mean, low, high = y

@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import DataCollatorForLanguageModeling, PreTrainedTokenizerFast, Trainer, TrainingArguments
+from transformers import (
+    DataCollatorForLanguageModeling,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 from transformers.utils import logging as transformers_logging
 
 from colbert_zero_lib.models import build_base, train_tokenizer
@@ -97,6 +103,7 @@ def pretrain(
                     ),
                     callbacks=[_Checkpoints(model, 0)],
                 )
+                trainer.remove_callback(PrinterCallback)
                 trainer.train(resume_from_checkpoint=str(resume) if resume else None)
             curve = [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
         model.model.to("cpu").save_pretrained(folder)

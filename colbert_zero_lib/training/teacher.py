@@ -9,12 +9,14 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 import numpy as np
+import torch
 from datasets import Dataset, DatasetDict
 from pylate.models import ColBERT
 from sentence_transformers import SentenceTransformer
@@ -34,9 +36,10 @@ from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
-from colbert_zero_lib.training.trainer import train_step
+from colbert_zero_lib.training.trainer import native_bfloat16, train_step
 
 MISSING = -1
+TRAINED_ON = "trained_on.txt"
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ class Teacher:
     colbert: ColBERT
     dense: SentenceTransformer
     settings: TeacherSettings
+    trained_on: str
 
     def scorers(self, texts: Texts) -> Scorers:
         """Encode both sides for the three scorers."""
@@ -99,17 +103,25 @@ class Scorers:
         return self._encoded(self.texts.queries), self._encoded(self.texts.documents)
 
     def _encoded(self, texts: list[str]) -> np.ndarray:
-        return self.teacher.dense.encode(
-            texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True
-        )
+        with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bfloat16"):
+            return self.teacher.dense.encode(
+                texts,
+                batch_size=64,
+                normalize_embeddings=True,
+                show_progress_bar=False,
+                convert_to_numpy=True,
+            )
+
+    @property
+    def _precision(self) -> str:
+        return "bfloat16" if native_bfloat16("cpu") else "float32"
 
     @cached_property
     def _late(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         model = self.teacher.colbert
-        documents = token_vectors(model, self.texts.documents, False)
-        return token_vectors(model, self.texts.queries, True), [
-            vectors.astype(np.float16) for vectors in documents
-        ]
+        documents = token_vectors(model, self.texts.documents, False, precision=self._precision)
+        queries = token_vectors(model, self.texts.queries, True, precision=self._precision)
+        return queries, [vectors.astype(np.float16) for vectors in documents]
 
     @cached_property
     def _bm25(self) -> tuple[np.ndarray, np.ndarray]:
@@ -157,28 +169,42 @@ def _standardised(scores: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class EnsembleRetriever:
-    """The teacher as a retriever: it reranks what BM25 and MiniLM propose."""
+class Reranker:
+    """The teacher as a retriever: it reorders what BM25 and MiniLM propose, at most twice ``depth`` documents.
+
+    ``only`` names a single scorer. Rerankers that share ``scored`` encode a collection once.
+    """
 
     teacher: Teacher
-    depth: int = 50
     only: str | None = None
+    depth: int = 50
+    scored: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = field(default_factory=dict)
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
-        """The ``k`` best of at most twice ``depth`` candidates a query."""
-        scorers = self.teacher.scorers(
-            Texts(list(collection.queries.values()), list(collection.corpus.values()))
-        )
-        lists = scorers.candidates(self.depth)[:, :k]
-        scores = scorers.score(lists)
-        values = scores[self.only] if self.only else scorers.combined(scores)
-        values = np.where(np.isnan(values), -np.inf, values).astype(np.float32)
-        order = np.argsort(-values, axis=1, kind="stable")
+        """The candidates of every query by falling score."""
+        if collection.name not in self.scored:
+            texts = Texts(list(collection.queries.values()), list(collection.corpus.values()))
+            scorers = self.teacher.scorers(texts)
+            lists = scorers.candidates(self.depth)
+            scores = scorers.score(lists)
+            self.scored[collection.name] = lists, {**scores, "ensemble": scorers.combined(scores)}
+        lists, scores = self.scored[collection.name]
+        values = np.nan_to_num(scores[self.only or "ensemble"].astype(np.float32), nan=-np.inf)
+        order = np.argsort(-values, axis=1, kind="stable")[:, :k]
         return Ranking(
             tuple(collection.queries),
             np.take_along_axis(lists, order, 1),
             np.take_along_axis(values, order, 1),
         )
+
+
+def quality(
+    teacher: Teacher, collections: Mapping[str, Collection]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Metrics per collection of the teacher and of each scorer alone, when they rerank the same candidates."""
+    scored: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+    names = ("ensemble", "colbert", "dense", "bm25")
+    return {name: evaluate(Reranker(teacher, name, scored=scored), collections).metrics() for name in names}
 
 
 def open_teacher(
@@ -202,11 +228,12 @@ def open_teacher(
         )
         temporary = Path(tempfile.mkdtemp(dir=folder.parent))
         model.save_pretrained(str(temporary), create_model_card=False)
+        (temporary / TRAINED_ON).write_text(corpora.fingerprint + "\n")
         temporary.rename(folder)
         shutil.rmtree(checkpoints, ignore_errors=True)
     dense = SentenceTransformer(str(minilm_folder(home)), device="cpu")
     dense.max_seq_length = budget.document_length
-    return Teacher(cast(ColBERT, model), dense, settings)
+    return Teacher(cast(ColBERT, model), dense, settings, (folder / TRAINED_ON).read_text().strip())
 
 
 def _keep(positive: np.ndarray, scores: np.ndarray, settings: TeacherSettings) -> np.ndarray:
@@ -275,10 +302,6 @@ def teach(
     home, settings = home or default_home(), settings or TeacherSettings()
     corpora = corpora or load_offline(home, progress=progress)
     teacher = open_teacher(corpora, settings, home, progress)
-    quality = {
-        name: evaluate(EnsembleRetriever(teacher, only=only), corpora.development).metrics()
-        for name, only in (("ensemble", None), ("colbert", "colbert"), ("dense", "dense"), ("bm25", "bm25"))
-    }
     parts, offset = [], 0
     for name in SUPERVISED_SOURCES:
         split = corpora.training[name]
@@ -290,9 +313,10 @@ def teach(
     ).hexdigest()
     passport = {
         "corpora": corpora.fingerprint,
+        "colbert trained on": teacher.trained_on,
         "digest": content,
         "settings": asdict(settings),
-        "development": quality,
+        "development": quality(teacher, corpora.development),
         "rows": len(documents),
         "positive first": float(np.mean(scores[:, 0] >= np.nanmax(scores, axis=1))),
         "hard negatives per query": float(hard.sum(axis=1).mean()),

@@ -26,7 +26,7 @@ from sentence_transformers import (
 )
 from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
 from torch import nn
-from transformers import TrainerCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging as transformers_logging
 
 from colbert_zero_lib.errors import TrainingError
@@ -202,6 +202,8 @@ def train_step(
         save_steps=max(1, math.ceil(budget.steps / checkpoints)),
         save_total_limit=2,
         logging_steps=max(1, budget.steps // 100),
+        # The default writes an average where the loss is NaN, so that nobody sees it.
+        logging_nan_inf_filter=False,
         report_to="none",
         disable_tqdm=not progress,
     )
@@ -220,10 +222,7 @@ def train_step(
                 data_collator=Collator(model, lengths),
                 callbacks=[_Checkpoints(loss, budget.learned_temperature_steps), *callbacks],
             )
-            for printer in ("PrinterCallback",):
-                trainer.callback_handler.callbacks = [
-                    c for c in trainer.callback_handler.callbacks if type(c).__name__ != printer
-                ]
+            trainer.remove_callback(PrinterCallback)
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     finally:
         transformers_logging.set_verbosity(quiet)

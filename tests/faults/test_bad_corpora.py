@@ -160,9 +160,6 @@ def test_a_wheel_from_a_folder_of_packages_is_taken_only_with_the_right_bytes(
     mirror.mkdir()
     shutil.move(path, mirror / path.name)
     monkeypatch.setenv("PIP_FIND_LINKS", str(mirror))
-    # pip wants metadata in a wheel it downloads; this one has none, so its refusal is reported.
-    with pytest.raises(WheelError, match=r"pip could not download toy 1\.0"):
-        fetch_wheels(pinned, quiet=True)
     with zipfile.ZipFile(mirror / path.name, "a") as archive:
         archive.writestr("toy-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
         archive.writestr("toy-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")

@@ -30,7 +30,20 @@ pytestmark = pytest.mark.pipeline
 
 LENGTHS = (14, 24)
 PROMPTS = ("search_query: ", "search_document: ")
-THINGS = ("ship", "tide", "crane", "yeast", "bread", "violin", "cello", "glacier", "lake", "bees", "honey", "king")
+THINGS = (
+    "ship",
+    "tide",
+    "crane",
+    "yeast",
+    "bread",
+    "violin",
+    "cello",
+    "glacier",
+    "lake",
+    "bees",
+    "honey",
+    "king",
+)
 DOINGS = ("waits", "turns", "rises", "plays", "melts", "dances", "lifts", "carves")
 STEPS = {
     "unsupervised": Step(Interaction.COLBERT, Phase.UNSUPERVISED),
@@ -56,7 +69,9 @@ def rows(phase: str) -> Dataset | DatasetDict:
     if phase == "supervised":
         return Dataset.from_dict({"query": queries, "positive": documents, "negative_0": others})
     lists = [[a, b, "honey"] for a, b in zip(documents, others, strict=True)]
-    return Dataset.from_dict({"query": queries, "documents": lists, "scores": [[4.0, 1.0, 0.0]] * len(queries)})
+    return Dataset.from_dict(
+        {"query": queries, "documents": lists, "scores": [[4.0, 1.0, 0.0]] * len(queries)}
+    )
 
 
 def budget(**changes: Any) -> PhaseBudget:
@@ -123,7 +138,9 @@ def same(one: SentenceTransformer, other: SentenceTransformer) -> bool:
 def killed(phase: str, encoder: Path, folder: Path) -> None:
     """Train in another process and kill it, without warning, after its first complete checkpoint."""
     folder.mkdir(parents=True)
-    process = subprocess.Popen([sys.executable, __file__, phase, str(encoder), str(folder)], stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, __file__, phase, str(encoder), str(folder)], stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 240
     while not (folder / "waiting").exists():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -189,7 +206,9 @@ def test_the_seed_decides_and_the_state_of_the_process_does_not(tiny_encoder_fol
     assert same(first, second) and not same(first, other)
 
 
-def test_a_batch_holds_one_source_and_sources_come_in_proportion(tiny_encoder_folder, tmp_path, monkeypatch) -> None:
+def test_a_batch_holds_one_source_and_sources_come_in_proportion(
+    tiny_encoder_folder, tmp_path, monkeypatch
+) -> None:
     from colbert_zero_lib.training import trainer
 
     source_of = {row["query"]: name for name, split in rows("dense").items() for row in split}
@@ -224,7 +243,10 @@ def test_the_temperature_is_learned_for_its_steps_and_then_stays(tiny_encoder_fo
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (lambda data: data.select(range(5)), "5 rows cannot fill one batch of 8; lower batch_size or give more rows"),
+        (
+            lambda data: data.select(range(5)),
+            "5 rows cannot fill one batch of 8; lower batch_size or give more rows",
+        ),
         (lambda data: data.rename_column("query", "question"), "'question'; rename it to 'query'"),
         (lambda data: data.add_column("passage_id", ["x"] * len(data)), "'passage_id' is neither"),
     ],

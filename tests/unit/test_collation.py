@@ -21,10 +21,14 @@ LONG = "the ship waits until the tide turns and the lamp turns and the bread ris
 SHORT = "honey"
 
 
-def opened(folder: Path, interaction: str = "colbert", lengths=(16, 24), **switches: bool) -> SentenceTransformer:
+def opened(
+    folder: Path, interaction: str = "colbert", lengths=(16, 24), **switches: bool
+) -> SentenceTransformer:
     expansion = switches.pop("expansion", False)
     step = Step(Interaction(interaction), Phase.UNSUPERVISED, **switches)
-    return open_model(folder, step, lengths=lengths, prompts=PROMPTS, projection=32, query_expansion=expansion)
+    return open_model(
+        folder, step, lengths=lengths, prompts=PROMPTS, projection=32, query_expansion=expansion
+    )
 
 
 def words(model: SentenceTransformer, batch: dict, name: str, row: int = 0) -> list[str]:
@@ -66,7 +70,9 @@ def test_without_prompts_the_markers_stay(tiny_encoder_folder) -> None:
         (["query", "scores"], "query"),
     ],
 )
-def test_pitfalls_12_13_16_a_column_of_another_name_is_refused_not_dropped(tiny_encoder_folder, names, wrong) -> None:
+def test_pitfalls_12_13_16_a_column_of_another_name_is_refused_not_dropped(
+    tiny_encoder_folder, names, wrong
+) -> None:
     with pytest.raises(TrainingError, match=f"'{wrong}'"):
         check_columns(names)
     with pytest.raises(TrainingError, match=f"'{wrong}'"):
@@ -86,7 +92,9 @@ def test_the_columns_of_the_three_phases_are_accepted(names) -> None:
     check_columns(names)
 
 
-def test_lists_of_documents_are_flattened_query_by_query_and_scores_become_labels(tiny_encoder_folder) -> None:
+def test_lists_of_documents_are_flattened_query_by_query_and_scores_become_labels(
+    tiny_encoder_folder,
+) -> None:
     model = opened(tiny_encoder_folder, prompts=False)
     rows = [
         {"query": "tide", "documents": ["ship", "king"], "scores": [2.0, 1.0]},
@@ -117,7 +125,9 @@ def test_pitfall_8_document_columns_share_one_length(tiny_encoder_folder, intera
 
 def test_pitfall_7_documents_are_padded_to_the_batch_not_to_the_limit(tiny_encoder_folder) -> None:
     model = opened(tiny_encoder_folder, prompts=False, lengths=(16, 200))
-    batch = Collator(model, (16, 200))([{"query": "a", "document": "ship"}, {"query": "b", "document": "the ship"}])
+    batch = Collator(model, (16, 200))(
+        [{"query": "a", "document": "ship"}, {"query": "b", "document": "the ship"}]
+    )
     assert batch["document_input_ids"].shape == (2, 5)
 
 
@@ -129,7 +139,9 @@ def test_pitfall_20_vectors_do_not_depend_on_padding(tiny_encoder_folder, intera
     for is_query in (True, False):
         name = "query" if is_query else "document"
 
-        def vectors(batch: dict, name: str = name, is_query: bool = is_query) -> tuple[torch.Tensor, torch.Tensor]:
+        def vectors(
+            batch: dict, name: str = name, is_query: bool = is_query
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             features = {key: batch[f"{name}_{key}"] for key in ("input_ids", "attention_mask")}
             with torch.no_grad():
                 return token_vectors(model, features, is_query)
@@ -190,7 +202,9 @@ def test_pitfall_9_the_extra_length_gives_the_text_its_room_back(tiny_encoder_fo
         lengths = step_lengths(step, budget, model.tokenizer, PROMPTS)
         batch = Collator(model, lengths)([{"query": LONG, "document": LONG}])
         cut = (prompt_tokens(model.tokenizer, prompt) if prompts else 0 for prompt in PROMPTS)
-        texts[prompts] = [words(model, batch, name)[2 + n :] for name, n in zip(("query", "document"), cut, strict=True)]
+        texts[prompts] = [
+            words(model, batch, name)[2 + n :] for name, n in zip(("query", "document"), cut, strict=True)
+        ]
     assert texts[True] == texts[False]
     assert [len(text) for text in texts[True]] == [10 - 2, 14 - 2]
 

@@ -59,7 +59,10 @@ def test_random_rankings_agree_with_the_definitions():
     collection = collection_of(150, qrels)
     rows = [rng.permutation(150)[:120].tolist() for _ in qrels]
     scored = score_ranking(ranking_of(rows, list(qrels)), collection)
-    expected = [reference([f"d{place}" for place in row], qrels[query]) for row, query in zip(rows, qrels, strict=True)]
+    expected = [
+        reference([f"d{place}" for place in row], qrels[query])
+        for row, query in zip(rows, qrels, strict=True)
+    ]
     assert np.allclose(scored[["ndcg@10", "recall@100", "mrr@10"]], expected, atol=1e-9)
     assert scored["ndcg@10"].nunique() > 20
 

@@ -20,7 +20,9 @@ SHAPE = EncoderShape(layers=1, hidden=32, heads=1, intermediate=64, vocabulary=1
 TEXTS = [f"the {a} waits for the {b}" for a in ("ship", "tide", "king") for b in ("lamp", "bread", "lake")]
 
 
-def opened(folder: Path, interaction: str = "colbert", prompts: bool = True, **options) -> SentenceTransformer:
+def opened(
+    folder: Path, interaction: str = "colbert", prompts: bool = True, **options
+) -> SentenceTransformer:
     options = {"lengths": (16, 40), "prompts": PROMPTS, "projection": 32, **options}
     return open_model(folder, Step(Interaction(interaction), Phase.SUPERVISED, prompts), **options)
 
@@ -31,7 +33,9 @@ def encoder_weights(model: SentenceTransformer) -> dict[str, torch.Tensor]:
 
 def drawn(model: SentenceTransformer) -> torch.Tensor:
     """What a base encoder does not have: the projection and the rows of [Q] and [D]."""
-    rows = model[0].auto_model.get_input_embeddings().weight[[model.query_prefix_id, model.document_prefix_id]]
+    rows = (
+        model[0].auto_model.get_input_embeddings().weight[[model.query_prefix_id, model.document_prefix_id]]
+    )
     return torch.cat([model[1].linear.weight.flatten(), rows.flatten()]).detach().clone()
 
 
@@ -43,7 +47,9 @@ def saved(model: SentenceTransformer, folder: Path) -> Path:
 # Random parts
 
 
-def test_pitfall_18_projection_and_markers_depend_on_the_seed_and_on_nothing_before_it(tiny_encoder_folder) -> None:
+def test_pitfall_18_projection_and_markers_depend_on_the_seed_and_on_nothing_before_it(
+    tiny_encoder_folder,
+) -> None:
     torch.manual_seed(123)
     first = drawn(opened(tiny_encoder_folder, seed=4))
     torch.manual_seed(987)
@@ -73,7 +79,9 @@ def test_the_tokenizer_lower_cases_and_knows_its_special_tokens() -> None:
 def test_a_pretrained_base_opens_as_either_model(tmp_path, steps) -> None:
     budget = PretrainingBudget(steps=steps, batch_size=4, length=16)
     base, checkpoints = tmp_path / "base", tmp_path / "checkpoints"
-    result = pretrain(TEXTS, SHAPE, budget, seed=0, folder=base, checkpoints_folder=checkpoints, precision="float32")
+    result = pretrain(
+        TEXTS, SHAPE, budget, seed=0, folder=base, checkpoints_folder=checkpoints, precision="float32"
+    )
     assert len(result.loss) == steps and result.queries == steps * 4
     for interaction in ("dense", "colbert"):
         model = opened(base, interaction)
@@ -108,7 +116,10 @@ def test_a_colbert_checkpoint_is_carried_on_whole_whatever_the_seed(tiny_encoder
     again = opened(saved(first, tmp_path / "model"), seed=2)
     assert first.state_dict().keys() == again.state_dict().keys()
     assert all(value.equal(again.state_dict()[name]) for name, value in first.state_dict().items())
-    assert (first.query_prefix_id, first.document_prefix_id) == (again.query_prefix_id, again.document_prefix_id)
+    assert (first.query_prefix_id, first.document_prefix_id) == (
+        again.query_prefix_id,
+        again.document_prefix_id,
+    )
 
 
 def test_the_projection_is_the_only_layer_besides_the_encoder(tiny_encoder_folder) -> None:

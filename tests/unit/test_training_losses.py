@@ -23,6 +23,7 @@ from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation, minmax
 from colbert_zero_lib.training.embedding import chunks, scored_mask, token_vectors
 from colbert_zero_lib.training.maxsim import maxsim, maxsim_lists
+from colbert_zero_lib.training.memory import SavedActivations
 
 PROMPTS = ("search_query: ", "search_document: ")
 LENGTHS = (16, 40)
@@ -34,12 +35,18 @@ RAGGED = (
     ("bees?", "..."),
 )
 EQUAL = tuple((f"the {word}", f"the {word} waits") for word in ("ship", "tide", "king", "rook", "lake"))
-NEGATIVES = ("Honey never spoils.", "A cello is tuned one octave below the viola, and is played sitting down.", "ships")
+NEGATIVES = (
+    "Honey never spoils.",
+    "A cello is tuned one octave below the viola, and is played sitting down.",
+    "ships",
+)
 
 
 def open_colbert(folder: Path, prompts: bool = True, expansion: bool = False) -> nn.Module:
     step = Step(Interaction.COLBERT, Phase.UNSUPERVISED, prompts=prompts)
-    model = open_model(folder, step, lengths=LENGTHS, prompts=PROMPTS, projection=32, query_expansion=expansion)
+    model = open_model(
+        folder, step, lengths=LENGTHS, prompts=PROMPTS, projection=32, query_expansion=expansion
+    )
     return model.train()
 
 
@@ -57,7 +64,7 @@ def dense(tiny_encoder_folder: Path) -> nn.Module:
 
 
 class _TokenTable(nn.Module):
-    """A late-interaction 'encoder' that looks token vectors up: they point everywhere, so a best match may be negative."""
+    """Looks token vectors up; they point everywhere, so a best match may be negative."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,7 +94,9 @@ def random_features(lengths: Sequence[int], seed: int) -> dict[str, Tensor]:
     return {"input_ids": torch.where(attention.bool(), ids, 1), "attention_mask": attention}
 
 
-def features_of(model: nn.Module, pairs: Sequence[tuple[str, str]], negatives: int = 0) -> list[dict[str, Tensor]]:
+def features_of(
+    model: nn.Module, pairs: Sequence[tuple[str, str]], negatives: int = 0
+) -> list[dict[str, Tensor]]:
     """A padded batch as the trainer hands it to a loss: queries, positives and columns of negatives."""
     rows = []
     for place, (query, document) in enumerate(pairs):
@@ -111,7 +120,9 @@ def value_and_gradient(
     model.zero_grad()
     value = loss([dict(each) for each in features], *labels)
     value.backward()
-    flat = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().double() for p in model.parameters()]
+    flat = [
+        (torch.zeros_like(p) if p.grad is None else p.grad).flatten().double() for p in model.parameters()
+    ]
     model.zero_grad()
     return float(value.detach()), torch.cat(flat)
 
@@ -178,7 +189,9 @@ def test_maxsim_worked_by_hand() -> None:
     queries = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     documents = torch.tensor([[[0.6, 0.8], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -1.0]]])
     assert maxsim(queries, documents).tolist() == [pytest.approx([1.8, 0.0])]
-    masked = maxsim(queries, documents, torch.tensor([[True, False]]), torch.tensor([[True, False], [True, True]]))
+    masked = maxsim(
+        queries, documents, torch.tensor([[True, False]]), torch.tensor([[True, False], [True, True]])
+    )
     assert masked.tolist() == [pytest.approx([0.6, 0.0])]
 
 
@@ -204,7 +217,9 @@ def test_maxsim_lists_and_its_gradient_are_pylates_distillation_scores(tensors) 
 @pytest.mark.parametrize("pairs", [RAGGED, EQUAL], ids=["ragged", "equal"])
 @pytest.mark.parametrize("expansion", [True, False], ids=["expanded", "short"])
 @pytest.mark.parametrize("prompts", [True, False], ids=["prompts", "bare"])
-def test_pitfall_4_cached_direct_and_pylates_loss_are_one(colberts, prompts, expansion, pairs, negatives) -> None:
+def test_pitfall_4_cached_direct_and_pylates_loss_are_one(
+    colberts, prompts, expansion, pairs, negatives
+) -> None:
     model = colberts[prompts, expansion]
     features = features_of(model, pairs, negatives)
     pylate = value_and_gradient(model, pylate_losses.Contrastive(model, temperature=0.2), features)
@@ -229,7 +244,9 @@ def test_pitfall_23_the_loss_does_not_depend_on_the_chunks_when_best_matches_are
     model = _TokenTable()
     features = [random_features((5, 3, 4, 6, 2, 5), 1), random_features((9, 2, 3, 1, 2, 3), 2)]
     with torch.no_grad():
-        (queries, _), (documents, mask) = (token_vectors(model, side, i == 0) for i, side in enumerate(features))
+        (queries, _), (documents, mask) = (
+            token_vectors(model, side, i == 0) for i, side in enumerate(features)
+        )
         similarity = torch.einsum("ash,bth->abst", queries, documents).masked_fill(~mask[None, :, None], -9)
         best = similarity.amax(dim=-1)
         assert ((best < 0) & (best > -9)).float().mean() > 0.1
@@ -241,11 +258,17 @@ def test_pitfall_23_the_loss_does_not_depend_on_the_chunks_when_best_matches_are
 
 
 TEXT = st.one_of(
-    st.sampled_from(["", "tide", "...", "?!", "the " * 60, "harbour crane lifts", "x" * 200]), st.text(max_size=60)
+    st.sampled_from(["", "tide", "...", "?!", "the " * 60, "harbour crane lifts", "x" * 200]),
+    st.text(max_size=60),
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize=True,
+)
 @given(pairs=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=5), tokens=st.integers(1, 200))
 @example(pairs=[("", ""), ("", "..."), ("tide", "the " * 60)], tokens=7)
 def test_any_texts_cached_direct_and_pylates_loss_are_equal(colberts, pairs, tokens) -> None:
@@ -253,7 +276,9 @@ def test_any_texts_cached_direct_and_pylates_loss_are_equal(colberts, pairs, tok
     features = features_of(model, pairs)
     with torch.no_grad():
         expected = pylate_losses.Contrastive(model, temperature=0.2)(features).item()
-    losses = [Contrastive(model, 0.2, mini_batch_tokens=tokens, gradient_cache=cached) for cached in (True, False)]
+    losses = [
+        Contrastive(model, 0.2, mini_batch_tokens=tokens, gradient_cache=cached) for cached in (True, False)
+    ]
     (cached, gradient), (direct, same) = (value_and_gradient(model, loss, features) for loss in losses)
     assert cached == pytest.approx(expected, rel=1e-5, abs=1e-5)
     assert direct == pytest.approx(expected, rel=1e-5, abs=1e-5)
@@ -263,7 +288,9 @@ def test_any_texts_cached_direct_and_pylates_loss_are_equal(colberts, pairs, tok
 def test_infonce_worked_by_hand() -> None:
     """Two orthogonal pairs: scores [[1, 0], [0, 1]] / T, so the loss is log(1 + exp(-1 / T))."""
     model = _TextTable(torch.eye(2))
-    sides = [{"input_ids": torch.tensor([[0], [1]]), "attention_mask": torch.ones(2, 1, dtype=torch.int64)}] * 2
+    sides = [
+        {"input_ids": torch.tensor([[0], [1]]), "attention_mask": torch.ones(2, 1, dtype=torch.int64)}
+    ] * 2
     for temperature in (1.0, 0.2):
         expected = torch.tensor(-1.0 / temperature).exp().log1p()
         assert Contrastive(model, temperature)(sides).item() == pytest.approx(float(expected))
@@ -370,26 +397,25 @@ def test_gradient_caching_never_keeps_more_than_a_chunk_of_activations(colberts)
     features = features_of(model, RAGGED * 6)
 
     def peak(loss: Contrastive) -> int:
-        held, most = 0, 0
-
-        class Kept:
-            def __init__(self, tensor: Tensor) -> None:
-                nonlocal held, most
-                self.tensor = tensor
-                held += tensor.nbytes
-                most = max(most, held)
-
-            def __del__(self) -> None:
-                nonlocal held
-                held -= self.tensor.nbytes
-
-        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda kept: kept.tensor):
+        with SavedActivations(model) as saved:
             value_and_gradient(model, loss, features)
-        return most
+        return saved.peak
 
     direct = peak(Contrastive(model, 0.2, mini_batch_tokens=80, gradient_cache=False))
     cached = peak(Contrastive(model, 0.2, mini_batch_tokens=80, gradient_cache=True))
     assert cached < direct / 4
+
+
+def test_saved_activations_are_counted_to_the_byte() -> None:
+    layer = nn.Linear(8, 4, bias=False)
+    inputs = torch.randn(10, 8)
+    with SavedActivations(layer) as saved:
+        middle = layer(inputs)  # keeps its input, and the weight, which does not count
+        middle.sigmoid().sum().backward()  # keeps its result
+        assert saved.peak == 4 * (10 * 8 + 10 * 4)
+        layer(inputs[:1])
+    assert saved.peak == 4 * (10 * 8 + 10 * 4)
+    assert saved._total == 0
 
 
 # Which tokens are scored

@@ -1,0 +1,193 @@
+"""Figures: what is drawn is what was given, text is legible in print, files are the same every time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.text import Text
+
+from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.evaluation.statistics import Interval
+from colbert_zero_lib.figures import data, interaction, pipelines, save
+from colbert_zero_lib.figures.theme import WIDTH, spread
+from colbert_zero_lib.published import paper_table
+
+mpl.use("Agg")
+
+PRINT_WIDTH = 6.3  # inches between the margins of A4
+
+
+def _scores(*rows: tuple[str, str, float]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=["collection", "system", "mean"])
+    return table.assign(low=table["mean"] - 2, high=table["mean"] + 3)
+
+
+def _paths() -> pd.DataFrame:
+    kinds = {"a": "dense dense colbert", "b": "dense colbert colbert", "c": "colbert colbert colbert"}
+    rows = [
+        (letter, phase, kind, 30.0 + 2 * place + shift, 29.0 + 2 * place + shift, 31.5 + 2 * place + shift)
+        for shift, (letter, steps) in enumerate(kinds.items())
+        for place, (phase, kind) in enumerate(zip(pipelines.PHASES, steps.split(), strict=True))
+    ]
+    return pd.DataFrame(rows, columns=["pipeline", "phase", "interaction", "mean", "low", "high"])
+
+
+def _deltas() -> pd.DataFrame:
+    rows = [
+        ("up", 2.0, 1.0, 3.0, 0.3, 1.5),
+        ("open", 0.5, -1.0, 2.0, 1.0, np.nan),
+        ("down", -2, -3, -1, -0.5, -2),
+    ]
+    return pd.DataFrame(rows, columns=["claim", "delta", "low", "high", "paper", "recorded"])
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "phases": lambda: pipelines.phases_diagram(paper_table(1)),
+    "pipelines": lambda: pipelines.pipelines_diagram(paper_table("figure2")),
+    "paths": lambda: pipelines.learning_paths(_paths(), {"BM25": Interval(38.0, 36.0, 40.0)}),
+    "collections": lambda: pipelines.collection_scores(
+        _scores(("cwe", "a", 30.0), ("cwe", "BM25", 35.0), ("wiki", "a", 20.0), ("wiki", "BM25", 15.0)),
+        "title",
+    ),
+    "cost": lambda: pipelines.cost_and_quality(
+        paper_table("figure2"),
+        pd.DataFrame(
+            {"pipeline": list("abc"), "minutes": [1, 2, 5], "mean": [32, 34, 36], "low": 31.0, "high": 38.0}
+        ),
+    ),
+    "loss": lambda: pipelines.loss_curves(
+        {
+            (name, phase): [(1, 2.0), (2, 1.0), (3, 0.5)]
+            for name in ("a, b", "c")
+            for phase in pipelines.PHASES
+        }
+    ),
+    "deltas": lambda: pipelines.deltas(_deltas(), "title"),
+    "heat map": lambda: interaction.maxsim_heatmap(np.eye(2, 3), ["a", "b"], ["x", "y", "z"]),
+    "pooled": lambda: interaction.pooled_and_late(
+        {"pooled": {"x": 1.0, "y": 2.0}, "late": {"x": 3.0, "y": 2.0}}, "x"
+    ),
+    "storage": lambda: interaction.storage_bars({"single vector": 1536.0, "tokens": 20_000.0}),
+    "lengths": lambda: data.length_histograms(
+        {"one": ([3, 4, 5], [50, 60, 900]), "two": ([9], [12])}, (24, 64)
+    ),
+    "overlap": lambda: data.overlap_and_scores(
+        _scores(("cwe", "BM25", 30.0), ("wiki", "BM25", 15.0), ("cwe", "all-MiniLM-L6-v2", 40.0)).assign(
+            overlap=[0.4, 0.2, 0.4]
+        )
+    ),
+}
+
+
+@pytest.fixture(params=FIGURES, ids=str)
+def figure(request: pytest.FixtureRequest) -> Figure:
+    drawn = FIGURES[request.param]()
+    drawn.canvas.draw()
+    return drawn
+
+
+def test_every_text_is_at_least_seven_points_in_print_and_inside_the_figure(figure: Figure) -> None:
+    shrunk = min(1.0, PRINT_WIDTH / figure.get_figwidth())
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    assert texts and figure.get_figwidth() <= WIDTH
+    assert min(text.get_fontsize() for text in texts) * shrunk >= 7
+    written = [*figure.texts, *([figure._suptitle] if figure._suptitle else [])]
+    for axes in figure.axes:
+        written += [*axes.texts, axes._left_title]
+        written += [axes.xaxis.label, axes.yaxis.label] if axes.axison else []
+    for text in written:
+        if text.get_text():
+            extent = text.get_window_extent()
+            assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
+
+
+def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
+    for name, draw in FIGURES.items():
+        word = name.replace(" ", "_")
+        assert isinstance(save(draw(), word, tmp_path / "one"), Figure)
+        save(draw(), word, tmp_path / "two")
+        one, two = ((tmp_path / folder / f"{word}.svg").read_bytes() for folder in ("one", "two"))
+        assert one == two
+        assert b"<dc:date>" not in one and len(one) < 500_000
+    assert not list(tmp_path.rglob(".*"))
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", "x.svg"])
+def test_a_figure_cannot_be_saved_elsewhere(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError):
+        save(FIGURES["storage"](), name, tmp_path)
+
+
+def _texts(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_the_pipelines_figure_prints_the_papers_numbers_and_their_ratio() -> None:
+    shown = _texts(FIGURES["pipelines"]())
+    for row in paper_table("figure2").itertuples():
+        assert f"{row.beir_average_ndcg10:.2f}" in shown and str(row.colbert_gpu_hours_gh200) in shown
+    # (55.12 - 54.09) / (55.43 - 54.09) and 40 / 408
+    assert "77%" in shown and "10%" in shown
+
+
+def test_learning_paths_rank_the_ends_and_draw_every_interval() -> None:
+    figure = FIGURES["paths"]()
+    assert "(c) 36.0 > (b) 35.0 > (a) 34.0" in _texts(figure)
+    [axes] = figure.axes
+    ends = [segment for bars in axes.containers for line in bars[2] for segment in line.get_segments()]
+    drawn = sorted((round(segment[0][1], 6), round(segment[1][1], 6)) for segment in ends)
+    assert drawn == sorted(zip(_paths()["low"], _paths()["high"], strict=True))
+
+
+def test_the_heat_map_frames_the_best_token_that_is_not_skipped() -> None:
+    similarity = np.array([[0.9, 0.2, 0.5], [0.1, 0.3, 0.2]])
+
+    def frames(figure: Figure) -> list[tuple[float, float]]:
+        return [patch.get_xy() for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+
+    free = interaction.maxsim_heatmap(similarity, ["a", "b"], ["x", "y", "z"])
+    assert frames(free) == [(-0.5, -0.5), (0.5, 0.5)] and "MaxSim = 1.20" in _texts(free)
+    skipped = interaction.maxsim_heatmap(similarity, ["a", "b"], ["x", "y", "z"], [True, False, False])
+    assert frames(skipped) == [(1.5, -0.5), (0.5, 0.5)] and "MaxSim = 0.80" in _texts(skipped)
+
+
+def test_the_heat_map_refuses_tokens_of_another_text() -> None:
+    with pytest.raises(ParameterError, match="2 query and 3 document"):
+        interaction.maxsim_heatmap(np.eye(2), ["a", "b"], ["x", "y", "z"])
+
+
+def test_deltas_are_coloured_only_when_their_interval_leaves_out_zero() -> None:
+    [axes] = FIGURES["deltas"]().axes
+    colours = [bars[0].get_color() for bars in axes.containers]
+    assert colours[0] == colours[2] != colours[1]
+
+
+def test_lengths_say_how_many_documents_are_cut() -> None:
+    # of 50, 60, 900 and 12 tokens one is longer than 64
+    assert "25% of documents" in _texts(FIGURES["lengths"]())
+
+
+def test_labels_keep_their_order_and_their_distance() -> None:
+    places = [5.0, 1.0, 1.1, 1.2, 9.0]
+    moved = spread(places, 1.0)
+    assert list(np.argsort(moved)) == list(np.argsort(places))
+    assert np.diff(np.sort(moved)).min() >= 1.0 - 1e-6
+    assert spread([0.0, 10.0], 1.0) == [0.0, 10.0]
+
+
+def test_a_pooled_panel_says_who_wins() -> None:
+    titles = [axes.get_title(loc="left") for axes in FIGURES["pooled"]().axes]
+    assert titles == ["pooled: wrong", "late: right"]
+
+
+def test_saved_svgs_hold_no_path_of_this_machine(tmp_path: Path) -> None:
+    save(FIGURES["phases"](), "phases", tmp_path)
+    assert not re.search(r"/(home|tmp|work|Users)/", (tmp_path / "phases.svg").read_text())
