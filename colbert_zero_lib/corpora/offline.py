@@ -245,7 +245,11 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
     parser.add_argument("--record", action="store_true", help="write data/offline/fingerprints.json")
     parser.add_argument("--parts", action="store_true", help="print every source and collection")
     chosen = parser.parse_args(arguments)
-    found = fingerprints(build(open_wheel))
+    try:
+        found = fingerprints(build(open_wheel))
+    except DataError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     if chosen.record:
         path = data_folder() / "offline" / "fingerprints.json"
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -220,7 +220,7 @@ def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path)
     lists = None if step.phase is Phase.UNSUPERVISED else shop.lists
     result = train_step(
         model,
-        step_data(step, budget, shop.corpora, lists),
+        step_data(step, budget, shop.corpora, lists, seed),
         step,
         budget,
         lengths,

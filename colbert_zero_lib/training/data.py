@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def step_data(
-    step: Step, budget: PhaseBudget, corpora: OfflineCorpora, lists: TeacherLists | None = None
+    step: Step,
+    budget: PhaseBudget,
+    corpora: OfflineCorpora,
+    lists: TeacherLists | None = None,
+    seed: int = 0,
 ) -> Dataset | DatasetDict:
     """Training rows of a step.
 
@@ -42,7 +46,9 @@ def step_data(
         )
     if step.phase is Phase.SUPERVISED:
         return supervised_rows(lists, budget.documents - 1)
-    return distillation_rows(lists, budget.documents, budget.score_scale)
+    return distillation_rows(
+        lists, budget.documents, budget.score_scale, budget.steps * budget.batch_size, seed
+    )
 
 
 def supervised_rows(lists: TeacherLists, negatives: int) -> DatasetDict:
@@ -68,14 +74,19 @@ def supervised_rows(lists: TeacherLists, negatives: int) -> DatasetDict:
     return DatasetDict(splits)
 
 
-def distillation_rows(lists: TeacherLists, documents: int, scale: float) -> Dataset:
-    """Queries with their first ``documents`` candidates and the teacher's scores times ``scale``.
+def distillation_rows(
+    lists: TeacherLists, documents: int, scale: float, wanted: int | None = None, seed: int = 0
+) -> Dataset:
+    """Queries with ``documents`` of their candidates and the teacher's scores times ``scale``.
 
     Candidates keep the order in which they are stored: the known positive, then by the teacher's score, spread over the
     list's whole range when fewer are asked for than there are, so that easy documents are seen as well as hard ones.
+    At most ``wanted`` queries are drawn under ``seed``: no more text is unfolded than the step will read.
     """
     queries, texts, scores = [], [], []
-    for row in range(len(lists)):
+    for row in np.random.default_rng(seed).permutation(len(lists)):
+        if len(queries) == wanted:
+            break
         candidates, values = lists.candidates(row)
         if len(candidates) < documents:
             continue

@@ -211,6 +211,17 @@ def test_recorded_fingerprints_that_cannot_be_read_are_named(
         offline.recorded_fingerprints()
 
 
+def test_the_builder_reports_missing_packages_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLBERT_ZERO_HOME", str(tmp_path))
+    assert offline.main([]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.splitlines()) == 1
+    assert "numpy 2.4.6 is not in" in said.err
+
+
 def test_the_hub_out_of_reach_is_one_sentence() -> None:
     # The tests run with HF_HUB_OFFLINE=1: what is not in the hub's cache cannot be had.
     with pytest.raises(DataError, match="Split 'squad' of nobody/nothing cannot be loaded") as caught:

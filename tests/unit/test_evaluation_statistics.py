@@ -69,8 +69,8 @@ def test_without_an_effect_p_is_below_five_percent_about_five_times_in_a_hundred
     for i in range(100):
         queries = draw(rng)
         p.append(difference(trained(rng, queries), trained(rng, queries), samples=400, seed=i).p)
-    assert 0.02 <= np.mean(np.array(p) < 0.05) <= 0.09
-    assert np.mean(p) == pytest.approx(0.5, abs=0.06)
+    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.1
+    assert np.mean(p) == pytest.approx(0.5, abs=0.08)
 
 
 def test_a_planted_effect_is_found_because_queries_are_paired():
