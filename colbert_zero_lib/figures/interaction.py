@@ -40,8 +40,8 @@ def maxsim_heatmap(
     figure, axes = canvas(WIDTH, 1.3 + 0.27 * len(query_tokens))
     image = axes.imshow(np.where(skip[None], np.nan, similarity), cmap="Blues", aspect="auto", vmin=0, vmax=1)
     for row, (column, value) in enumerate(zip(best, values, strict=True)):
-        frame = {"fill": False, "edgecolor": COLOURS["vermilion"], "linewidth": 1.6}
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **frame))
+        corner = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS["vermilion"], linewidth=1.6))
         axes.text(len(document_tokens) - 0.2, row, f"{value:.2f}", va="center", fontsize=SMALL)
     axes.set_xticks(range(len(document_tokens)), document_tokens, rotation=90)
     axes.set_yticks(range(len(query_tokens)), query_tokens)

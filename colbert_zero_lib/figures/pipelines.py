@@ -180,7 +180,7 @@ def collection_scores(scores: pd.DataFrame, title: str) -> Figure:
     axes.set_yticks(range(len(collections)), collections)
     axes.set(ylim=(len(collections) - 0.5, -0.5), xlabel="nDCG@10 (points), 95% interval over queries")
     axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside upper right", ncols=len(systems), frameon=False, handletextpad=0.2)
+    figure.legend(loc="outside lower center", ncols=len(systems), frameon=False, handletextpad=0.2)
     headline(figure, title)
     return figure
 

@@ -86,7 +86,8 @@ def two_losses(curves: Mapping[str, Sequence[tuple[float, float]]], chance: floa
     axes.text(right, chance, "a guess", ha="right", va="bottom", fontsize=SMALL, color=COLOURS["grey"])
     axes.set(xlabel="optimiser step", ylabel="InfoNCE (nats)", xlim=(0, right), ylim=(0, None))
     label_ends(axes, right, ends, gap=0.07 * axes.get_ylim()[1])
-    headline(figure, "Both models learn to pick the right document of the batch")
+    reached = " and ".join(f"{value:.2f} ({name})" for name, (value, _) in ends.items())
+    headline(figure, f"From a guess at {chance:.2f} the loss falls to {reached}")
     return figure
 
 
@@ -122,21 +123,14 @@ def margins(differences: Mapping[str, np.ndarray]) -> Figure:
     for (name, values), colour in zip(differences.items(), palette, strict=False):
         ordered = np.sort(np.asarray(values, dtype=float))
         share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
-        axes.step(ordered, share, where="post", color=colour, linewidth=1.8)
         wrong[name] = 100 * float((ordered < 0).mean())
-        middle = int(0.62 * len(ordered))
-        axes.annotate(
-            f"{name}: {wrong[name]:.0f}% wrong",
-            (ordered[middle], share[middle]),
-            xytext=(6, -4),
-            textcoords="offset points",
-            color=colour,
-            fontsize=SMALL + 0.5,
-        )
+        label = f"{name}: {wrong[name]:.0f}% wrong"
+        axes.step(ordered, share, where="post", color=colour, linewidth=1.8, label=label)
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
     axes.set(
         xlabel="score of the positive minus score of the negative", ylabel="share of pairs (%)", ylim=(0, 101)
     )
+    axes.legend(loc="upper left", frameon=True, edgecolor="white")
     worst, best = max(wrong, key=wrong.__getitem__), min(wrong, key=wrong.__getitem__)
     headline(
         figure,
@@ -170,10 +164,9 @@ def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figur
         right.plot(reach["scale"], reach[column], color=colours[name], linewidth=1.8)
         right.annotate(
             name,
-            (reach["scale"].iloc[-1], reach[column].iloc[-1]),
-            xytext=(-4, 6),
+            (reach["scale"].iloc[0], reach[column].iloc[0]),
+            xytext=(6, -10),
             textcoords="offset points",
-            ha="right",
             color=colours[name],
         )
     right.axvline(1, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)

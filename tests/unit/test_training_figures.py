@@ -1,0 +1,108 @@
+"""Figures of the training phases: what is drawn is what was given, and titles say what the data say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from colbert_zero_lib.figures import COLOURS, training
+from colbert_zero_lib.figures.theme import WIDTH
+
+mpl.use("Agg")
+
+
+def _memory() -> pd.DataFrame:
+    rows = [
+        (2**k, cached, 4.0 * 2 ** (k - 7) if cached else 64.0)
+        for k in range(7, 11)
+        for cached in (False, True)
+    ]
+    return pd.DataFrame(rows, columns=["chunk", "cached", "mebibytes"])
+
+
+def _scores() -> pd.DataFrame:
+    rows = [
+        (c, s, 20.0 + p) for p, c in enumerate(("cwe", "hpo", "wiki")) for s in ("dense", "ColBERT", "BM25")
+    ]
+    table = pd.DataFrame(rows, columns=["collection", "system", "mean"])
+    return table.assign(low=table["mean"] - 2, high=table["mean"] + 3)
+
+
+def _reach() -> pd.DataFrame:
+    scales = 2.0 ** np.arange(-3, 3.5, 0.5)
+    return pd.DataFrame(
+        {"scale": scales, "teacher": 8 / (1 + scales), "student": 6 - 0.1 * scales, "lowest": 0.1 * scales}
+    )
+
+
+TEMPERATURES = np.geomspace(0.01, 5, 20)
+DIFFERENCES = {"random negatives": np.array([-1.0, 1, 2, 3]), "hard negatives": np.array([-2.0, -1, -0.5, 1])}
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "sharpness": lambda: training.sharpness(
+        {"dense": (TEMPERATURES, 1 + 10 * TEMPERATURES), "colbert": (TEMPERATURES, 1 + TEMPERATURES)},
+        {"released script": 0.02, "Table 1": 0.2},
+    ),
+    "memory": lambda: training.memory_by_chunk(_memory()),
+    "losses": lambda: training.two_losses(
+        {
+            "dense": [(k, 5 - 0.02 * k) for k in range(1, 101)],
+            "colbert": [(k, 4.6 - 0.03 * k) for k in range(1, 101)],
+        },
+        chance=4.85,
+    ),
+    "systems": lambda: training.system_scores(
+        _scores(), {"dense": COLOURS["orange"], "ColBERT": COLOURS["blue"], "BM25": COLOURS["grey"]}, "title"
+    ),
+    "margins": lambda: training.margins(DIFFERENCES),
+    "targets": lambda: training.targets(
+        {"teacher": [0.6, 0.2, 0.1, 0.05, 0.05], "student's best": [0.35, 0.25, 0.15, 0.13, 0.12]}, _reach()
+    ),
+}
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_a_figure_fits_its_canvas_and_names_its_axes(name) -> None:
+    figure = FIGURES[name]()
+    figure.canvas.draw()
+    assert figure.get_figwidth() == WIDTH
+    assert all(axes.get_xlabel() for axes in figure.axes)
+    written = [*figure.texts, figure._suptitle]
+    for axes in figure.axes:
+        written += [*axes.texts, axes._left_title, axes.xaxis.label, axes.yaxis.label]
+    for text in written:
+        if text.get_text():
+            box = text.get_window_extent()
+            assert box.x0 >= -2 and box.x1 <= figure.bbox.width + 2, text.get_text()
+
+
+def test_the_memory_title_says_how_many_times_less_at_the_smallest_chunk() -> None:
+    assert any("up to 16 times less" in text for text in texts(FIGURES["memory"]()))
+
+
+def test_margins_left_of_zero_are_counted_as_wrong() -> None:
+    found = texts(FIGURES["margins"]())
+    assert "random negatives: 25% wrong" in found
+    assert "hard negatives: 75% wrong" in found
+
+
+def test_the_title_of_the_losses_says_where_they_begin_and_end() -> None:
+    (title,) = (text for text in texts(FIGURES["losses"]()) if text.startswith("From a guess"))
+    assert title == "From a guess at 4.85 the loss falls to 3.04 (dense) and 1.66 (ColBERT)"
+
+
+def test_every_mean_and_interval_is_drawn() -> None:
+    figure = FIGURES["systems"]()
+    bars = [container for axes in figure.axes for container in axes.containers]
+    assert len(bars) == 9
+    (interval,) = bars[0].lines[2]
+    assert interval.get_segments()[0][:, 0].tolist() == [18.0, 23.0]
