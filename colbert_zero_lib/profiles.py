@@ -5,7 +5,7 @@ A profile is plain data; how a step is trained with it is the business of ``trai
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from colbert_zero_lib.errors import ProfileError
 from colbert_zero_lib.recipes import Interaction, Phase, Step
@@ -54,6 +54,7 @@ class PhaseBudget:
     mini_batch_tokens: int = 8192
     warmup: float = 0.1
     score_scale: float = 1.0
+    conversion_learning_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,26 @@ class Profile:
     query_expansion: bool = False
     missing: str = ""
 
-    def budget(self, step: Step) -> PhaseBudget:
-        """The budget of a step; :class:`ProfileError` when this profile has none for it."""
+    def budget(self, step: Step, before: Step | None = None) -> PhaseBudget:
+        """The budget of a step that follows ``before``; :class:`ProfileError` when this profile has none for it."""
         try:
-            return self.budgets[(step.phase, step.interaction)]
+            budget = self.budgets[(step.phase, step.interaction)]
         except KeyError:
             raise ProfileError(
                 f"profile '{self.name}' has no budget for {step.interaction.value}:{step.phase.value};"
                 " add one to colbert_zero_lib/profiles.py"
             ) from None
+        converts = before is not None and before.interaction is not step.interaction
+        if converts and budget.conversion_learning_rate is not None:
+            return replace(budget, learning_rate=budget.conversion_learning_rate)
+        return budget
 
     def settings(self, steps: tuple[Step, ...]) -> dict:
         """Everything in the profile that changes the result of training ``steps`` and evaluating them."""
-        budgets = {f"{s.interaction.value}:{s.phase.value}": asdict(self.budget(s)) for s in steps}
+        budgets = {
+            f"{step.interaction.value}:{step.phase.value}": _set_fields(self.budget(step, before))
+            for before, step in zip((None, *steps), steps, strict=False)
+        }
         shape = asdict(self.encoder) if self.encoder else None
         return {
             "encoder": shape,
@@ -111,6 +119,13 @@ class Profile:
             "prompts": list(self.prompts),
             "query_expansion": self.query_expansion,
         }
+
+
+def _set_fields(budget: PhaseBudget) -> dict:
+    """The fields that matter: what is None changes nothing, and the learning rate is the one that is used."""
+    chosen = asdict(budget)
+    chosen.pop("conversion_learning_rate")
+    return {name: value for name, value in chosen.items() if value is not None}
 
 
 _UNSUPERVISED, _SUPERVISED, _DISTILLATION = Phase.UNSUPERVISED, Phase.SUPERVISED, Phase.DISTILLATION
@@ -125,6 +140,7 @@ def _budgets(
     rates: dict[tuple[Phase, Interaction], float],
     temperatures: dict[tuple[Phase, Interaction], float],
     score_scale: float,
+    conversion: float | None = None,
 ) -> dict[tuple[Phase, Interaction], PhaseBudget]:
     """The five budgets of a profile: two interactions in the contrastive phases, ColBERT alone in distillation."""
     columns = (1, 1 + documents[0], documents[1])
@@ -140,6 +156,7 @@ def _budgets(
                 documents=columns[place],
                 temperature=temperatures[(phase, interaction)],
                 score_scale=score_scale if phase is _DISTILLATION else 1.0,
+                conversion_learning_rate=conversion if phase is _DISTILLATION else None,
             )
     return result
 
@@ -149,7 +166,7 @@ _RATES = {
     (_UNSUPERVISED, _COLBERT): 3e-3,
     (_SUPERVISED, _DENSE): 1e-3,
     (_SUPERVISED, _COLBERT): 1e-3,
-    (_DISTILLATION, _COLBERT): 5e-4,
+    (_DISTILLATION, _COLBERT): 3e-4,
 }
 _TEMPERATURES = {
     (_UNSUPERVISED, _DENSE): 0.05,
@@ -183,13 +200,14 @@ _declare(
         base="modernbert 2x128, offline text",
         pretraining=PretrainingBudget(steps=0),
         budgets=_budgets(
-            steps=(100, 60, 60),
-            batch=(128, 24, 16),
+            steps=(100, 60, 50),
+            batch=(128, 24, 32),
             lengths=((24, 64), (24, 64), (24, 64)),
             documents=(3, 8),
             rates=_RATES,
             temperatures=_TEMPERATURES,
-            score_scale=1.0,
+            score_scale=2.0,
+            conversion=1e-3,
         ),
         evaluation=EvaluationSize(max_queries=60, max_documents=800, query_length=28, document_length=96),
     )
@@ -204,13 +222,14 @@ _declare(
         base="modernbert 2x128, offline text",
         pretraining=PretrainingBudget(steps=600),
         budgets=_budgets(
-            steps=(800, 400, 300),
-            batch=(128, 24, 16),
+            steps=(800, 400, 250),
+            batch=(128, 24, 32),
             lengths=((24, 64), (24, 64), (24, 64)),
             documents=(3, 8),
             rates=_RATES,
             temperatures=_TEMPERATURES,
-            score_scale=1.0,
+            score_scale=2.0,
+            conversion=1e-3,
         ),
         evaluation=EvaluationSize(query_length=28, document_length=128),
         seeds=(0, 1, 2),

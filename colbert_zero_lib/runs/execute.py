@@ -205,7 +205,7 @@ def _link(source: str, target: str) -> None:
 
 def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path) -> dict[str, Any]:
     step = recipe.steps[-1]
-    budget = shop.profile.budget(step)
+    budget = shop.profile.budget(step, recipe.steps[-2] if len(recipe) > 1 else None)
     lengths = step_lengths(step, budget, _tokenizer(before.model_folder), shop.profile.prompts)
     model = open_model(
         before.model_folder,

@@ -83,7 +83,9 @@ def distillation_rows(
     list's whole range when fewer are asked for than there are, so that easy documents are seen as well as hard ones.
     At most ``wanted`` queries are drawn under ``seed``: no more text is unfolded than the step will read.
     """
-    queries, texts, scores = [], [], []
+    queries: list[str] = []
+    texts: list[list[str]] = []
+    scores: list[list[float]] = []
     for row in np.random.default_rng(seed).permutation(len(lists)):
         if len(queries) == wanted:
             break
