@@ -5,8 +5,12 @@ Lengths and prompts are set here, because a model must carry what it was trained
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -23,33 +27,58 @@ from transformers import (
     PreTrainedTokenizerFast,
     set_seed,
 )
+from transformers.utils import logging as transformers_logging
 
 from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.profiles import EncoderShape
 from colbert_zero_lib.recipes import Interaction, Step
 
+# Signs that a tokenizer knows, most frequent first; text with any other is [UNK].
+ALPHABET = 500
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int = 512) -> PreTrainedTokenizerFast:
-    """A lower-casing WordPiece tokenizer of ``vocabulary`` entries, learned from ``texts``."""
-    tokenizer = Tokenizer(tokenizer_models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=64))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
+    """A lower-casing WordPiece tokenizer of ``vocabulary`` entries, learned from ``texts``.
+
+    The same texts give the same tokenizer on every machine. The trainer alone does not promise that: it numbers the
+    continuations (``##a``) in the order of a randomly seeded hash table, and ties between merges go by number.
+    """
+    texts = list(texts)
+    tokenizer = _wordpiece()
+    counts = Counter(chain.from_iterable(map(tokenizer.normalizer.normalize_str, texts)))
+    signs = sorted(sign for sign in counts if not sign.isspace())
+    signs = sorted(signs, key=lambda sign: -counts[sign])[:ALPHABET]
     trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL_TOKENS), min_frequency=2, show_progress=False
+        vocab_size=vocabulary,
+        special_tokens=[*SPECIAL_TOKENS, *(f"##{sign}" for sign in sorted(signs))],
+        initial_alphabet=signs,
+        limit_alphabet=len(signs),
+        min_frequency=2,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(
+    # Numbered first as special tokens, the continuations are ordinary pieces from here on.
+    learned = _wordpiece(tokenizer.get_vocab())
+    learned.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",
-        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+        special_tokens=[(token, learned.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
     names = dict(
         zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=max_length, **names)
+    return PreTrainedTokenizerFast(tokenizer_object=learned, model_max_length=max_length, **names)
+
+
+def _wordpiece(vocabulary: dict[str, int] | None = None) -> Tokenizer:
+    tokenizer = Tokenizer(
+        tokenizer_models.WordPiece(vocabulary or {}, unk_token="[UNK]", max_input_chars_per_word=64)
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    return tokenizer
 
 
 def build_base(tokenizer: PreTrainedTokenizerFast, shape: EncoderShape, seed: int) -> ModernBertForMaskedLM:
@@ -68,7 +97,8 @@ def build_base(tokenizer: PreTrainedTokenizerFast, shape: EncoderShape, seed: in
         bos_token_id=tokenizer.cls_token_id,
         eos_token_id=tokenizer.sep_token_id,
         attn_implementation="sdpa",
-        reference_compile=False,
+        # Logits of masked tokens alone: the others would be most of the memory and nobody looks at them.
+        sparse_prediction=True,
     )
     return ModernBertForMaskedLM(config)
 
@@ -139,10 +169,9 @@ def open_model(
         raise TrainingError(f"{folder} holds no model; train the step before this one first")
     set_seed(seed)
     chosen = _prompts(step.prompts, prompts)
-    if step.interaction is Interaction.DENSE:
-        return _open_dense(folder, chosen, lengths, device)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
+        if step.interaction is Interaction.DENSE:
+            return _open_dense(folder, chosen, lengths, device)
         model = pylate_models.ColBERT(
             str(folder),
             device=device,
@@ -154,6 +183,28 @@ def open_model(
         )
     model.prompts = chosen
     return model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what transformers and PyLate remark on models that are as they should be (no pooling, new rows)."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    remarks = [logging.getLogger(name) for name in ("pylate", "sentence_transformers")]
+    levels = [logger.level for logger in remarks]
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for logger in remarks:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        for logger, level in zip(remarks, levels, strict=True):
+            logger.setLevel(level)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def _open_dense(

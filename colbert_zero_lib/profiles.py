@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 
 from colbert_zero_lib.errors import ProfileError
-from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.recipes import TABLE1, Interaction, Phase, Step
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class PhaseBudget:
     ``batch_size`` counts queries. ``documents`` is the number of documents that belong to a query: 1 for pairs,
     1 + negatives in the supervised phase, the length of the teacher's list in distillation. ``temperature`` divides
     the score: of the sum over query tokens for ColBERT, of the cosine for dense. Lengths are in tokens, markers
-    included, before the extra length of a step is added.
+    included, before the extra length of a step is added. ``conversion_learning_rate`` replaces the learning rate when
+    the step turns a dense model into a ColBERT one, whose projection is new; None keeps it.
     """
 
     steps: int
@@ -220,7 +221,7 @@ _declare(
         source="offline",
         encoder=EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384),
         base="modernbert 2x128, offline text",
-        pretraining=PretrainingBudget(steps=600),
+        pretraining=PretrainingBudget(steps=400),
         budgets=_budgets(
             steps=(800, 400, 250),
             batch=(128, 24, 32),
@@ -233,5 +234,91 @@ _declare(
         ),
         evaluation=EvaluationSize(query_length=28, document_length=128),
         seeds=(0, 1, 2),
+    )
+)
+
+_declare(
+    Profile(
+        name="mini",
+        summary="one GPU, no network, the whole grid x three seeds",
+        source="offline",
+        encoder=EncoderShape(layers=6, hidden=384, heads=6, intermediate=768, vocabulary=16_384),
+        base="modernbert 6x384, offline text",
+        pretraining=PretrainingBudget(steps=3000, batch_size=256, learning_rate=1e-3),
+        budgets=_budgets(
+            steps=(1000, 600, 400),
+            batch=(512, 64, 64),
+            lengths=((24, 96), (24, 128), (24, 128)),
+            documents=(4, 16),
+            rates={key: rate / 3 for key, rate in _RATES.items()},
+            temperatures=_TEMPERATURES,
+            score_scale=2.0,
+            conversion=5e-4,
+        ),
+        evaluation=EvaluationSize(query_length=28, document_length=180),
+        seeds=(0, 1, 2),
+    )
+)
+
+_HUB_TEMPERATURES = {
+    (_UNSUPERVISED, _DENSE): 0.02,
+    (_UNSUPERVISED, _COLBERT): 0.2,
+    (_SUPERVISED, _DENSE): 0.02,
+    (_SUPERVISED, _COLBERT): 0.2,
+    (_DISTILLATION, _COLBERT): 1.0,
+}
+_HUB_RATES = {
+    (phase, interaction): TABLE1[phase].released_learning_rate for phase, interaction in _HUB_TEMPERATURES
+}
+_HUB_MISSING = (
+    "it trains answerdotai/ModernBERT-base on data sets of the Hugging Face hub, and joining them to the trainer"
+    " (colbert_zero_lib.corpora.hub reads them) is not built yet; use tiny, laptop or mini"
+)
+
+
+def _hub_profile(
+    name: str, summary: str, steps: tuple[int, int, int], batch: tuple[int, int, int], seeds: tuple[int, ...]
+) -> Profile:
+    """Table 1 at the given number of steps; lengths without the prompt's tokens, which a step adds."""
+    return Profile(
+        name=name,
+        summary=summary,
+        source="hub",
+        encoder=None,
+        base="answerdotai/ModernBERT-base",
+        pretraining=PretrainingBudget(steps=0),
+        budgets=_budgets(
+            steps=steps,
+            batch=batch,
+            lengths=((32, 180), (32, 512), (32, 512)),
+            documents=(8, 32),
+            rates=_HUB_RATES,
+            temperatures=_HUB_TEMPERATURES,
+            score_scale=1.0,
+        ),
+        evaluation=EvaluationSize(query_length=32, document_length=512),
+        seeds=seeds,
+        missing=_HUB_MISSING,
+    )
+
+
+_BATCHES = tuple(TABLE1[phase].batch_size for phase in Phase)
+_declare(
+    _hub_profile(
+        "base",
+        "one GPU, the hub's data sampled, ModernBERT-base",
+        steps=(500, 2_000, 1_000),
+        batch=(2_048, _BATCHES[1], _BATCHES[2]),
+        seeds=(0,),
+    )
+)
+_declare(
+    _hub_profile(
+        "paper",
+        "Table 1 as printed, on many nodes",
+        # One epoch of 238,998,494 pairs, 1,695,819 rows and 640,000 lists (data sets of section 3).
+        steps=(238_998_494 // _BATCHES[0], 1_695_819 // _BATCHES[1], 640_000 // _BATCHES[2]),
+        batch=(_BATCHES[0], _BATCHES[1], _BATCHES[2]),
+        seeds=(0,),
     )
 )

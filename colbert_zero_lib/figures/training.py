@@ -31,7 +31,7 @@ def sharpness(
         ends[_NAMES[name]] = (float(np.log(effective[-1])), INTERACTION[name])
         right = max(right, *temperatures)
     axes.set(xscale="log", yscale="log", xlabel="temperature (log scale)")
-    axes.set_ylabel("documents that share the probability")
+    axes.set_ylabel("effective documents")
     top = max(max(effective) for _, effective in curves.values())
     ticks = [tick for tick in (1, 2, 4, 8, 16, 32, 64, 128, 256) if tick <= 1.2 * top]
     axes.set_yticks(ticks, ticks)
@@ -150,13 +150,14 @@ def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figur
     for name, probabilities in ranked.items():
         places = np.arange(1, len(probabilities) + 1)
         left.plot(places, probabilities, "o-", color=colours[name], markersize=4, linewidth=1.5)
+        first = name == "teacher"  # labels stand where the curves are apart
         left.annotate(
             name,
-            (1, probabilities[0]),
-            xytext=(7, 0),
+            (1, probabilities[0]) if first else (len(probabilities), probabilities[-1]),
+            xytext=(7, -3) if first else (0, 7),
             textcoords="offset points",
             color=colours[name],
-            va="center",
+            ha="left" if first else "right",
         )
     left.set(xlabel="rank by the teacher", ylabel="probability", ylim=(0, None))
     left.set_title("One list, as it comes")
@@ -164,17 +165,18 @@ def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figur
         right.plot(reach["scale"], reach[column], color=colours[name], linewidth=1.8)
         right.annotate(
             name,
-            (reach["scale"].iloc[0], reach[column].iloc[0]),
-            xytext=(6, -10),
+            (reach["scale"].iloc[-1], reach[column].iloc[-1]),
+            xytext=(0, 9 if column == "teacher" else -15),
             textcoords="offset points",
             color=colours[name],
+            ha="right",
         )
     right.axvline(1, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)
     right.set_xscale("log", base=2)
     scales = [scale for scale in reach["scale"] if float(np.log2(scale)).is_integer()]
     right.set_xticks(scales, [f"{scale:g}" for scale in scales])
     right.minorticks_off()
-    right.set(xlabel="factor on the teacher's scores", ylabel="documents that share the probability")
+    right.set(xlabel="factor on the teacher's scores", ylabel="effective documents")
     right.set_ylim(0, None)
     right.set_title("All lists, sharper and flatter")
     headline(figure, "A min-max scaled student cannot be sure, however sure its teacher is")

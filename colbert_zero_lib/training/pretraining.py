@@ -6,7 +6,6 @@ It stands for ModernBERT-base, which every model of the paper starts from; hub p
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,35 +14,33 @@ import torch
 from datasets import Dataset
 from transformers import (
     DataCollatorForLanguageModeling,
+    ModernBertForMaskedLM,
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
     TrainingArguments,
 )
-from transformers.utils import logging as transformers_logging
 
-from colbert_zero_lib.models import build_base, train_tokenizer
+from colbert_zero_lib.models import build_base, quiet, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
 from colbert_zero_lib.training.trainer import (
+    MarkComplete,
     TrainingResult,
-    _Checkpoints,
     last_complete_checkpoint,
     native_bfloat16,
     peak_memory,
 )
 
 
-def _token_blocks(
+def _token_rows(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerFast, budget: PretrainingBudget, seed: int
 ) -> Dataset:
-    """``steps x batch_size`` rows of token ids, drawn without replacement as long as there are enough."""
+    """``steps x batch_size`` rows of token ids, drawn without replacement as long as there are enough texts."""
     wanted = budget.steps * budget.batch_size
     generator = np.random.default_rng(seed)
     rounds = -(-wanted // len(texts))
     order = np.concatenate([generator.permutation(len(texts)) for _ in range(rounds)])[:wanted]
-    chosen = [texts[i] for i in order]
-    ids = tokenizer(chosen, truncation=True, max_length=budget.length)["input_ids"]
-    # Neighbours of similar length waste no padding; batches are then shuffled by the trainer's sampler.
+    ids = tokenizer([texts[i] for i in order], truncation=True, max_length=budget.length)["input_ids"]
     return Dataset.from_dict({"input_ids": ids})
 
 
@@ -63,15 +60,10 @@ def pretrain(
     started = time.perf_counter()
     tokenizer = train_tokenizer(texts, shape.vocabulary)
     model = build_base(tokenizer, shape, seed)
-    model.config.sparse_prediction = True
     precision = precision or ("bfloat16" if native_bfloat16(device) else "float32")
     curve: list[tuple[int, float]] = []
-    quiet = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
+    with quiet():
         if budget.steps:
-            resume = last_complete_checkpoint(checkpoints_folder)
             arguments = TrainingArguments(
                 output_dir=str(checkpoints_folder),
                 max_steps=budget.steps,
@@ -92,24 +84,10 @@ def pretrain(
                 disable_tqdm=not progress,
                 train_sampling_strategy="group_by_length",
             )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                trainer = Trainer(
-                    model=model,
-                    args=arguments,
-                    train_dataset=_token_blocks(texts, tokenizer, budget, seed),
-                    data_collator=DataCollatorForLanguageModeling(
-                        tokenizer, mlm_probability=budget.mask_probability
-                    ),
-                    callbacks=[_Checkpoints(model, 0)],
-                )
-                trainer.remove_callback(PrinterCallback)
-                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-            curve = [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
+            data = _token_rows(texts, tokenizer, budget, seed)
+            curve = _train(model, tokenizer, data, arguments, budget.mask_probability)
         model.model.to("cpu").save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    finally:
-        transformers_logging.set_verbosity(quiet)
     return TrainingResult(
         wall_seconds=time.perf_counter() - started,
         queries=budget.steps * budget.batch_size,
@@ -117,6 +95,27 @@ def pretrain(
         peak_memory_bytes=peak_memory(device),
         precision=precision if budget.steps else "float32",
     )
+
+
+def _train(
+    model: ModernBertForMaskedLM,
+    tokenizer: PreTrainedTokenizerFast,
+    data: Dataset,
+    arguments: TrainingArguments,
+    mask_probability: float,
+) -> list[tuple[int, float]]:
+    """Train on masked tokens from the newest complete checkpoint, if there is one; the loss curve."""
+    trainer = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=data,
+        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=mask_probability),
+        callbacks=[MarkComplete()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    resume = last_complete_checkpoint(Path(str(arguments.output_dir)))
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
 
 
 def device_of_choice() -> str:

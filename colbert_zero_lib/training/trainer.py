@@ -5,13 +5,11 @@ Which data a step sees is decided by ``runs``; evaluation is elsewhere.
 
 from __future__ import annotations
 
-import logging
 import math
 import resource
 import shutil
 import sys
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +25,9 @@ from sentence_transformers import (
 from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback, set_seed
-from transformers.utils import logging as transformers_logging
 
 from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.models import quiet
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase, Step
 from colbert_zero_lib.training.collation import Collator, check_columns
@@ -80,8 +78,16 @@ class _Trainer(SentenceTransformerTrainer):
         self.model.save_pretrained(str(output_dir), create_model_card=False)
 
 
-class _Checkpoints(TrainerCallback):
-    """Marks a checkpoint as complete once everything is on disk, with the loss's own parameters in it."""
+class MarkComplete(TrainerCallback):
+    """Marks a checkpoint as complete once everything is on disk."""
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Leave the mark."""
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+
+
+class _Checkpoints(MarkComplete):
+    """Keeps the loss's own parameters with a checkpoint, and ends the learning of the temperature."""
 
     def __init__(self, loss: nn.Module, learned_steps: int) -> None:
         self.loss = loss
@@ -94,11 +100,10 @@ class _Checkpoints(TrainerCallback):
             self.loss.log_temperature.grad = None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         own = {name: value.detach().cpu() for name, value in _own_parameters(self.loss).items()}
         if own:
-            save_file(own, folder / "loss.safetensors")
-        (folder / COMPLETE).touch()
+            save_file(own, Path(args.output_dir) / f"checkpoint-{state.global_step}" / "loss.safetensors")
+        super().on_save(args, state, control, **kwargs)
 
 
 def _own_parameters(loss: nn.Module) -> dict[str, torch.Tensor]:
@@ -207,25 +212,18 @@ def train_step(
         report_to="none",
         disable_tqdm=not progress,
     )
-    quiet = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
     started = time.perf_counter()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            trainer = _Trainer(
-                model=model,
-                args=arguments,
-                train_dataset=data,
-                loss=loss,
-                data_collator=Collator(model, lengths),
-                callbacks=[_Checkpoints(loss, budget.learned_temperature_steps), *callbacks],
-            )
-            trainer.remove_callback(PrinterCallback)
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    finally:
-        transformers_logging.set_verbosity(quiet)
+    with quiet():
+        trainer = _Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=data,
+            loss=loss,
+            data_collator=Collator(model, lengths),
+            callbacks=[_Checkpoints(loss, budget.learned_temperature_steps), *callbacks],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     curve = [
         (int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry
     ]

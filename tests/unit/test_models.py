@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,3 +182,29 @@ def test_a_saved_model_holds_no_pickle(tiny_encoder_folder, tmp_path) -> None:
         kinds = {path.suffix for path in folder.rglob("*") if path.is_file()}
         assert kinds <= {".json", ".safetensors", ".txt", ".jinja"}
         assert ".safetensors" in kinds
+
+
+# The tokenizer
+
+
+def test_two_processes_learn_the_same_tokenizer_from_the_same_text() -> None:
+    # Hash tables are seeded once a process: only another process shows an order that leaked out of one.
+    script = (
+        "import hashlib, json; from tests.unit.test_models import TEXTS, train_tokenizer;"
+        "vocabulary = train_tokenizer(TEXTS, 120).get_vocab();"
+        "print(hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode()).hexdigest())"
+    )
+    root = Path(__file__).resolve().parents[2]
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    }
+    assert len(found) == 1
+
+
+def test_continuations_are_pieces_of_words_and_not_special_tokens() -> None:
+    tokenizer = train_tokenizer([*TEXTS, "kings and ships"], 60)
+    assert "##s" in tokenizer.get_vocab()
+    assert tokenizer.decode(tokenizer("kings")["input_ids"], skip_special_tokens=True) == "kings"

@@ -1,0 +1,80 @@
+"""Recipes through the ledger, for real and very small: shared prefixes, passports, seeds, the evaluation length."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from colbert_zero_lib.home import home
+from colbert_zero_lib.models import prompt_tokens
+from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, get_profile
+from colbert_zero_lib.recipes import PIPELINES, Recipe
+from colbert_zero_lib.runs import Ledger, explain, record, validate_passport
+from colbert_zero_lib.runs.execute import Workshop, run_recipe
+
+pytestmark = pytest.mark.pipeline
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Three steps a phase on the real text; its runs go to a folder of their own."""
+    tiny = get_profile("tiny")
+    nano = replace(
+        tiny,
+        name="nano",
+        encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
+        budgets={key: replace(budget, steps=3, batch_size=8) for key, budget in tiny.budgets.items()},
+        evaluation=EvaluationSize(max_queries=5, max_documents=40, query_length=28, document_length=64),
+    )
+    shop = Workshop(nano, home(), "cpu", progress=False)
+    # The texts are the suite's; the ledger is not.
+    shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("runs"))
+    return shop
+
+
+def test_pipelines_share_their_prefixes_and_are_trained_once(shop: Workshop) -> None:
+    final = {letter: run_recipe(recipe, seed=1, shop=shop) for letter, recipe in PIPELINES.items()}
+    found = {run.passport["recipe"] for run in shop.ledger.runs()}
+    assert found == {"base", *(str(p) for recipe in PIPELINES.values() for p in recipe.prefixes())}
+    before = {run.folder: run.folder.stat().st_mtime_ns for run in shop.ledger.runs()}
+    again = {letter: run_recipe(letter, seed=1, shop=shop) for letter in PIPELINES}
+    assert {letter: run.folder for letter, run in again.items()} == {k: r.folder for k, r in final.items()}
+    assert {run.folder: run.folder.stat().st_mtime_ns for run in shop.ledger.runs()} == before
+
+
+def test_passports_are_complete_and_can_be_recorded(shop: Workshop, tmp_path: Path) -> None:
+    run = run_recipe("c", seed=1, shop=shop)
+    assert validate_passport(run.passport) == PIPELINES["c"]
+    assert set(run.passport["wall_seconds"]) == {"unsupervised", "supervised", "distillation", "evaluation"}
+    assert set(run.per_query()["collection"]) == set(shop.collections)
+    assert record(run, tmp_path).is_file()
+    assert not list(run.folder.glob("checkpoints"))
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_seed_does_not(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    recipe = PIPELINES["c"].prefixes()[0]
+    once = run_recipe(recipe, seed=1, shop=shop)
+    other = run_recipe(recipe, seed=2, shop=shop)
+    second_shop = replace(shop)
+    second_shop.__dict__.update(ledger=Ledger(tmp_path), corpora=shop.corpora, lists=shop.lists)
+    again = run_recipe(recipe, seed=1, shop=second_shop)
+    assert again.per_query().equals(once.per_query())
+    assert again.passport["loss"] == once.passport["loss"]
+    assert other.passport["loss"] != once.passport["loss"]
+    assert "seed" in explain(once, other).to_text()
+
+
+def test_the_evaluation_length_changes_no_weight(shop: Workshop) -> None:
+    trained = run_recipe("colbert:unsupervised[-prompts,-length]", seed=1, shop=shop)
+    longer = run_recipe("colbert:unsupervised[-prompts,-length] @ +length", seed=1, shop=shop)
+    assert longer.folder != trained.folder
+    weights = "model.safetensors"
+    assert (longer.model_folder / weights).read_bytes() == (trained.model_folder / weights).read_bytes()
+    short, long = shop.open(trained), shop.open(longer)
+    extra = [prompt_tokens(short.tokenizer, prompt) for prompt in shop.profile.prompts]
+    assert long.query_length - short.query_length == extra[0] > 0
+    assert long.document_length - short.document_length == extra[1] > 0

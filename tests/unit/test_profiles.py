@@ -1,0 +1,68 @@
+"""Profiles: every arm of the paper can be run, settings hold what matters and nothing else, errors are sentences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.profiles import PROFILES, get_profile
+from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, TABLE1, Interaction, Phase, Recipe
+from colbert_zero_lib.runs.execute import workshop
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_arm_of_the_paper_has_budgets(name: str) -> None:
+    profile = get_profile(name)
+    for row in PAPER_ROWS:
+        for prefix in row.recipe.prefixes() if row.recipe else ():
+            assert profile.budget(prefix.steps[-1]).steps > 0
+
+
+def test_an_unknown_profile_is_one_sentence_that_lists_the_known_ones() -> None:
+    with pytest.raises(ProfileError, match="'huge'.*tiny, laptop, mini, base, paper"):
+        get_profile("huge")
+
+
+@pytest.mark.parametrize("name", ["base", "paper"])
+def test_a_hub_profile_says_what_is_missing_before_anything_starts(name: str) -> None:
+    with pytest.raises(ProfileError, match="hub"):
+        workshop(name)
+
+
+def test_the_paper_profile_is_table_1() -> None:
+    profile = get_profile("paper")
+    for step in PIPELINES["c"]:
+        printed, budget = TABLE1[step.phase], profile.budget(step)
+        assert budget.batch_size == printed.batch_size
+        # The printed lengths include the prompts' seven tokens, which a step adds.
+        assert budget.query_length + 7 == printed.query_length
+        assert budget.document_length + 7 == printed.document_length
+        assert budget.learning_rate == printed.released_learning_rate
+
+
+def test_settings_of_a_prefix_do_not_change_with_later_phases() -> None:
+    tiny = get_profile("tiny")
+    key = (Phase.DISTILLATION, Interaction.COLBERT)
+    other = replace(tiny, budgets={**tiny.budgets, key: replace(tiny.budgets[key], steps=1)})
+    prefixes = PIPELINES["c"].prefixes()
+    assert tiny.settings(prefixes[1].steps) == other.settings(prefixes[1].steps)
+    assert tiny.settings(prefixes[2].steps) != other.settings(prefixes[2].steps)
+
+
+def test_the_step_that_makes_a_dense_model_a_colbert_has_its_own_learning_rate() -> None:
+    tiny = get_profile("tiny")
+    (*_, dense, kd_of_a), (*_, colbert, kd_of_c) = PIPELINES["a"], PIPELINES["c"]
+    assert tiny.budget(kd_of_a, dense).learning_rate == tiny.budget(kd_of_a).conversion_learning_rate
+    assert tiny.budget(kd_of_c, colbert).learning_rate == tiny.budget(kd_of_c).learning_rate
+    assert (
+        tiny.settings(PIPELINES["a"].steps)["budgets"]["colbert:distillation"]
+        != (tiny.settings(PIPELINES["c"].steps)["budgets"]["colbert:distillation"])
+    )
+
+
+def test_switches_are_part_of_the_recipe_not_of_the_settings() -> None:
+    tiny = get_profile("tiny")
+    plain = Recipe.parse("colbert:unsupervised[-prompts,-length]")
+    assert tiny.settings(plain.steps) == tiny.settings(PIPELINES["c"].prefixes()[0].steps)
