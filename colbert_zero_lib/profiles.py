@@ -210,7 +210,7 @@ _declare(
             score_scale=2.0,
             conversion=1e-3,
         ),
-        evaluation=EvaluationSize(max_queries=60, max_documents=800, query_length=28, document_length=96),
+        evaluation=EvaluationSize(max_queries=50, max_documents=500, query_length=28, document_length=96),
     )
 )
 

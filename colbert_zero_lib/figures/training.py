@@ -166,7 +166,7 @@ def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figur
         right.annotate(
             name,
             (reach["scale"].iloc[-1], reach[column].iloc[-1]),
-            xytext=(0, 9 if column == "teacher" else -15),
+            xytext=(0, 12 if column == "teacher" else -15),
             textcoords="offset points",
             color=colours[name],
             ha="right",

@@ -21,7 +21,7 @@ from colbert_zero_lib.corpora.teacher import TeacherLists, load_lists
 from colbert_zero_lib.errors import ProfileError
 from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
 from colbert_zero_lib.home import home as default_home
-from colbert_zero_lib.models import open_model, parameters, step_lengths
+from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
 from colbert_zero_lib.profiles import Profile, get_profile
 from colbert_zero_lib.recipes import PIPELINES, ZERO, Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
@@ -229,7 +229,8 @@ def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path)
         precision=shop.precision,
         progress=shop.progress,
     )
-    model.save_pretrained(str(folder / "model"), create_model_card=False)
+    with quiet():
+        model.save_pretrained(str(folder / "model"), create_model_card=False)
     return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], before)
 
 

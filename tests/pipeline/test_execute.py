@@ -10,7 +10,7 @@ import pytest
 from colbert_zero_lib.home import home
 from colbert_zero_lib.models import prompt_tokens
 from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, get_profile
-from colbert_zero_lib.recipes import PIPELINES, Recipe
+from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.runs import Ledger, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
 
