@@ -177,6 +177,23 @@ _TEMPERATURES = {
     (_DISTILLATION, _COLBERT): 1.0,
 }
 
+# What tiny and laptop share: they differ in steps, the masked-LM phase, evaluation and seeds.
+_SMALL_ENCODER = EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384)
+
+
+def _small_budgets(steps: tuple[int, int, int]) -> dict[tuple[Phase, Interaction], PhaseBudget]:
+    return _budgets(
+        steps=steps,
+        batch=(128, 24, 32),
+        lengths=((24, 64), (24, 64), (24, 64)),
+        documents=(3, 8),
+        rates=_RATES,
+        temperatures=_TEMPERATURES,
+        score_scale=2.0,
+        conversion=1e-3,
+    )
+
+
 PROFILES: dict[str, Profile] = {}
 
 
@@ -197,19 +214,10 @@ _declare(
         name="tiny",
         summary="two CPU cores, no network, the three pipelines in under 8 minutes",
         source="offline",
-        encoder=EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384),
+        encoder=_SMALL_ENCODER,
         base="modernbert 2x128, offline text",
         pretraining=PretrainingBudget(steps=0),
-        budgets=_budgets(
-            steps=(250, 100, 80),
-            batch=(128, 24, 32),
-            lengths=((24, 64), (24, 64), (24, 64)),
-            documents=(3, 8),
-            rates=_RATES,
-            temperatures=_TEMPERATURES,
-            score_scale=2.0,
-            conversion=1e-3,
-        ),
+        budgets=_small_budgets((250, 100, 80)),
         evaluation=EvaluationSize(max_queries=50, max_documents=500, query_length=28, document_length=96),
     )
 )
@@ -219,19 +227,10 @@ _declare(
         name="laptop",
         summary="two to eight CPU cores, no network, three pipelines x three seeds in under 2.5 hours",
         source="offline",
-        encoder=EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384),
+        encoder=_SMALL_ENCODER,
         base="modernbert 2x128, offline text",
         pretraining=PretrainingBudget(steps=400),
-        budgets=_budgets(
-            steps=(800, 400, 250),
-            batch=(128, 24, 32),
-            lengths=((24, 64), (24, 64), (24, 64)),
-            documents=(3, 8),
-            rates=_RATES,
-            temperatures=_TEMPERATURES,
-            score_scale=2.0,
-            conversion=1e-3,
-        ),
+        budgets=_small_budgets((800, 400, 250)),
         evaluation=EvaluationSize(query_length=28, document_length=128),
         seeds=(0, 1, 2),
     )
