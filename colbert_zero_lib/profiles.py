@@ -216,8 +216,8 @@ _declare(
         source="offline",
         encoder=_SMALL_ENCODER,
         base="modernbert 2x128, offline text",
-        pretraining=PretrainingBudget(steps=0),
-        budgets=_small_budgets((250, 100, 80)),
+        pretraining=PretrainingBudget(steps=120),
+        budgets=_small_budgets((150, 80, 60)),
         evaluation=EvaluationSize(max_queries=50, max_documents=500, query_length=28, document_length=96),
     )
 )

@@ -12,6 +12,8 @@ import pytest
 
 from colbert_zero_lib.conventions import check_notebook
 from colbert_zero_lib.home import home
+from colbert_zero_lib.recipes import PIPELINES
+from colbert_zero_lib.runs.execute import obtain_base, run_recipe, workshop
 from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebook, run_notebooks
 
 NOTEBOOKS = find_notebooks()
@@ -51,3 +53,13 @@ def test_a_notebook_runs_headless_at_tiny(
     ]
     assert all(cell.execution_count is not None for cell in cells)
     assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+
+
+@pytest.mark.notebooks
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_pipeline_is_far_above_the_base_it_began_with_on_every_collection(pipeline: str) -> None:
+    shop = workshop("tiny", progress=False)
+    base = obtain_base(shop).passport["metrics"]
+    final = run_recipe(pipeline, shop=shop).passport["metrics"]
+    gains = {name: final[name]["ndcg@10"] - base[name]["ndcg@10"] for name in base}
+    assert min(gains.values()) > 0.1, gains

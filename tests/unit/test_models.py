@@ -195,13 +195,12 @@ def test_two_processes_learn_the_same_tokenizer_from_the_same_text() -> None:
         "print(hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode()).hexdigest())"
     )
     root = Path(__file__).resolve().parents[2]
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
-        ).stdout
+    processes = [
+        subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True)
         for _ in range(2)
-    }
-    assert len(found) == 1
+    ]
+    found = [process.communicate()[0] for process in processes]
+    assert found[0] and found[0] == found[1]
 
 
 def test_continuations_are_pieces_of_words_and_not_special_tokens() -> None:
