@@ -12,12 +12,14 @@ export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 # The hub is not asked for anything at the profiles whose text and encoders are local.
 OFFLINE := $(if $(filter base paper,$(PROFILE)),,HF_HUB_OFFLINE=1)
+# Test files are given to two processes: one trains the notebooks' models, the other does the rest.
+WORKERS ?= 2
 INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin
 # No progress bars where nobody watches.
 QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
 
-.PHONY: help reproduce environment data notebooks test lint format lab refresh lock clean
+.PHONY: help reproduce environment data notebooks figures test lint format lab refresh lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,7 +27,8 @@ help:
 	@echo "make test       every test: unit, faults, tiny training, notebooks"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make lint       ruff and mypy        make format   let ruff mend what it can"
-	@echo "make refresh    run the notebooks in place and clean their outputs"
+	@echo "make figures    draw the paper's and the audit's figures and tables, from data/ alone"
+	@echo "make refresh    run the notebooks in place, clean their outputs, redraw figures, renew notebooks/README.md"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 	@echo "make clean      remove what make made; trained runs and fetched text in .colbert_zero stay"
 
@@ -52,8 +55,11 @@ data: $(INSTALLED)
 notebooks: data
 	@$(OFFLINE) $(RUN)/colbert-zero notebooks --profile $(PROFILE)
 
+figures: $(INSTALLED)
+	@$(RUN)/colbert-zero figures
+
 test: data
-	@$(OFFLINE) $(RUN)/python -m pytest
+	@$(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lab: $(INSTALLED)
 	@$(RUN)/jupyter lab notebooks
@@ -69,6 +75,8 @@ format: $(INSTALLED)
 
 refresh: data
 	@$(OFFLINE) $(RUN)/colbert-zero notebooks --refresh
+	@$(RUN)/colbert-zero figures
+	@$(RUN)/colbert-zero crosswalk
 
 lock: $(INSTALLED)
 	@$(RUN)/python -m pip install $(QUIET) --disable-pip-version-check uv

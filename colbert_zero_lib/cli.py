@@ -224,6 +224,41 @@ def notebooks(
     typer.echo(f"report: {page}")
 
 
+@app.command()
+def figures(
+    data: Annotated[
+        Path | None, typer.Option(help="A folder like data/; the suite's own by default.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write; figures/ by default.")] = None,
+    suffix: Annotated[str, typer.Option("--format", help="Format of the figures: svg, pdf or png.")] = "svg",
+) -> None:
+    """Draw every figure and table that needs nothing but data/: the paper's, and the audit's."""
+    from .figures import catalogue, save
+    from .home import home, repository
+
+    folder = output or (repository() or home()) / "figures"
+    for name, draw in catalogue.FIGURES:
+        save(draw(data), name, folder, suffix)
+    for _, tabulate in catalogue.TABLES:
+        tabulate(data).write(folder / "tables")
+    typer.echo(f"{len(catalogue.FIGURES)} figures and {len(catalogue.TABLES)} tables in {folder}")
+
+
+@app.command()
+def crosswalk(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the page is current.")] = False,
+) -> None:
+    """Write notebooks/README.md: which cell and data file answers each table and figure of the paper."""
+    from .published.crosswalk import check_crosswalk, write_crosswalk
+
+    if check:
+        check_crosswalk()
+        typer.echo("notebooks/README.md is current")
+        return
+    file, changed = write_crosswalk()
+    typer.echo(f"notebooks/{file.name}: {'changed' if changed else 'unchanged'}")
+
+
 def _assignments(words: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for word in words:

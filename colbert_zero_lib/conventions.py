@@ -5,7 +5,9 @@ Running notebooks is in ``suite``; no rule here knows any one notebook.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import re
 import sys
 import tempfile
@@ -16,6 +18,7 @@ from typing import Any
 import nbformat
 
 from .home import home, repository
+from .published.crosswalk import PAPER_ITEMS, TAG
 from .suite import (
     NotebookError,
     find_notebooks,
@@ -27,7 +30,9 @@ from .suite import (
 
 MAXIMUM_BYTES = 1_000_000
 MAXIMUM_CODE_LINES = 25
+HEAVY_PNG = 102_400
 _KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+_TAGS = ("parameters", "verdict", "volatile")
 _KEPT_CELL_METADATA = ("tags", "jupyter", "slideshow")
 _WIDGET = "application/vnd.jupyter.widget"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -63,6 +68,21 @@ def _number_styles(html: str) -> str:
     return _STYLER.sub(lambda found: f"T_{numbers.setdefault(found[1], f'{len(numbers):05d}')}", html)
 
 
+def _light_png(text: str) -> str:
+    """A heavy picture (base64) with a palette of 256 colours, a third of its bytes; light ones stay as they are."""
+    content = base64.b64decode(text)
+    if len(content) <= HEAVY_PNG:
+        return text
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(content))
+    if picture.mode == "P":
+        return text
+    stream = io.BytesIO()
+    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode("ascii") + "\n" * text.endswith("\n")
+
+
 def _clean_data(data: dict[str, Any]) -> dict[str, Any]:
     kept = {}
     for kind, value in sorted(data.items()):
@@ -72,6 +92,8 @@ def _clean_data(data: dict[str, Any]) -> dict[str, Any]:
             value = _clean_text(value)
             value = _number_styles(value)
             value = re.sub(r"<dc:date>.*?</dc:date>", "", value, flags=re.DOTALL)
+        if kind == "image/png":
+            value = _light_png(value)
         kept[kind] = value
     return kept
 
@@ -223,6 +245,12 @@ def _check_cells(notebook: nbformat.NotebookNode) -> list[str]:
         if any(output.output_type == "error" for output in cell.outputs):
             problems.append(f"cell {number} shows an error")
     for number, cell in enumerate(notebook.cells, 1):
+        known = (*_TAGS, *(TAG + item.id for item in PAPER_ITEMS))
+        problems += [
+            f"cell {number} has the unknown tag {tag!r}: use one of {', '.join(known)}"
+            for tag in cell.metadata.get("tags", [])
+            if tag not in known
+        ]
         texts = [cell.source]
         for output in cell.get("outputs", []):
             data = output.get("data", {})

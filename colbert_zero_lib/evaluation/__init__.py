@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .plaid import PlaidRetriever
     from .ranking import Ranking, Retriever
     from .results import Evaluation, evaluate
-    from .statistics import Difference, Interval, SeedSummary, difference, seed_summary
+    from .statistics import Contrast, Difference, Interval, SeedSummary, contrast, difference, seed_summary
 
 _HOMES = {
     "evaluate_baselines": "baselines",
@@ -33,9 +33,11 @@ _HOMES = {
     "Retriever": "ranking",
     "Evaluation": "results",
     "evaluate": "results",
+    "Contrast": "statistics",
     "Difference": "statistics",
     "Interval": "statistics",
     "SeedSummary": "statistics",
+    "contrast": "statistics",
     "difference": "statistics",
     "seed_summary": "statistics",
 }
@@ -43,6 +45,7 @@ _HOMES = {
 __all__ = [
     "BM25",
     "METRICS",
+    "Contrast",
     "DenseRetriever",
     "Difference",
     "Evaluation",
@@ -52,6 +55,7 @@ __all__ = [
     "Ranking",
     "Retriever",
     "SeedSummary",
+    "contrast",
     "difference",
     "evaluate",
     "evaluate_baselines",

@@ -49,6 +49,24 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
+class Contrast:
+    """A weighted sum of means, each unweighted over collections, such as mean(A) - 2 mean(B) + mean(C).
+
+    ``low``, ``high``: bootstrap interval at ``level``; ``drawn`` [samples]: the draws that it comes from;
+    ``collections``: the same for each collection (index: name; columns queries, value, low, high).
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    level: float
+    seeds: int
+    collections: pd.DataFrame
+    drawn: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class SeedSummary:
     """One recipe over several seeds: the mean, its interval over seeds and queries, and the spread between
     seeds.
@@ -97,7 +115,7 @@ def difference(
     the observed delta reaches the delta itself (the bootstrap centred on no difference), plus one, over
     ``samples`` plus one.
     """
-    names, left, right = _aligned(_several(a), _several(b), metric)
+    names, (left, right) = _aligned([_several(a), _several(b)], metric)
     point_a, drawn_a = _bootstrap(left, samples, seed, stream=1)
     point_b, drawn_b = _bootstrap(right, samples, seed, stream=2)
     deltas, drawn = point_a - point_b, drawn_a - drawn_b
@@ -118,6 +136,46 @@ def difference(
     return Difference(metric, delta, low, high, _p(delta, over_all), level, table.rename_axis("collection"))
 
 
+def contrast(
+    arms: Sequence[tuple[float, Evaluation | Sequence[Evaluation]]],
+    metric: str = "ndcg@10",
+    level: float = 0.95,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Contrast:
+    """Weighted sum of several arms' means on the same queries; each arm is (weight, one evaluation a seed).
+
+    The sum is taken query by query and seed by seed before anything is drawn, so that what arms share cancels:
+    hard queries, and training that runs of one seed have in common. Hence every arm needs the same seeds, in the
+    same order; ParameterError if their numbers differ, DataError if collections or queries do. (`difference`
+    draws the seeds of its two sides apart and takes any number of either.)
+    """
+    weights = [float(weight) for weight, _ in arms]
+    sides = [_several(evaluations) for _, evaluations in arms]
+    if len({len(side) for side in sides}) != 1:
+        raise ParameterError(
+            "A contrast needs the same seeds of every arm: leave out those that some arm lacks."
+        )
+    names, matrices = _aligned(sides, metric)
+    summed = [
+        sum(weight * matrix for weight, matrix in zip(weights, of_collection, strict=True))
+        for of_collection in zip(*matrices, strict=True)
+    ]
+    point, drawn = _bootstrap(summed, samples, seed)
+    rows = [(matrix.shape[1], point[i], *_percentiles(drawn[:, i], level)) for i, matrix in enumerate(summed)]
+    table = pd.DataFrame(rows, index=names, columns=["queries", "value", "low", "high"])
+    over_all = drawn.mean(axis=1)
+    return Contrast(
+        metric,
+        float(point.mean()),
+        *_percentiles(over_all, level),
+        level,
+        len(sides[0]),
+        table.rename_axis("collection"),
+        over_all,
+    )
+
+
 def seed_summary(
     evaluations: Sequence[Evaluation],
     metric: str = "ndcg@10",
@@ -130,7 +188,7 @@ def seed_summary(
     Every evaluation must hold the same queries. With one evaluation only queries are drawn and the interval
     knows nothing of seeds; with two or three it is still a rough guide.
     """
-    names, matrices, _ = _aligned(_several(evaluations), None, metric)
+    names, (matrices,) = _aligned([_several(evaluations)], metric)
     point, drawn = _bootstrap(matrices, samples, seed)
     by_seed = np.stack([matrix.mean(axis=1) for matrix in matrices], axis=1)  # [seeds, collections]
     rows = [
@@ -207,13 +265,11 @@ def _several(evaluations: Evaluation | Sequence[Evaluation]) -> list[Evaluation]
     return found
 
 
-def _aligned(
-    a: list[Evaluation], b: list[Evaluation] | None, metric: str
-) -> tuple[list[str], list[np.ndarray], list[np.ndarray]]:
-    """Collection names and each one's figures [seeds, queries] of A and of B, queries in the same order."""
-    first = a[0].scores(metric)
-    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for evaluations, side in ((a, sides[0]), (b or [], sides[1])):
+def _aligned(sides: Sequence[list[Evaluation]], metric: str) -> tuple[list[str], list[list[np.ndarray]]]:
+    """Collection names, and of every side each one's figures [seeds, queries], queries in the same order."""
+    first = sides[0][0].scores(metric)
+    found: list[list[np.ndarray]] = []
+    for evaluations in sides:
         scored = [evaluation.scores(metric) for evaluation in evaluations]
         for other in scored:
             if set(other) != set(first):
@@ -221,6 +277,7 @@ def _aligned(
                 raise DataError(
                     f"collection {name!r} is missing from one evaluation: compare on the same collections."
                 )
+        side = []
         for name, series in first.items():
             for other in scored:
                 odd = set(series.index) ^ set(other[name].index)
@@ -229,6 +286,6 @@ def _aligned(
                         f"query {min(odd)!r} of collection {name!r} is missing from one evaluation: "
                         "compare on the same queries."
                     )
-            if scored:
-                side.append(np.stack([other[name].reindex(series.index).to_numpy() for other in scored]))
-    return list(first), sides[0], sides[1]
+            side.append(np.stack([other[name].reindex(series.index).to_numpy() for other in scored]))
+        found.append(side)
+    return list(first), found

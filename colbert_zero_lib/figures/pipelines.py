@@ -1,6 +1,6 @@
-"""Figures of phases and pipelines: the paper's Figure 2, learning paths, collections, costs, losses, deltas.
+"""Figures of trained pipelines: learning paths, collections, costs, losses, deltas.
 
-Scores are nDCG@10 in points (0 to 100) unless a docstring says otherwise.
+Scores are nDCG@10 in points (0 to 100) unless a docstring says otherwise; the paper's own figures are in `paper`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 
 from colbert_zero_lib.evaluation.statistics import Interval
 
 from .theme import (
     BASELINE,
     COLOURS,
-    INTERACTION,
     MARKER,
     PIPELINE,
     SMALL,
@@ -30,92 +28,6 @@ from .theme import (
 )
 
 PHASES = ("unsupervised", "supervised", "distillation")
-_NAMES = {"dense": "dense", "colbert": "ColBERT"}
-_SIGNAL = {
-    "unsupervised": ("query–document pairs", "in-batch negatives", "InfoNCE"),
-    "supervised": ("queries with positives", "mined hard negatives", "InfoNCE"),
-    "kd": ("queries with candidates", "a teacher's scores", "KL divergence"),
-}
-
-
-def _box(
-    axes: Axes, x: float, y: float, width: float, height: float, colour: str, alpha: float = 1.0
-) -> None:
-    style = "round,pad=0,rounding_size=0.08"
-    axes.add_patch(
-        FancyBboxPatch((x, y), width, height, boxstyle=style, facecolor=colour, edgecolor="none", alpha=alpha)
-    )
-
-
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    style = {"arrowstyle": "-|>", "color": COLOURS["grey"], "shrinkA": 0, "shrinkB": 0}
-    axes.annotate("", xy=end, xytext=start, arrowprops=style)
-
-
-def phases_diagram(table1: pd.DataFrame) -> Figure:
-    """The three training phases, what each learns from and what it cost; ``table1`` is `paper_table(1)`."""
-    figure, axes = canvas(WIDTH, 2.5)
-    axes.set(xlim=(0, 9.6), ylim=(0, 3.1))
-    axes.axis("off")
-    shades = (COLOURS["blue"], COLOURS["green"], COLOURS["purple"])
-    for place, (row, shade) in enumerate(zip(table1.itertuples(), shades, strict=True)):
-        left = place * 3.3
-        _box(axes, left, 0, 3.0, 3.0, shade, alpha=0.14)
-        text, signal, loss = _SIGNAL[str(row.phase)]
-        name = "distillation (KD)" if row.phase == "kd" else str(row.phase)
-        axes.text(left + 0.15, 2.62, f"{place + 1}. {name}", weight="bold", fontsize=10, va="center")
-        lines = (
-            text,
-            signal,
-            f"loss: {loss}",
-            f"batch: {row.batch_size:,} queries",
-            f"tokens: {row.query_length_tokens} query, {row.document_length_tokens} document",
-            f"cost as ColBERT: {row.gpu_hours_gh200} GH200 hours",
-        )
-        for number, line in enumerate(lines):
-            axes.text(left + 0.15, 2.2 - 0.38 * number, line, fontsize=SMALL, va="center")
-        if place:
-            _arrow(axes, (left - 0.28, 1.5), (left - 0.02, 1.5))
-    axes.set_title("Each phase has less data and a finer signal than the one before")
-    return figure
-
-
-def pipelines_diagram(figure2: pd.DataFrame) -> Figure:
-    """The paper's Figure 2: which phase runs as what, cost and score; ``figure2`` is `paper_table("figure2")`."""
-    figure, axes = canvas(WIDTH, 2.6)
-    axes.set(xlim=(-0.1, 11.2), ylim=(-0.05, 3.75))
-    axes.axis("off")
-    heads = ("unsupervised", "supervised", "distillation")
-    for place, head in enumerate(heads):
-        axes.text(2.65 + 2.05 * place + 0.85, 3.35, head, ha="center", va="center", color=COLOURS["grey"])
-    axes.text(
-        9.15, 3.35, "ColBERT\nGPU hours", ha="center", va="center", color=COLOURS["grey"], fontsize=SMALL
-    )
-    axes.text(10.55, 3.35, "BEIR\nnDCG@10", ha="center", va="center", color=COLOURS["grey"], fontsize=SMALL)
-    for place, row in enumerate(figure2.itertuples()):
-        bottom = 2.2 - 1.05 * place
-        letter, _, name = str(row.pipeline).partition(" ")
-        axes.text(
-            0, bottom + 0.4, f"({letter})", weight="bold", va="center", color=PIPELINE[letter], fontsize=10
-        )
-        axes.text(0.5, bottom + 0.4, name.replace(" + ", "\n+ "), va="center")
-        for column, kind in enumerate((row.unsupervised, row.supervised, row.kd)):
-            left = 2.65 + 2.05 * column
-            _box(axes, left, bottom, 1.7, 0.8, INTERACTION[str(kind)])
-            shown = _NAMES[str(kind)]
-            axes.text(
-                left + 0.85, bottom + 0.4, shown, ha="center", va="center", color="white", weight="bold"
-            )
-            if column:
-                _arrow(axes, (left - 0.33, bottom + 0.4), (left - 0.02, bottom + 0.4))
-        hours, score = f"{row.colbert_gpu_hours_gh200}", f"{row.beir_average_ndcg10:.2f}"
-        axes.text(9.15, bottom + 0.4, hours, ha="center", va="center")
-        axes.text(10.55, bottom + 0.4, score, ha="center", va="center", weight="bold")
-    score = figure2.beir_average_ndcg10.to_numpy()
-    cost = figure2.colbert_gpu_hours_gh200.to_numpy()
-    gain, price = (score[1] - score[0]) / (score[2] - score[0]), cost[1] / cost[2]
-    axes.set_title(f"(b) has {gain:.0%} of what (c) gains over (a), for {price:.0%} of its ColBERT hours")
-    return figure
 
 
 def learning_paths(steps: pd.DataFrame, references: Mapping[str, Interval] | None = None) -> Figure:

@@ -58,6 +58,13 @@ _SETTINGS = {
     "savefig.dpi": 150.0,
     "svg.fonttype": "path",
     "svg.hashsalt": "colbert-zero",
+    "pdf.fonttype": 42,
+}
+# What would change from day to day, or from one version of matplotlib to the next, is left out of the files.
+_METADATA: dict[str, dict[str, None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
 }
 
 
@@ -86,20 +93,25 @@ def headline(figure: Figure, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=10, weight="bold")
 
 
-def save(figure: Figure, name: str, folder: Path | None = None) -> Figure:
+def save(figure: Figure, name: str, folder: Path | None = None, suffix: str = "svg") -> Figure:
     """Write ``figures/<name>.svg`` of the checkout (or of the home folder) and return the figure, to be shown.
 
-    The same figure gives the same bytes: no date, and ids that depend on nothing but the drawing.
+    ``suffix`` is ``svg``, ``pdf`` (fonts embedded) or ``png``. The same figure gives the same bytes: no date, and ids
+    that depend on nothing but the drawing. ParameterError for a name or suffix that is none.
     """
+    if suffix not in _METADATA:
+        raise ParameterError(f"A figure cannot be saved as {suffix!r}: choose {', '.join(_METADATA)}.")
     if not name or Path(name).name != name or Path(name).suffix:
         raise ParameterError(f"A figure's name is one word without folder or suffix, not {name!r}.")
     folder = folder or (repository() or home()) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.{os.getpid()}.svg"
+    partial = folder / f".{name}.{os.getpid()}.{suffix}"
     try:
-        with mpl.rc_context({key: _SETTINGS[key] for key in ("svg.fonttype", "svg.hashsalt")}):
-            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
-        partial.replace(folder / f"{name}.svg")
+        with mpl.rc_context(
+            {key: _SETTINGS[key] for key in ("svg.fonttype", "svg.hashsalt", "pdf.fonttype")}
+        ):
+            figure.savefig(partial, format=suffix, metadata=_METADATA[suffix])
+        partial.replace(folder / f"{name}.{suffix}")
     finally:
         partial.unlink(missing_ok=True)
     return figure

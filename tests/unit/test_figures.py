@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation.statistics import Interval
-from colbert_zero_lib.figures import data, interaction, pipelines, save
+from colbert_zero_lib.figures import data, interaction, paper, pipelines, save
 from colbert_zero_lib.figures.theme import WIDTH, spread
 from colbert_zero_lib.published import paper_table
 
@@ -50,8 +50,8 @@ def _deltas() -> pd.DataFrame:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "phases": lambda: pipelines.phases_diagram(paper_table(1)),
-    "pipelines": lambda: pipelines.pipelines_diagram(paper_table("figure2")),
+    "phases": lambda: paper.phases_diagram(paper_table(1)),
+    "pipelines": lambda: paper.pipelines_diagram(paper_table("figure2")),
     "paths": lambda: pipelines.learning_paths(_paths(), {"BM25": Interval(38.0, 36.0, 40.0)}),
     "collections": lambda: pipelines.collection_scores(
         _scores(("cwe", "a", 30.0), ("cwe", "BM25", 35.0), ("wiki", "a", 20.0), ("wiki", "BM25", 15.0)),

@@ -28,6 +28,7 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 DEPENDENCIES = [Requirement(line) for line in PROJECT["dependencies"]]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
 IMPORT_NAMES = {
+    "pillow": "PIL",
     "huggingface-hub": "huggingface_hub",
     "pystemmer": "Stemmer",
     "pyyaml": "yaml",

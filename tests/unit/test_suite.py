@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from colbert_zero_lib import conventions, report, suite
 from colbert_zero_lib.errors import ParameterError, UnknownNameError
@@ -193,6 +196,21 @@ def test_a_killed_kernel_is_one_sentence(tmp_path: Path) -> None:
     path = write(tmp_path, "01_a.ipynb", "import os\nos._exit(9)")
     with pytest.raises(NotebookError, match="kernel of notebook 01_a.ipynb died"):
         suite.run_notebook(path, {}, tmp_path / "out.ipynb")
+
+
+def test_heavy_pictures_get_a_palette_once_and_light_ones_stay() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+    texts = {}
+    for name, pixels in (("heavy", noise), ("light", noise[:20, :20])):
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "PNG")
+        texts[name] = base64.b64encode(stream.getvalue()).decode()
+    heavy, light = clean_texts(*(display({"image/png": text}) for text in texts.values()))
+    assert light["image/png"] == texts["light"]
+    assert len(heavy["image/png"]) < len(texts["heavy"]) / 2
+    picture = Image.open(io.BytesIO(base64.b64decode(heavy["image/png"])))
+    assert picture.mode == "P" and picture.size == (300, 200)
+    assert clean_texts(display(heavy)) == [heavy]
 
 
 def code_cell(outputs: Sequence[Any], source: str = "x", **metadata: Any) -> nbformat.NotebookNode:

@@ -1,61 +1,58 @@
-"""Rows of verdict tables: what the paper prints, what was rerun, and what an interval of ours says about it."""
+"""A verdict says what an interval can, and no more."""
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from colbert_zero_lib.evaluation import Difference
-from colbert_zero_lib.recipes import PIPELINES, Recipe
-from colbert_zero_lib.verdicts import (
-    NOTHING,
-    compare,
-    paper_difference,
-    recorded_difference,
-    rerun_difference,
-)
-
-A, B, C = (PIPELINES[letter] for letter in "abc")
-
-
-def measured(delta: float, low: float, high: float) -> Difference:
-    return Difference("ndcg@10", delta, low, high, 0.5, 0.95, pd.DataFrame())
-
-
-def test_the_papers_difference_is_that_of_its_printed_averages() -> None:
-    assert paper_difference(C, B) == pytest.approx(55.43 - 55.12, abs=0.01)
-    assert paper_difference(B, C) == pytest.approx(55.12 - 55.43, abs=0.01)
-
-
-def test_recipes_of_table_4_are_found_there() -> None:
-    bare = Recipe.parse("dense:unsupervised > dense:supervised > colbert:distillation[-prompts,-length]")
-    assert paper_difference(A, bare) == pytest.approx(54.09 - 52.58, abs=0.01)
-
-
-def test_what_nobody_printed_or_ran_is_none() -> None:
-    unknown = Recipe.parse("dense:unsupervised > colbert:distillation")
-    assert paper_difference(C, unknown) is None
-    assert rerun_difference(C, unknown) is None
-    assert rerun_difference(C, A) is None  # nobody evaluated the checkpoint of pipeline (a) again
-    assert recorded_difference(C, unknown, "tiny") is None
-
-
-def test_mteb_evaluated_every_checkpoint_of_pipeline_c() -> None:
-    supervised = C.prefixes()[1]
-    assert rerun_difference(C, supervised) == pytest.approx(-rerun_difference(supervised, C))
+from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.published import verdict
 
 
 @pytest.mark.parametrize(
-    ("interval", "said"),
-    [((0.001, 0.02), "agrees"), ((-0.01, 0.02), "within noise"), ((-0.02, -0.001), "differs")],
+    ("published", "low", "high", "expected"),
+    [
+        (1.3, 0.2, 0.9, "agrees"),
+        (1.3, -0.2, 0.9, "within noise"),
+        (1.3, 0.0, 0.9, "within noise"),
+        (1.3, -0.9, -0.2, "differs"),
+        (-0.6, -0.9, -0.2, "agrees"),
+        (-0.6, 0.2, 0.9, "differs"),
+    ],
 )
-def test_the_verdict_is_on_the_sign(interval, said) -> None:
-    row = compare("c above b", C, B, measured(sum(interval) / 2, *interval), "tiny")
-    assert row["verdict"] == said
-    assert row["yours"].endswith(f"[{100 * interval[0]:+.2f}, {100 * interval[1]:+.2f}]")
+def test_a_delta_is_judged_by_its_sign(published: float, low: float, high: float, expected: str) -> None:
+    assert verdict(published, low, high) == expected
 
 
-def test_without_a_printed_difference_the_verdict_is_open() -> None:
-    unknown = Recipe.parse("dense:unsupervised > colbert:distillation")
-    row = compare("anything", C, unknown, measured(0.1, 0.05, 0.15), "tiny")
-    assert (row["paper"], row["verdict"]) == (NOTHING, NOTHING)
+@pytest.mark.parametrize(
+    ("published", "low", "high", "expected"),
+    [
+        (55.4, 55.3, 55.5, "agrees"),
+        (55.4, 55.1, 55.5, "within noise"),
+        (55.4, 50.0, 60.0, "within noise"),
+        (55.4, 55.7, 56.0, "differs"),
+        (55.4, 50.0, 55.1, "differs"),
+        (0.0, -0.1, 0.1, "agrees"),
+    ],
+)
+def test_a_figure_is_judged_by_its_distance(published: float, low: float, high: float, expected: str) -> None:
+    assert verdict(published, low, high, tolerance=0.2) == expected
+
+
+finite = st.floats(-100, 100)
+
+
+@given(finite.filter(bool), finite, finite)
+def test_turning_every_sign_turns_no_verdict(published: float, one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert verdict(published, low, high) == verdict(-published, -high, -low)
+    assert verdict(published, low, high, 1.0) == verdict(-published, -high, -low, 1.0)
+
+
+@pytest.mark.parametrize(
+    "arguments", [(1, 2, 1), (1, float("nan"), 1), (float("inf"), 0, 1), (0, 0, 1), (1, 0, 1, -1)]
+)
+def test_what_has_no_verdict_is_refused(arguments: tuple[float, ...]) -> None:
+    with pytest.raises(ParameterError):
+        verdict(*arguments)

@@ -1,6 +1,6 @@
-"""Figures that somebody reported, typed and checked: the paper's, MTEB's, recorded runs'; and verdicts.
+"""The paper's and MTEB's figures, typed and checked, as data frames.
 
-How any figure was measured is not known here; intervals come from the evaluation, files from ``data/``.
+What the figures mean is decided by ``claims``; runs of this suite are read by ``recorded``.
 """
 
 from __future__ import annotations
@@ -10,17 +10,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from .errors import DataError, ParameterError, UnknownNameError
-from .home import data_folder
-from .recipes import PAPER_ROWS, Recipe
-from .runs import read_passport, validate_passport
-
-if TYPE_CHECKING:
-    from .evaluation import Evaluation
+from ..errors import DataError, UnknownNameError
+from ..home import data_folder
+from ..recipes import PAPER_ROWS
 
 BEIR = (
     "FiQA", "NFCorpus", "TREC-COVID", "Touche", "ArguAna", "Quora", "SCIDOCS", "SciFact", "NQ",
@@ -37,11 +32,9 @@ MTEB_MODELS = {
     "colbert-zero": "lightonai/ColBERT-Zero",
 }
 
-Verdict = Literal["agrees", "within noise", "differs"]
-
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """A CSV file's columns in order and by kind; ``key`` tells rows apart, ``scores`` lie in 0..highest."""
 
     file: str
@@ -54,14 +47,14 @@ class _Layout:
     highest: float = 100.0
 
 
-def _scores(file: str, *text: str, key: tuple[str, ...]) -> _Layout:
+def _scores(file: str, *text: str, key: tuple[str, ...]) -> Layout:
     scores = ("average_printed", *BEIR)
-    return _Layout(file, (*text, *scores), text, key, scores)
+    return Layout(file, (*text, *scores), text, key, scores)
 
 
 _ARM = ("section", "base_prompts", "stage")
-_LAYOUTS: dict[int | str, _Layout] = {
-    1: _Layout(
+_LAYOUTS: dict[int | str, Layout] = {
+    1: Layout(
         "table1_hyperparameters.csv",
         (
             "phase", "lr_sweep_high", "lr_sweep_low", "lr_values_tried", "batch_size", "temperature",
@@ -84,7 +77,7 @@ _LAYOUTS: dict[int | str, _Layout] = {
         "table4_prompt_length_ndcg10.csv", *_ARM, "plus_prompt", "plus_length", "note",
         key=(*_ARM, "plus_prompt", "plus_length"),
     ),
-    5: _Layout(
+    5: Layout(
         "table5_deltas.csv",
         (
             *_ARM, "baseline", "delta_prompt", "with_prompt", "delta_length", "with_length",
@@ -95,7 +88,7 @@ _LAYOUTS: dict[int | str, _Layout] = {
         scores=("baseline", "with_prompt", "with_length", "with_both"),
         optional=("delta_prompt", "with_prompt", "delta_length", "with_length"),
     ),
-    "figure2": _Layout(
+    "figure2": Layout(
         "figure2_pipelines.csv",
         (
             "pipeline", "unsupervised", "supervised", "kd", "colbert_gpu_hours_gh200",
@@ -116,7 +109,7 @@ _MTEB_SCORES = tuple(
     )
     for k in depths
 )  # fmt: skip
-_MTEB = _Layout(
+_MTEB = Layout(
     "beir_scores.csv",
     (*_MTEB_TEXT, *_MTEB_SCORES),
     text=_MTEB_TEXT,
@@ -139,7 +132,7 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise DataError(f"{file} is not a CSV file in UTF-8 ({error}): check it out again.") from error
 
 
-def _cell(layout: _Layout, column: str, text: str, place: str) -> str | int | float:
+def _cell(layout: Layout, column: str, text: str, place: str) -> str | int | float:
     if column in layout.text:
         return text
     if text == "":
@@ -160,8 +153,9 @@ def _cell(layout: _Layout, column: str, text: str, place: str) -> str | int | fl
     return value
 
 
-def _read(layout: _Layout, folder: Path) -> pd.DataFrame:
-    """A CSV file of known layout; DataError names file, line and column of the first thing that is wrong."""
+def read_csv(layout: Layout, folder: Path) -> pd.DataFrame:
+    """The CSV file of a known layout in ``folder``, typed; DataError names file, line and column of the first thing
+    that is wrong with it."""
     file = folder / layout.file
     lines = _lines(file)
     line, header = next(lines, (1, []))
@@ -201,7 +195,7 @@ def paper_table(number: int | str, folder: Path | None = None) -> pd.DataFrame:
     if layout is None:
         known = ", ".join(map(repr, _LAYOUTS))
         raise UnknownNameError(f"There is no paper table {number!r} here: use one of {known}.")
-    table = _read(layout, folder or data_folder() / "paper")
+    table = read_csv(layout, folder or data_folder() / "paper")
     recipes = [row.recipe for row in PAPER_ROWS if row.table == number]
     if recipes:
         if len(recipes) != len(table):
@@ -219,7 +213,7 @@ def mteb_scores(folder: Path | None = None) -> pd.DataFrame:
     DataError if a model lacks one of the 15 BEIR data sets, besides whatever a malformed file raises.
     """
     folder = folder or data_folder() / "mteb"
-    scores = _read(_MTEB, folder)
+    scores = read_csv(_MTEB, folder)
     for model, own in scores[~_is_forum(scores)].groupby("model", sort=True):
         missing = [name for name in BEIR if name not in set(own["beir_name"])]
         if missing:
@@ -241,60 +235,28 @@ def _is_forum(scores: pd.DataFrame) -> pd.Series:
     return (scores["beir_name"] == "CQADupstack") & (scores["task"] != "CQADupstackRetrieval")
 
 
-def recorded_runs(profile: str, folder: Path | None = None) -> list[dict[str, Any]]:
-    """The recorded passports of one profile, sorted by file name; an empty list if there are none.
+def paper_scores(folder: Path | None = None) -> pd.DataFrame:
+    """Every distinct model that Tables 2 to 4 print: one row an arm, nDCG@10 in percent.
 
-    Each is checked and must stand under the name that its recipe and seed give it; RunError or DataError
-    names the file that does not.
+    ``folder`` is the root of a ``data`` folder. Index ``arm``: the printed recipe or, for models that others trained,
+    the name in Table 2; columns: the 15 data sets of BEIR and ``average``, their mean. Rows that stand in several
+    tables are the same in each; DataError names arm, data set and both tables where they are not.
     """
-    found = []
-    for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
-        passport = read_passport(file)
-        recipe = validate_passport(passport, str(file))
-        name = f"{recipe.slug}--seed{passport['seed']}.json"
-        if passport["profile"] != profile or file.name != name:
-            raise DataError(
-                f"{file} holds {name} of profile {passport['profile']!r}: move it there or record it again."
-            )
-        found.append(passport)
-    return found
-
-
-def recorded_evaluations(profile: str, recipe: Recipe, folder: Path | None = None) -> dict[int, Evaluation]:
-    """Per-query figures of the recorded runs of one recipe, by seed; seeds without a table are left out."""
-    from .evaluation import Evaluation
-
-    runs = (folder or data_folder() / "runs") / profile
-    found = {}
-    for passport in recorded_runs(profile, folder):
-        file = runs / f"{recipe.slug}--seed{passport['seed']}.parquet"
-        if passport["recipe"] == str(recipe) and file.is_file():
-            found[int(passport["seed"])] = Evaluation.from_parquet(file)
-    return dict(sorted(found.items()))
-
-
-def verdict(published: float, low: float, high: float, tolerance: float | None = None) -> Verdict:
-    """Whether an interval of ours, [low, high], bears out a published figure; same units on all sides.
-
-    Without ``tolerance`` the figure is a delta and the claim is its sign: an interval wholly on that side of
-    zero ``agrees``, wholly on the other ``differs``, and one that holds zero is ``within noise``. This is the
-    only question that a run at a smaller scale than the paper's can answer.
-
-    With ``tolerance`` the claim is the figure itself, give or take: an interval inside published +- tolerance
-    ``agrees``, one outside of it ``differs``, and one that straddles its edge is ``within noise``.
-
-    ParameterError for an interval that is none, a negative tolerance, or a delta of 0 without a tolerance.
-    """
-    if not all(map(math.isfinite, (published, low, high))) or low > high:
-        raise ParameterError(f"A verdict needs finite numbers with low <= high, not [{low}, {high}].")
-    if tolerance is None:
-        if published == 0:
-            raise ParameterError("A published delta of 0 has no sign: give verdict() a tolerance.")
-        if low <= 0 <= high:
-            return "within noise"
-        return "agrees" if (low > 0) == (published > 0) else "differs"
-    if tolerance < 0:
-        raise ParameterError(f"The tolerance of a verdict is {tolerance}: it cannot be negative.")
-    if published - tolerance <= low and high <= published + tolerance:
-        return "agrees"
-    return "differs" if high < published - tolerance or low > published + tolerance else "within noise"
+    root = (folder or data_folder()) / "paper"
+    rows: dict[str, pd.Series] = {}
+    first: dict[str, int] = {}
+    for number in (2, 3, 4):
+        table = paper_table(number, root)
+        for place, row in table.iterrows():
+            arm = str(row["recipe"] or row["model"])
+            scores = row[list(BEIR)].astype(float)
+            earlier = rows.setdefault(arm, scores)
+            if arm in first and not scores.equals(earlier):
+                column = next(name for name in BEIR if scores[name] != earlier[name])
+                raise DataError(
+                    f"{root / str(_LAYOUTS[number].file)}:{int(str(place)) + 2} has {scores[column]:g} for {column} of "
+                    f"{arm!r} where {_LAYOUTS[first[arm]].file} has {earlier[column]:g}: restore the two files."
+                )
+            first.setdefault(arm, number)
+    found = pd.DataFrame(rows).T.rename_axis(index="arm", columns=None)
+    return found.assign(average=found.mean(axis=1))

@@ -1,0 +1,215 @@
+"""A DataFrame as a table for page and paper: HTML, LaTeX (booktabs), Markdown and CSV with the same numbers in each.
+
+Best and second of a column are bold and underlined. What stands in a table is decided by whoever makes it.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from colbert_zero_lib.errors import ParameterError
+
+FORMATS = ("html", "tex", "md", "csv")
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--", ">": "$>$", "<": "$<$",
+    "×": r"$\times$",
+}  # fmt: skip
+_NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
+_MANY_COLUMNS = 9  # from here on LaTeX turns the headings and fits the table to the text's width
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PaperTable:
+    """A finished table: every cell as text, and which cells are best (1) or second (2) of their column.
+
+    ``name`` is the file and LaTeX label; ``numeric`` names the columns aligned right; ``rules`` are the rows above
+    which a line is drawn; ``labels`` are leading columns whose repetitions are left blank in HTML and LaTeX.
+    """
+
+    name: str
+    caption: str
+    cells: pd.DataFrame
+    ranks: pd.DataFrame
+    numeric: tuple[str, ...]
+    rules: tuple[int, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<PaperTable {self.name}: {len(self.cells)} rows, {len(self.cells.columns)} columns>"
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def html(self) -> str:
+        """The table as an HTML fragment; emphasis is in tags, so that it survives where styles are stripped."""
+        tags = {1: "<b>{}</b>", 2: "<u>{}</u>"}
+        shown = self._blanked()
+        for column in shown:
+            pairs = zip(shown[column], self.ranks[column], strict=True)
+            shown[column] = [tags.get(rank, "{}").format(html.escape(_minus(text))) for text, rank in pairs]
+        shown.columns = pd.Index([html.escape(str(name)) for name in shown.columns])
+        right = [place for place, name in enumerate(self.cells.columns) if name in self.numeric]
+        lined = [f".row{row}" for row in self.rules]
+        styles = [
+            {"selector": "", "props": "border-collapse:collapse"},
+            {
+                "selector": "caption",
+                "props": "caption-side:top;text-align:left;font-weight:bold;padding:.4em 0",
+            },
+            {"selector": "th,td", "props": "text-align:left;padding:.15em .5em;white-space:nowrap"},
+            {"selector": ",".join(f".col{place}" for place in right) or ".none", "props": "text-align:right"},
+            {"selector": ",".join(lined) or ".none", "props": "border-top:1px solid #999"},
+        ]
+        styler = (
+            Styler(shown, uuid=self.name, cell_ids=False)
+            .hide(axis="index")
+            .set_caption(html.escape(self.caption))
+        )
+        return str(styler.set_table_styles(styles).to_html())
+
+    def latex(self) -> str:
+        """The table as a LaTeX float with booktabs rules; wide ones turn their headings (graphicx)."""
+        emphasis = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
+        wide = len(self.cells.columns) >= _MANY_COLUMNS
+        heads = [_escape(str(name)) for name in self.cells.columns]
+        if wide:
+            turned = zip(heads, self.cells.columns, strict=True)
+            heads = [
+                rf"\rotatebox{{60}}{{{head}}}" if name in self.numeric else head for head, name in turned
+            ]
+        lines = []
+        ranks = self.ranks.to_numpy()
+        for place, row in enumerate(self._blanked().itertuples(index=False)):
+            if place in self.rules:
+                lines.append(r"\midrule")
+            texts = [_escape(_minus(str(text))) for text in row]
+            marked = [
+                emphasis.get(rank, "{}").format(text) for text, rank in zip(texts, ranks[place], strict=True)
+            ]
+            lines.append(" & ".join(marked) + r" \\")
+        align = "".join("r" if name in self.numeric else "l" for name in self.cells.columns)
+        tabular = [
+            rf"\begin{{tabular}}{{@{{}}{align}@{{}}}}", r"\toprule", " & ".join(heads) + r" \\", r"\midrule",
+            *lines, r"\bottomrule", r"\end{tabular}",
+        ]  # fmt: skip
+        if wide:
+            tabular = [r"\resizebox{\textwidth}{!}{%", *tabular, "}"]
+        top = [
+            r"% \usepackage{booktabs,graphicx}", r"\begin{table}[t]", r"\centering", r"\small",
+            rf"\caption{{{_escape(self.caption)}}}", rf"\label{{tab:{self.name}}}",
+        ]  # fmt: skip
+        return "\n".join([*top, *tabular, r"\end{table}"]) + "\n"
+
+    def markdown(self) -> str:
+        """The table in GitHub's Markdown, its caption above."""
+        emphasis = {1: "**{}**", 2: "<u>{}</u>"}
+        lines = [f"**{self.caption}**", "", _pipes(self.cells.columns)]
+        lines.append(_pipes(["---:" if name in self.numeric else "---" for name in self.cells.columns]))
+        for row, ranks in zip(self.cells.to_numpy(), self.ranks.to_numpy(), strict=True):
+            texts = [_minus(text).replace("|", r"\|") for text in row]
+            lines.append(
+                _pipes([emphasis.get(rank, "{}").format(t) for t, rank in zip(texts, ranks, strict=True)])
+            )
+        return "\n".join(lines) + "\n"
+
+    def csv(self) -> str:
+        """The table as CSV for machines: no emphasis, ASCII minus."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(self.cells.columns)
+        writer.writerows(self.cells.to_numpy())
+        return stream.getvalue()
+
+    def write(self, folder: Path) -> list[Path]:
+        """Write ``<name>.html``, ``.tex``, ``.md`` and ``.csv`` into ``folder``; equal tables give equal bytes."""
+        folder.mkdir(parents=True, exist_ok=True)
+        page = f'<!doctype html>\n<meta charset="utf-8">\n<title>{html.escape(self.caption)}</title>\n{self.html()}'
+        texts = (page, self.latex(), self.markdown(), self.csv())
+        files = [folder / f"{self.name}.{suffix}" for suffix in FORMATS]
+        for file, text in zip(files, texts, strict=True):
+            file.write_text(text, encoding="utf-8", newline="\n")
+        return files
+
+    def _blanked(self) -> pd.DataFrame:
+        """The cells with a leading label only where it, or one to its left, changes."""
+        shown = self.cells.copy()
+        changed = pd.Series(False, index=shown.index)
+        for label in self.labels:
+            changed = changed | (self.cells[label] != self.cells[label].shift())
+            shown[label] = self.cells[label].where(changed, "")
+        return shown
+
+
+def make_table(
+    frame: pd.DataFrame,
+    name: str,
+    caption: str,
+    formats: Mapping[str, str] | None = None,
+    ranked: Sequence[str] = (),
+    within: Sequence[str] = (),
+    labels: Sequence[str] = (),
+) -> PaperTable:
+    """Format each cell once and rank the columns ``ranked`` (higher is better; ties share their rank).
+
+    ``formats`` gives a column's format, such as ``"{:.2f}"``; other numbers are written plainly, NaN and None are
+    empty.
+    Ranks are those of the numbers as shown, among the rows that agree in the columns ``within``. A line is
+    drawn wherever one of ``labels`` changes. ParameterError for a column that is not there.
+    """
+    formats = formats or {}
+    for column in (*formats, *ranked, *within, *labels):
+        if column not in frame.columns:
+            raise ParameterError(
+                f"Table {name!r} has no column {column!r}: it has {', '.join(map(str, frame.columns))}."
+            )
+    frame = frame.reset_index(drop=True)
+    cells = pd.DataFrame(
+        {c: [_shown(value, formats.get(c)) for value in frame[c]] for c in frame}, dtype=object
+    )
+    ranks = pd.DataFrame(0, index=cells.index, columns=cells.columns)
+    blocks = frame.groupby(list(within), sort=False).groups.values() if within else [frame.index]
+    for column in ranked:
+        numbers = pd.to_numeric(cells[column].str.replace(",", ""), errors="coerce")
+        for rows in blocks:
+            place = numbers.loc[rows].rank(method="dense", ascending=False)
+            ranks.loc[rows, column] = place.where(place <= 2, 0).fillna(0).astype(int)
+    numeric = tuple(c for c in frame if pd.api.types.is_numeric_dtype(frame[c]))
+    named = cells[list(labels)]
+    rules = tuple(
+        n for n in range(1, len(cells)) if not named.iloc[n].equals(named.iloc[n - 1].set_axis(named.columns))
+    )
+    return PaperTable(name, caption, cells, ranks, numeric, rules, tuple(labels))
+
+
+def interval_text(value: float, low: float, high: float) -> str:
+    """A difference with its interval, such as ``-0.30 [-0.86, +0.24]``."""
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def _shown(value: object, form: str | None) -> str:
+    if value is None or (isinstance(value, float) and pd.isna(value)):
+        return ""
+    return form.format(value) if form else str(value)
+
+
+def _minus(text: str) -> str:
+    """A typographic minus before numbers; hyphens in names and exponents stay."""
+    return _NEGATIVE.sub("−", text)
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _pipes(cells: Sequence[str] | pd.Index) -> str:
+    return "| " + " | ".join(map(str, cells)) + " |"

@@ -1,0 +1,155 @@
+"""What the rows of the paper's tables say about each other: differences paired over the 15 data sets, with intervals.
+
+The paper prints neither seeds nor per-query scores: every interval here asks what other data sets would have said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from colbert_zero_lib.errors import DataError, UnknownNameError
+from colbert_zero_lib.evaluation.statistics import Interval, bootstrap_mean_interval
+from colbert_zero_lib.recipes import Interaction, Phase, Recipe
+
+from .tables import BEIR
+
+DRAWS = 10_000
+LEVEL = 0.95
+_ARM = ["section", "base_prompts", "stage"]
+_NEITHER, _PROMPT, _LENGTH, _BOTH = ("no", "no"), ("yes", "no"), ("no", "yes"), ("yes", "yes")
+_EFFECTS: dict[str, dict[tuple[str, str], float]] = {
+    "prompts": {_PROMPT: 1, _NEITHER: -1},
+    "length": {_LENGTH: 1, _NEITHER: -1},
+    "both": {_BOTH: 1, _NEITHER: -1},
+    "sum": {_PROMPT: 1, _LENGTH: 1, _NEITHER: -2},
+    "interaction": {_BOTH: 1, _PROMPT: -1, _LENGTH: -1, _NEITHER: 1},
+}
+_CSV_PHASE = {Phase.UNSUPERVISED: "unsupervised", Phase.SUPERVISED: "supervised", Phase.DISTILLATION: "kd"}
+
+
+def per_dataset(scores: pd.DataFrame, weights: Mapping[Any, float]) -> pd.Series:
+    """The weighted sum of rows of ``scores`` (index: arms) on each of the 15 data sets, in points.
+
+    UnknownNameError for an arm that is no row.
+    """
+    for arm in weights:
+        if arm not in scores.index:
+            known = ", ".join(map(str, scores.index))
+            raise UnknownNameError(f"There is no row {arm!r} in this table: it has {known}.")
+    rows = [weight * scores.loc[[arm], list(BEIR)].iloc[0].astype(float) for arm, weight in weights.items()]
+    return sum(rows[1:], rows[0]).rename("points")
+
+
+def contrast(scores: pd.DataFrame, weights: Mapping[Any, float], level: float = LEVEL) -> Interval:
+    """Mean over the 15 data sets of :func:`per_dataset`, and the bootstrap interval over the data sets."""
+    values = per_dataset(scores, weights).to_numpy(float)
+    return bootstrap_mean_interval({"BEIR": values}, level, DRAWS)
+
+
+def gaps(table2: pd.DataFrame, reference: str = "colbert-zero", level: float = LEVEL) -> pd.DataFrame:
+    """How far each model of Table 2 is above ``reference``: columns section, model, mean, value, low, high.
+
+    ``mean`` is nDCG@10 over the 15 data sets; ``value`` with its paired interval the difference, in points.
+    """
+    scores = table2.set_index("model")
+    rows = []
+    for model in scores.index:
+        found = contrast(scores, {model: 1, reference: -1} if model != reference else {model: 0}, level)
+        rows.append((scores.at[model, "section"], model, scores.loc[model, list(BEIR)].mean(), *found))
+    return pd.DataFrame(rows, columns=["section", "model", "mean", "value", "low", "high"])
+
+
+def start_of(section: str, base_prompts: str) -> str:
+    """The short name of a starting point of Tables 3 to 5, such as ``ColBERT unsupervised, no prompts``."""
+    base = section.rpartition(" from ")[2].replace("colbert", "ColBERT")
+    return base if base_prompts == "yes" else f"{base}, no prompts"
+
+
+def switch_effects(table4: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """What prompts and extra length add in each block of Table 4, over the arm with neither, in points.
+
+    One row a block and effect: columns start, stage, effect, value, low, high. Effects are ``prompts``, ``length``,
+    ``both``, ``sum`` (of the single two, what both would be if they added up) and ``interaction`` (both - sum); the
+    arm that was lengthened at evaluation only has the effect ``length at evaluation``. Blocks lack the effects whose
+    arms the paper did not train.
+    """
+    rows = []
+    for (section, base_prompts, stage), block in table4.groupby(_ARM, sort=False):
+        arms = _arms(block)
+        for effect, weights in _EFFECTS.items():
+            if set(weights) <= set(arms.index):
+                rows.append((section, base_prompts, stage, effect, *contrast(arms, weights, level)))
+        if "evaluation" in arms.index:
+            found = contrast(arms, {"evaluation": 1, _NEITHER: -1}, level)
+            rows.append((section, base_prompts, stage, "length at evaluation", *found))
+    table = pd.DataFrame(rows, columns=[*_ARM, "effect", "value", "low", "high"])
+    table.insert(
+        0, "start", [start_of(*pair) for pair in zip(table.section, table.base_prompts, strict=True)]
+    )
+    return table.drop(columns=["section", "base_prompts"])
+
+
+def switch_gains(table4: pd.DataFrame) -> pd.DataFrame:
+    """What both switches add in each block of Table 4 on each of the 15 data sets, in points; index (start, stage)."""
+    rows = {
+        (start_of(section, base_prompts), stage): per_dataset(_arms(block), _EFFECTS["both"])
+        for (section, base_prompts, stage), block in table4.groupby(_ARM, sort=False)
+    }
+    gains = pd.DataFrame(rows).T[list(BEIR)]
+    return gains.rename_axis(["start", "stage"])
+
+
+def _arms(block: pd.DataFrame) -> pd.DataFrame:
+    """A block of Table 4 by its switches (prompts, length); the arm lengthened late is ``evaluation``."""
+    switches: list[Any] = list(zip(block["plus_prompt"], block["plus_length"], strict=True))
+    for place, note in enumerate(block["note"]):
+        if note:
+            switches[place] = "evaluation"
+    arms = block.set_index(pd.Index(switches, dtype=object, tupleize_cols=False))
+    if _NEITHER not in arms.index or _BOTH not in arms.index:
+        raise DataError(
+            f"Table 4 lacks an arm of {block['section'].iloc[0]!r}, {block['stage'].iloc[0]}: each block needs one "
+            "with neither switch and one with both, so restore its file."
+        )
+    return arms
+
+
+def alignment(table3: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """Fine-tuning as pre-trained against otherwise, for each base of Table 3: one row a base.
+
+    Columns: base, base_prompts, start (mean after the unsupervised phase), aligned, misaligned (means after
+    supervised and KD), value, low, high (aligned - misaligned, paired), all in points.
+    """
+    rows = []
+    for (base, base_prompts), block in table3.groupby(["base", "base_prompts"], sort=False):
+        tuned = block[block["stage"] == "supervised+kd"].set_index("finetune_prompts")
+        other = "no" if base_prompts == "yes" else "yes"
+        found = contrast(tuned, {base_prompts: 1, other: -1}, level)
+        start = block.loc[block["stage"] == "unsupervised", list(BEIR)].mean(axis=1).item()
+        means = tuned[list(BEIR)].mean(axis=1)
+        rows.append((base, base_prompts, start, means[base_prompts], means[other], *found))
+    columns = ["base", "base_prompts", "start", "aligned", "misaligned", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def checkpoint_costs(table1: pd.DataFrame, table2: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """GH200 hours of ColBERT training behind each model of Table 2, beside its mean and its gap to ColBERT-Zero.
+
+    Hours are Table 1's of the ColBERT steps of the model's recipe (dense steps count for nothing in the paper's
+    Figure 2), NaN for models that others trained. Columns: those of :func:`gaps`, hours, recipe.
+    """
+    hours = table1.set_index("phase")["gpu_hours_gh200"]
+
+    def spent(text: str | None) -> float:
+        if text is None:
+            return np.nan
+        steps = [step for step in Recipe.parse(text) if step.interaction is Interaction.COLBERT]
+        return float(sum(hours[_CSV_PHASE[step.phase]] for step in steps))
+
+    table = gaps(table2, level=level)
+    recipes = pd.Series(list(table2["recipe"]), index=table.index, dtype=object)  # None must stay None
+    return table.assign(hours=[spent(text) for text in recipes], recipe=recipes)

@@ -1,0 +1,165 @@
+"""The paper's figures beside MTEB's of the same checkpoints: where they part, why that is likely, and what came since.
+
+Differences are measured; a cause is only ever called likely. Tests on differences are in ``audit``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..home import data_folder
+from .audit import beir_queries, paired_test
+from .models import model_cards
+from .tables import BEIR, MTEB_MODELS, mteb_beir, mteb_scores, paper_table
+
+COMBINED = "CQADupstackRetrieval"  # MTEB's row for the 12 forums together
+NOTICEABLE = 0.5  # points of nDCG@10
+_FEW_QUERIES = 100
+
+
+def _folders(folder: Path | None) -> tuple[Path, Path]:
+    root = folder or data_folder()
+    return root / "paper", root / "mteb"
+
+
+def rerun_gaps(folder: Path | None = None) -> pd.DataFrame:
+    """MTEB's nDCG@10 minus the paper's, in points: a row a model, columns the 15 data sets and ``average``."""
+    paper, mteb = _folders(folder)
+    printed = paper_table(2, paper).set_index("model")[list(BEIR)].astype(float)
+    again = mteb_beir(mteb)[list(BEIR)]
+    rows = {
+        model: again.loc[name] - printed.loc[model]
+        for model, name in MTEB_MODELS.items()
+        if name in again.index and model in printed.index
+    }
+    gaps = pd.DataFrame(rows).T
+    return gaps.assign(average=gaps.mean(axis=1))
+
+
+def rerun_summary(folder: Path | None = None) -> pd.DataFrame:
+    """How far MTEB's figures lie from the paper's, one row a model.
+
+    Columns: ``mean`` gap with its bootstrap interval over data sets ``low`` .. ``high``, ``typical`` (median size of a
+    gap), ``largest`` gap and the data set ``where`` it is, ``same`` (data sets equal to the printed digits),
+    ``revision``, ``mteb_version`` and ``witness``: "second" for an evaluation by others, "same" where MTEB repeats the
+    model's own card (revision "external").
+    """
+    gaps = rerun_gaps(folder)
+    facts = mteb_scores(_folders(folder)[1]).drop_duplicates("model").set_index("model")
+    rows = {}
+    for model, gap in gaps[list(BEIR)].iterrows():
+        test, where = paired_test(gap), gap.abs().idxmax()
+        source = facts.loc[MTEB_MODELS[str(model)]]
+        rows[model] = {
+            "mean": test.mean,
+            "low": test.low,
+            "high": test.high,
+            "typical": gap.abs().median(),
+            "largest": gap[where],
+            "where": where,
+            "same": int((gap.abs() < 0.0051).sum()),  # the paper prints two digits
+            "revision": source["revision"],
+            "mteb_version": source["mteb_version"],
+            "witness": "same" if source["revision"] == "external" else "second",
+        }
+    return pd.DataFrame(rows).T.infer_objects()
+
+
+def likely_causes(folder: Path | None = None, noticeable: float = NOTICEABLE) -> pd.DataFrame:
+    """Every gap of at least ``noticeable`` points, largest first, with a likely cause.
+
+    Columns model, data_set, paper, rerun, gap (points), queries, likely_cause. The gap is measured; the cause follows
+    from facts in the files (revisions, number of queries, how much of the model's row moves) and is not proven.
+    """
+    paper, mteb = _folders(folder)
+    gaps, queries = rerun_gaps(folder)[list(BEIR)], beir_queries(folder)
+    printed = paper_table(2, paper).set_index("model")
+    revisions = mteb_scores(mteb).drop_duplicates(["model", "beir_name"]).set_index(["model", "beir_name"])
+    usual = revisions["dataset_revision"].groupby("beir_name").agg(lambda found: found.mode().iloc[0])
+    rows = []
+    for model, gap in gaps.iterrows():
+        name = MTEB_MODELS[str(model)]
+        whole = gap.abs().median() >= noticeable
+        for data_set in gap.index[gap.abs() >= noticeable]:
+            causes = []
+            if whole:
+                causes.append("other settings for the whole model (most of its data sets moved)")
+            if revisions.loc[(name, data_set), "dataset_revision"] != usual[data_set]:
+                causes.append("another revision of the data set than most models' in MTEB")
+            if queries[data_set] < _FEW_QUERIES:
+                causes.append(f"few queries (one can move the score by {100 / queries[data_set]:.1f} points)")
+            before = float(printed.loc[model, data_set])
+            rows.append(
+                {
+                    "model": model,
+                    "data_set": data_set,
+                    "paper": before,
+                    "rerun": before + gap[data_set],
+                    "gap": gap[data_set],
+                    "queries": int(queries[data_set]),
+                    "likely_cause": "; ".join(causes)
+                    or "not to be told from the files (code, precision, lengths)",
+                }
+            )
+    columns = ["model", "data_set", "paper", "rerun", "gap", "queries", "likely_cause"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values("gap", key=lambda gap: -gap.abs(), kind="stable", ignore_index=True)
+
+
+def forum_scores(folder: Path | None = None) -> pd.DataFrame:
+    """MTEB's nDCG@10 in percent on each of CQADupstack's 12 forums: one row a model, columns the forums."""
+    scores = mteb_scores(_folders(folder)[1])
+    forums = scores[(scores["beir_name"] == "CQADupstack") & (scores["task"] != COMBINED)]
+    named = forums.assign(
+        forum=forums["task"].str.removeprefix("CQADupstack").str.removesuffix("Retrieval").str.lower()
+    )
+    table = 100 * named.pivot(index="model", columns="forum", values="ndcg_at_10")
+    table.columns.name = None
+    return table
+
+
+def forum_check(folder: Path | None = None) -> pd.DataFrame:
+    """Whether MTEB's combined CQADupstack figure is the mean of its 12 forums, one row a model.
+
+    Columns (points): ``combined``, ``forums`` (their mean), ``gap``, ``agrees`` (to half a unit of the fourth decimal
+    of the fraction), and what the average over BEIR is with the combined figure and ``with_forums`` in its place.
+    """
+    scores = mteb_scores(_folders(folder)[1])
+    combined = 100 * scores[scores["task"] == COMBINED].set_index("model")["ndcg_at_10"]
+    forums = forum_scores(folder).mean(axis=1)
+    average = mteb_beir(_folders(folder)[1])["average"]
+    gap = forums - combined
+    table = pd.DataFrame({"combined": combined, "forums": forums, "gap": gap, "agrees": gap.abs() < 0.0051})
+    return table.assign(average=average, with_forums=average + gap / len(BEIR))
+
+
+def field_since(against: str = "colbert-zero", folder: Path | None = None) -> pd.DataFrame:
+    """Every model of MTEB's file with its distance to one of the paper's, best average first.
+
+    Columns ``kind`` (colbert, dense, lexical; "" where models.csv lacks it), ``in_paper``, ``average``,
+    ``difference`` to ``against`` with its bootstrap interval over data sets ``low`` .. ``high``, ``wilcoxon_p`` and
+    ``better_on`` (data sets won); NaN for the model itself.
+    """
+    scores = mteb_beir(_folders(folder)[1])
+    cards = {card.hub_id: card for card in model_cards(folder)}
+    base = scores.loc[MTEB_MODELS[against], list(BEIR)]
+    rows = {}
+    for name, row in scores.iterrows():
+        card = cards.get(str(name))
+        rows[name] = {
+            "kind": card.interaction if card else "",
+            "in_paper": bool(card and card.in_paper),
+            "average": row["average"],
+        }
+        if name != MTEB_MODELS[against]:
+            test = paired_test(row[list(BEIR)] - base)
+            rows[name] |= {
+                "difference": test.mean,
+                "low": test.low,
+                "high": test.high,
+                "wilcoxon_p": test.wilcoxon_p,
+                "better_on": test.positive,
+            }
+    return pd.DataFrame(rows).T.infer_objects().sort_values("average", ascending=False, kind="stable")

@@ -1,0 +1,588 @@
+"""The audit's statistics against exact answers and scipy's, and what a changed file does to them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from colbert_zero_lib.corpora import hub
+from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.figures import audit as drawings
+from colbert_zero_lib.figures import save
+from colbert_zero_lib.figures.audit_catalogue import FIGURES, clause_names, headline_differences
+from colbert_zero_lib.figures.theme import WIDTH
+from colbert_zero_lib.home import data_folder, repository
+from colbert_zero_lib.published import BEIR, Clause, TableEvidence, find_claim, mteb_evidence, paper_evidence
+from colbert_zero_lib.published.audit import (
+    PHASES,
+    beir_queries,
+    contributions,
+    coverage,
+    domain_averages,
+    domains,
+    fewest_to_flip,
+    leave_one_out,
+    paired_test,
+    query_noise,
+    rank_probabilities,
+    training_mix,
+    training_rows,
+)
+from colbert_zero_lib.published.clauses import Claim
+from colbert_zero_lib.published.rerun import (
+    field_since,
+    forum_check,
+    forum_scores,
+    likely_causes,
+    rerun_gaps,
+    rerun_summary,
+)
+from colbert_zero_lib.published.robustness import (
+    by_domain,
+    domain_gaps,
+    forum_tests,
+    margins,
+    query_deviation,
+    robustness,
+)
+
+PRINT_WIDTH = 6.3
+_DIFFERENCES = st.lists(st.integers(-40, 40).map(lambda number: number / 8), min_size=2, max_size=12)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the published figures that a test may change."""
+    for name in ("paper", "mteb"):
+        shutil.copytree(data_folder() / name, tmp_path / "data" / name)
+    return tmp_path / "data"
+
+
+def _change(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_csv(file, dtype=str, keep_default_na=False)).to_csv(file, index=False, lineterminator="\n")
+
+
+def _set(file: Path, column: str, value: str, **where: str) -> None:
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        rows = np.logical_and.reduce([table[name] == wanted for name, wanted in where.items()])
+        assert rows.any()
+        return table.assign(**{column: table[column].where(~rows, value)})
+
+    _change(file, change)
+
+
+def _values(*numbers: float) -> pd.Series:
+    return pd.Series(numbers, index=[f"set {place}" for place in range(len(numbers))], dtype=float)
+
+
+# Paired tests -------------------------------------------------------------------------------------------
+
+
+def test_a_paired_test_by_hand() -> None:
+    # 1, 2, 3, -4: of 16 sign patterns, sums of sizes at least |2| away from zero are 14; of ranks the same
+    found = paired_test([1.0, 2.0, 3.0, -4.0])
+    assert (found.pairs, found.positive, found.negative, found.mean) == (4, 3, 1, 0.5)
+    assert found.sign_p == 2 * 5 / 16  # one or no minus among four
+    sums = [abs(a + b + c + d) for a in (1, -1) for b in (2, -2) for c in (3, -3) for d in (4, -4)]
+    assert found.randomisation_p == found.wilcoxon_p == sum(value >= 2 for value in sums) / 16
+
+
+def test_differences_that_all_agree_are_as_unlikely_as_can_be() -> None:
+    found = paired_test([0.5, 1.0, 1.5, 2.0, 2.5])
+    assert found.sign_p == found.wilcoxon_p == found.randomisation_p == 2 / 2**5
+    assert found.low > 0
+    nothing = paired_test([0.0, 0.0, 0.0])
+    assert (nothing.sign_p, nothing.wilcoxon_p, nothing.randomisation_p) == (1.0, 1.0, 1.0)
+    assert (nothing.positive, nothing.negative, nothing.low, nothing.high) == (0, 0, 0.0, 0.0)
+
+
+def test_equal_sizes_share_their_rank_though_their_last_bits_differ() -> None:
+    assert paired_test([0.3, -(0.1 + 0.2), 5.0]).wilcoxon_p == paired_test([0.3, -0.3, 5.0]).wilcoxon_p
+
+
+@settings(max_examples=60, deadline=None)
+@given(_DIFFERENCES)
+def test_the_exact_tests_agree_with_scipy(numbers: list[float]) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    found = paired_test(numbers, samples=10)
+    moved = [number for number in numbers if number]
+    if moved:
+        up = sum(number > 0 for number in moved)
+        assert found.sign_p == pytest.approx(stats.binomtest(up, len(moved)).pvalue)
+    if moved and len(set(map(abs, moved))) == len(moved):  # scipy's exact form knows no shared ranks
+        assert found.wilcoxon_p == pytest.approx(stats.wilcoxon(moved, method="exact").pvalue)
+    exact = stats.permutation_test(
+        (numbers,), np.mean, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"
+    )
+    # scipy takes the smaller tail twice; the null is symmetric, so both are the same number here
+    assert found.randomisation_p == pytest.approx(min(1.0, exact.pvalue))
+
+
+@pytest.mark.parametrize("bad", [[1.0], [1.0, float("nan")], [1.0] * 21, [[1.0, 2.0]]])
+def test_a_paired_test_says_what_it_takes(bad: list) -> None:
+    with pytest.raises(ParameterError, match="2 to 20 finite differences"):
+        paired_test(bad)
+
+
+# One data set at a time ---------------------------------------------------------------------------------
+
+
+def test_leaving_one_out_by_hand() -> None:
+    table = leave_one_out(_values(3.0, -1.0, -0.5, -1.0))
+    assert table["mean"].tolist() == pytest.approx([-2.5 / 3, 1.5 / 3, 1 / 3, 1.5 / 3])
+    assert table["same_sign"].tolist() == [False, True, True, True]
+    assert table["moved"].sum() == pytest.approx(0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(-30, 30).map(float), min_size=2, max_size=7))
+def test_no_smaller_choice_of_data_sets_turns_a_mean(numbers: list[float]) -> None:
+    values, total = _values(*numbers), sum(numbers)
+    wanted = None
+    if total == 0:
+        wanted = 0
+    else:
+        for mask in sorted(range(2 ** len(numbers)), key=lambda bits: bin(bits).count("1")):
+            left = [number for place, number in enumerate(numbers) if not mask >> place & 1]
+            if left and sum(left) * total <= 0:
+                wanted = bin(mask).count("1")
+                break
+    assert fewest_to_flip(values) == wanted
+
+
+def test_contributions_add_up_and_come_in_order() -> None:
+    table = contributions(_values(1.0, -3.0, 0.5, -0.5))
+    assert table.index.tolist() == [
+        "set 1",
+        "set 3",
+        "set 2",
+        "set 0",
+    ]  # the mean is negative: the worst leads
+    assert table["contribution"].sum() == pytest.approx(-0.5)
+    assert table["share"].sum() == pytest.approx(1) and table["share"].iloc[0] == pytest.approx(1.5)
+    assert contributions(_values(1.0, -1.0))["share"].isna().all()
+
+
+# Ranks --------------------------------------------------------------------------------------------------
+
+
+def _scores(**rows: float | list[float]) -> pd.DataFrame:
+    return pd.DataFrame({name: np.broadcast_to(row, 15) for name, row in rows.items()}, index=list(BEIR)).T
+
+
+def test_ranks_are_certain_where_one_model_is_better_everywhere() -> None:
+    found = rank_probabilities(_scores(low=10.0, high=30.0, middle=20.0), samples=200)
+    assert found.index.tolist() == ["high", "middle", "low"]
+    assert found.to_numpy().tolist() == np.eye(3).tolist()
+
+
+def test_models_that_tie_share_their_ranks() -> None:
+    found = rank_probabilities(_scores(one=10.0, two=10.0, third=5.0), samples=50)
+    assert found.loc["one"].tolist() == found.loc["two"].tolist() == [0.5, 0.5, 0.0]
+
+
+def test_rank_probabilities_are_what_the_binomial_says() -> None:
+    # a is above b on one data set by as much as b is above a on another: a leads when the first is drawn oftener
+    a = np.zeros(15)
+    a[0], a[1] = 1.0, -1.0
+    found = rank_probabilities(_scores(a=a.tolist(), b=0.0), samples=40_000)
+    rng = np.random.default_rng(1)
+    drawn = rng.multinomial(15, [1 / 15] * 15, size=200_000)
+    wanted = (drawn[:, 0] > drawn[:, 1]).mean() + (drawn[:, 0] == drawn[:, 1]).mean() / 2
+    assert found.loc["a", 1] == pytest.approx(wanted, abs=0.01)
+    assert found.sum(axis=0).tolist() == pytest.approx([1, 1]) and found.sum(
+        axis=1
+    ).tolist() == pytest.approx([1, 1])
+
+
+def test_ranks_need_models_and_scores() -> None:
+    with pytest.raises(ParameterError):
+        rank_probabilities(_scores(one=1.0))
+    with pytest.raises(ParameterError):
+        rank_probabilities(_scores(one=1.0, two=float("nan")))
+
+
+# The training mix ---------------------------------------------------------------------------------------
+
+
+def test_the_training_mix_has_every_split_and_adds_up_to_the_papers_rows() -> None:
+    assert training_rows() == {"unsupervised": 238_998_494, "supervised": 1_695_819, "distillation": 640_000}
+    mix = training_mix()
+    for phase, splits, data in (
+        ("unsupervised", hub.UNSUPERVISED_SPLITS, hub.UNSUPERVISED_DATA),
+        ("supervised", hub.SUPERVISED_SPLITS, hub.SUPERVISED_DATA),
+        ("distillation", ("train",), hub.DISTILLATION_DATA),
+    ):
+        own = mix[mix["phase"] == phase]
+        assert set(own["split"]) == set(splits) and set(own["data"]) == {data}
+
+
+def test_five_data_sets_are_trained_on_and_three_share_nothing() -> None:
+    groups = domains()
+    assert set(groups["in-domain"]) == {"Quora", "NQ", "HotpotQA", "FEVER", "MSMARCO"}
+    assert set(groups["in-domain"]) | set(groups["zero-shot"]) == set(BEIR)
+    assert not set(groups["in-domain"]) & set(groups["zero-shot"])
+    assert set(groups["no source shared"]) < set(groups["zero-shot"])
+    table = coverage()
+    assert table.index.tolist() == list(BEIR) and list(table.columns) == [*PHASES, "closest"]
+    assert table.loc["MSMARCO"].tolist() == ["neither", "training data", "training data", "training data"]
+    assert table.loc["CQADupstack", "closest"] == "same source"
+
+
+def test_group_averages_weigh_their_data_sets_alike() -> None:
+    row = [float(place) for place in range(15)]
+    found = domain_averages(_scores(one=row)).loc["one"]
+    assert found["all 15"] == 7.0
+    inside = [BEIR.index(name) for name in domains()["in-domain"]]
+    assert found["in-domain"] == pytest.approx(sum(inside) / len(inside))
+    assert found["all but MSMARCO"] == pytest.approx((sum(row) - BEIR.index("MSMARCO")) / 14)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("phase", "warm-up", "'warm-up' for phase"),
+        ("data_set", "MARCO", "'MARCO' for data_set"),
+        ("relation", "cousin", "'cousin' for relation"),
+        ("relation", "", "a data set or a relation but not both"),
+        ("rows", "many", "'many' for rows, which is not a whole number"),
+    ],
+)
+def test_a_training_mix_that_is_wrong_names_the_line(
+    folder: Path, column: str, value: str, sentence: str
+) -> None:
+    file = folder / "paper" / "training_mix.csv"
+    _set(file, column, value, split="hotpotqa_hn_mine_shuffled")
+    line = next(
+        number
+        for number, text in enumerate(file.read_text("utf-8").splitlines(), 1)
+        if "hotpotqa_hn_mine_shuffled" in text
+    )
+    with pytest.raises(DataError, match=rf"training_mix.csv:{line} .*{sentence}"):
+        training_mix(folder)
+
+
+def test_a_split_has_one_size(folder: Path) -> None:
+    file = folder / "paper" / "training_mix.csv"
+    _set(file, "rows", "7", split="wikipedia", data_set="FEVER")
+    with pytest.raises(DataError, match="another size"):
+        training_mix(folder)
+
+
+def test_moving_a_split_moves_the_groups(folder: Path) -> None:
+    file = folder / "paper" / "training_mix.csv"
+    _set(file, "relation", "same source", split="quora")
+    assert "Quora" in domains(folder)["zero-shot"]
+
+
+def test_query_noise_by_hand(folder: Path) -> None:
+    queries = beir_queries()
+    found = query_noise(20.0)
+    assert found.loc["TREC-COVID", "error"] == pytest.approx(20 / np.sqrt(50))
+    assert found.loc["average", "error"] == pytest.approx(20 / 15 * np.sqrt((1 / queries).sum()))
+    for bad in (0.0, -1.0, float("nan")):
+        with pytest.raises(ParameterError):
+            query_noise(bad)
+    file = folder / "paper" / "beir_sets.csv"
+    _change(file, lambda table: table[table["data_set"] != "NQ"])
+    with pytest.raises(DataError, match="queries for NQ"):
+        beir_queries(folder)
+
+
+# Claims -------------------------------------------------------------------------------------------------
+
+
+def _claim(relation: str = ">", threshold: float = 0.0) -> Claim:
+    clause = Clause((("a", 1.0), ("b", -1.0)), relation, threshold)  # type: ignore[arg-type]
+    return Claim("planted", "a is better than b.", "nowhere", "b", (clause,))
+
+
+def _evidence(gap: list[float]) -> TableEvidence:
+    return TableEvidence("planted", _scores(a=gap, b=0.0))
+
+
+def test_a_claim_that_hangs_on_one_data_set_says_which() -> None:
+    [row] = robustness(_evidence([-0.1] * 14 + [3.0]), [_claim()]).to_dict("records")
+    assert row["value"] == pytest.approx(1.6 / 15) and row["holds"]
+    assert row["breakers"] == "MSMARCO" == row["driver"] and row["fewest"] == 1
+    assert row["for_it"] == 1 and row["sign_p"] == pytest.approx(32 / 2**15)
+    assert row["lowest"] == pytest.approx(-0.1) and row["driver_part"] == pytest.approx(0.2)
+
+
+def test_a_claim_that_all_data_sets_bear_out_is_broken_by_none() -> None:
+    [row] = robustness(_evidence([1.0 + 0.1 * place for place in range(15)]), [_claim()]).to_dict("records")
+    assert row["breakers"] == "" and np.isnan(row["fewest"]) and row["wilcoxon_p"] == 2 / 2**15
+    assert row["holm_p"] == row["wilcoxon_p"]  # one clause alone needs no correction
+
+
+def test_thresholds_and_directions_are_those_of_the_clause() -> None:
+    gap = [1.0 + 0.1 * place for place in range(15)]  # mean 1.7
+    [above] = robustness(_evidence(gap), [_claim(">", 2.0)]).to_dict("records")
+    assert not above["holds"] and above["for_it"] == 4
+    [below] = robustness(_evidence(gap), [_claim("<", 2.0)]).to_dict("records")
+    assert below["holds"] and below["for_it"] == 10  # 2.0 itself is on neither side
+    [about] = robustness(_evidence(gap), [_claim("about", 1.72)]).to_dict("records")
+    # dropping a small one lifts the mean: (25.5 - x) / 14 > 1.72 for x < 1.42
+    assert about["holds"] and about["breakers"] == ", ".join(BEIR[:5]) and about["driver"] == ""
+    assert margins(_values(1.0), _claim("about", 1.0).clauses[0]) is None
+
+
+def test_every_clause_with_figures_is_audited() -> None:
+    table = robustness(paper_evidence())
+    wanted = {"full-pretraining-beats-kd-only", "beats-the-gte-models", "prompts-hurt-a-base-trained-without"}
+    assert wanted <= set(table["claim"])
+    assert "hours" not in set(table["clause"])  # GH200 hours stand on no data set
+    assert len(set(clause_names(table))) == len(table)
+    assert set(robustness(mteb_evidence())["claim"]) <= set(table["claim"])
+
+
+def test_groups_of_data_sets_can_disagree() -> None:
+    inside = set(domains()["in-domain"])
+    [row] = by_domain(_evidence([-1.0 if name in inside else 2.0 for name in BEIR]), [_claim()]).to_dict(
+        "records"
+    )
+    assert (row["in-domain"], row["zero-shot"], row["sides"]) == (-1.0, 2.0, "differs")
+    assert row["all 15"] == pytest.approx(1.0) and not row["in-domain holds"]
+
+
+def test_gaps_of_a_group_are_paired_with_the_reference() -> None:
+    scores = _scores(
+        reference=[float(place) for place in range(15)], other=[place + 1.0 for place in range(15)]
+    )
+    found = domain_gaps(scores, "reference")
+    assert found["value"].tolist() == pytest.approx([1.0] * len(found))
+    assert found["low"].tolist() == pytest.approx([1.0] * len(found))  # the same gap everywhere
+    assert found.set_index("group").loc["in-domain", "sets"] == 5
+
+
+def test_the_deviation_between_queries_is_the_mean_of_the_collections() -> None:
+    a = pd.DataFrame(
+        {"collection": ["x"] * 3 + ["y"] * 2, "query": list("12345"), "ndcg@10": [0.1, 0.2, 0.3, 0.5, 0.5]}
+    )
+    b = a.assign(**{"ndcg@10": 0.0}).iloc[::-1]
+    assert query_deviation([(a, b)]) == pytest.approx(100 * (0.1 + 0.0) / 2)
+    assert np.isnan(query_deviation([]))
+
+
+# The rerun ----------------------------------------------------------------------------------------------
+
+
+def test_gaps_are_mteb_minus_paper(folder: Path) -> None:
+    before = rerun_gaps(folder)
+    assert before["average"].to_numpy() == pytest.approx(before[list(BEIR)].mean(axis=1).to_numpy())
+    _set(folder / "paper" / "table2_beir_ndcg10.csv", "SciFact", "70.00", model="colbert-zero")
+    after = rerun_gaps(folder)
+    assert after.loc["colbert-zero", "SciFact"] - before.loc["colbert-zero", "SciFact"] == pytest.approx(6.5)
+    others = before.index != "colbert-zero"
+    assert after[others].equals(before[others])
+
+
+def test_a_row_that_repeats_the_model_card_is_no_second_witness() -> None:
+    table = rerun_summary()
+    assert table["witness"].to_dict() == {
+        name: "same" if name == "modernbert-embed-supervised" else "second" for name in table.index
+    }
+    assert table.loc["modernbert-embed-supervised", "same"] == 15
+    assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
+
+
+def test_causes_follow_from_facts_in_the_files(folder: Path) -> None:
+    table = likely_causes(folder)
+    assert table["gap"].abs().min() >= 0.5 and table["gap"].abs().is_monotonic_decreasing
+    assert (table["rerun"] - table["paper"]).to_numpy() == pytest.approx(table["gap"].to_numpy())
+    named = table.set_index(["model", "data_set"])["likely_cause"]
+    assert "whole model" in named["gte-modernbert", "ClimateFEVER"]
+    assert "few queries" in named["colbert-zero-supervised", "TREC-COVID"]
+    assert "whole model" not in named["colbert-zero-supervised", "TREC-COVID"]
+    assert "another revision" in named["gte-modernbert", "SciFact"]
+    _set(
+        folder / "mteb" / "beir_scores.csv",
+        "dataset_revision",
+        "x",
+        model="lightonai/GTE-ModernColBERT-v1",
+        task="ArguAna",
+    )
+    changed = likely_causes(folder).set_index(["model", "data_set"])["likely_cause"]
+    assert "another revision" in changed["gte-moderncolbert", "ArguAna"]
+    assert likely_causes(folder, noticeable=100.0).empty
+
+
+def test_one_combined_figure_is_not_the_mean_of_its_forums(folder: Path) -> None:
+    table = forum_check(folder)
+    assert table.index[~table["agrees"]].tolist() == ["Alibaba-NLP/gte-modernbert-base"]
+    wrong = table.loc["Alibaba-NLP/gte-modernbert-base"]
+    assert wrong["with_forums"] - wrong["average"] == pytest.approx(wrong["gap"] / 15)
+    assert forum_scores(folder).shape[1] == 12
+    file = folder / "mteb" / "beir_scores.csv"
+    _set(file, "ndcg_at_10", "0.5", model="lightonai/LateOn", task="CQADupstackRetrieval")
+    assert "lightonai/LateOn" in forum_check(folder).index[~forum_check(folder)["agrees"]]
+
+
+def test_forum_tests_are_paired() -> None:
+    forums = pd.DataFrame({f"f{n}": {"a": n + 1.0, "b": float(n), "c": float(11 - n)} for n in range(12)})
+    table = forum_tests(forums, [("a", "b"), ("b", "c")])
+    assert table["value"].tolist() == pytest.approx([1.0, 0.0])
+    assert table["better_on"].tolist() == [12, 6] and table["wilcoxon_p"].iloc[0] == 2 / 2**12
+    assert table["holm_p"].iloc[0] == pytest.approx(2 * 2 / 2**12)
+
+
+def test_the_field_is_ranked_and_measured_against_one_model(folder: Path) -> None:
+    table = field_since(folder=folder)
+    assert table["average"].is_monotonic_decreasing and set(table["kind"]) == {"colbert", "dense", "lexical"}
+    assert np.isnan(table.loc["lightonai/ColBERT-Zero", "difference"])
+    gaps = table["average"] - table.loc["lightonai/ColBERT-Zero", "average"]
+    rest = table.index != "lightonai/ColBERT-Zero"
+    assert table["difference"][rest].to_numpy(float) == pytest.approx(gaps[rest].to_numpy(float))
+    assert not table.loc["lightonai/LateOn", "in_paper"] and table.loc["lightonai/ColBERT-Zero", "in_paper"]
+
+
+# Figures ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[name for name, _ in FIGURES])
+def figure(request: pytest.FixtureRequest) -> Figure:
+    drawn = dict(FIGURES)[request.param](None)
+    drawn.canvas.draw()
+    return drawn
+
+
+def test_texts_are_readable_in_print_and_inside_the_figure(figure: Figure) -> None:
+    shrunk = min(1.0, PRINT_WIDTH / figure.get_figwidth())
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    assert texts and figure.get_figwidth() <= WIDTH
+    assert min(text.get_fontsize() for text in texts) * shrunk >= 7
+    axes_texts = [
+        text
+        for axes in figure.axes
+        for text in (
+            *axes.texts,
+            axes.title,
+            axes._left_title,
+            axes._right_title,
+            axes.xaxis.label,
+            axes.yaxis.label,
+        )
+    ]
+    labels = [
+        label
+        for axes in figure.axes
+        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim()))
+        for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
+        if min(low, high) <= place <= max(low, high)  # others are not drawn
+    ]
+    legend = [text for legend in figure.legends for text in legend.get_texts()]
+    for text in (*axes_texts, *labels, *legend, figure._suptitle):
+        if text is not None and text.get_text() and text.get_visible():
+            extent = text.get_window_extent()
+            assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
+            assert extent.y0 >= -2 and extent.y1 <= figure.bbox.height + 2, text.get_text()
+
+
+def test_two_draws_are_the_same_small_file(tmp_path: Path) -> None:
+    for name, draw in FIGURES:
+        one, two = (
+            save(draw(None), name, tmp_path / turn) and (tmp_path / turn / f"{name}.svg").read_bytes()
+            for turn in ("one", "two")
+        )
+        assert one == two and len(one) <= 300_000, name
+
+
+def _shown(figure: Figure) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_a_changed_score_arrives_in_claim_table_and_figure(folder: Path) -> None:
+    draw = dict(FIGURES)
+    before = robustness(paper_evidence(folder)).set_index(["claim", "clause"])
+    for number in (2, 3, 4):
+        file = next((folder / "paper").glob(f"table{number}_*.csv"))
+        _change(file, lambda table: table.replace("90.59", "60.59"))  # ColBERT-Zero's FEVER, in three tables
+    after = robustness(paper_evidence(folder)).set_index(["claim", "clause"])
+    key = ("full-pretraining-beats-supervised-kd", "")
+    assert after.loc[key, "value"] - before.loc[key, "value"] == pytest.approx(-2.0)
+    assert before.loc[key, "holds"] and not after.loc[key, "holds"]
+    assert headline_differences(folder)["(c) − (b)"]["FEVER"] == pytest.approx(60.59 - 89.71)
+    assert "mean +0.30" in _shown(draw["audit_contributions"](None))
+    assert "mean -1.70" in _shown(draw["audit_contributions"](folder))
+    assert "colbert-zero, best as printed" in _shown(draw["audit_ranks"](None))
+    assert "colbert-zero, best as printed" not in _shown(draw["audit_ranks"](folder))
+    assert "(c) 53.43" in _shown(draw["audit_full_cost"](folder))
+    assert "+29.9" in _shown(draw["audit_rerun"](folder))
+
+
+def test_a_claim_that_one_data_set_turns_is_drawn_apart() -> None:
+    table = robustness(paper_evidence(), [find_claim("beats-the-gte-models")])
+    assert [bool(text) for text in table["breakers"]] == [False, True]
+    [axes] = drawings.leave_one_out_ranges(table, clause_names(table)).axes
+    thick = [line.get_color() for line in axes.lines if line.get_linewidth() == 6]
+    assert thick[0] != thick[1]
+
+
+# The notebook -------------------------------------------------------------------------------------------
+
+_ENDING = """
+import json, sys
+print("\\n" + json.dumps({
+    "torch": "torch" in sys.modules,
+    "difference": float(differences["(c) − (b)"].mean()),
+    "claim": float(paper.set_index("claim").loc["full-pretraining-beats-supervised-kd", "value"]),
+    "readings": readings,
+}))
+"""
+
+
+def _run_notebook(folder: Path, home: Path) -> dict:
+    """The notebook's code cells as one script, on a copy of the data; what it ends with."""
+    root = repository()
+    assert root is not None
+    notebook = json.loads((root / "notebooks" / "11_claims_and_audit.ipynb").read_text("utf-8"))
+    lines = ["readings = []"]
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        source = "".join(cell["source"])
+        if "parameters" in cell["metadata"].get("tags", []):
+            source += f"\ndata, home = {str(folder)!r}, {str(home)!r}"
+        lines.append(source)
+        if source.rstrip().endswith(")") and "\nMarkdown(" in source:
+            lines[-1] = source.replace("\nMarkdown(", "\nreadings.append(")
+    script = home / "script.py"
+    script.write_text("\n".join([*lines, _ENDING]), "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_notebook_needs_no_torch_and_a_changed_figure_arrives_in_it(folder: Path, tmp_path: Path) -> None:
+    before = _run_notebook(folder, tmp_path)
+    assert not before["torch"] and before["claim"] == pytest.approx(before["difference"])
+    for number in (2, 3, 4):
+        file = next((folder / "paper").glob(f"table{number}_*.csv"))
+        _change(file, lambda table: table.replace("90.59", "60.59"))
+    after = _run_notebook(folder, tmp_path)
+    assert after["difference"] - before["difference"] == pytest.approx(-2.0)
+    assert after["claim"] == pytest.approx(after["difference"])
+    moved = [one != two for one, two in zip(before["readings"], after["readings"], strict=True)]
+    assert len(moved) >= 9 and sum(moved) >= 5
+    assert any("**(c) − (b)** is -1.70 points" in text for text in after["readings"])
+    drawn = {file.stem for file in (folder / "figures").glob("*.svg")}
+    assert drawn == {name for name, _ in FIGURES}

@@ -1,0 +1,144 @@
+"""Hours and prices: the paper's are reproduced, estimates follow from their inputs, bad input is named."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.published import paper_table
+from colbert_zero_lib.published.cost import (
+    Hardware,
+    cost_table,
+    dense_share,
+    paper_throughput,
+    phase_hours,
+    price,
+    recipe_hours,
+)
+from colbert_zero_lib.recipes import PIPELINES, Phase, Recipe
+
+A, B, C = PIPELINES.values()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("paper", "mteb"):
+        shutil.copytree(data_folder() / name, tmp_path / "data" / name)
+    return tmp_path / "data"
+
+
+def test_the_hours_of_figure_2_follow_from_table_1() -> None:
+    printed = paper_table("figure2").set_index("pipeline")["colbert_gpu_hours_gh200"]
+    for letter, hours in zip("abc", printed, strict=True):
+        assert recipe_hours(PIPELINES[letter]).counted == hours
+        assert recipe_hours(PIPELINES[letter]).counted == PIPELINES[letter].colbert_gpu_hours
+
+
+def test_dense_steps_cost_less_than_the_same_with_late_interaction_but_not_nothing() -> None:
+    for recipe in (A, B):
+        found = recipe_hours(recipe)
+        assert 0 < found.dense_low < found.dense_high
+        assert found.low == found.counted + found.dense_low and found.high == found.counted + found.dense_high
+    assert recipe_hours(B).dense_high == phase_hours()[Phase.UNSUPERVISED]
+    assert recipe_hours(C) == recipe_hours(C).__class__(408.0, 0.0, 0.0)
+    # in-batch negatives alone compare a query with 16,384 documents, mined ones with some hundreds
+    assert dense_share(Phase.UNSUPERVISED) < 0.8 < dense_share(Phase.SUPERVISED) < 1
+
+
+def test_the_share_of_dense_work_by_hand() -> None:
+    # 39 + 187 tokens through 110 M weights, against 16,384 documents of 39 x 187 pairs of 128 numbers
+    encoder = 2 * 110e6 * (39 + 187)
+    maxsim = 2 * 128 * 39 * 187 * 16_384
+    assert dense_share(Phase.UNSUPERVISED) == pytest.approx(encoder / (encoder + maxsim))
+
+
+def test_the_cost_table_has_every_trained_row_of_table_2() -> None:
+    table = cost_table()
+    assert len(table) == paper_table(2)["recipe"].notna().sum()
+    assert table.set_index("pipeline").loc[list("abc"), "counted"].tolist() == [8, 40, 408]
+    assert (table["counted"] <= table["low"]).all() and (table["low"] <= table["high"]).all()
+
+
+def test_the_papers_throughput_gives_the_papers_hours_back() -> None:
+    quote = price(C, Hardware("GH200", devices=32, price_per_hour=2.0))
+    assert quote.steps["device_hours"].tolist() == pytest.approx([368, 32, 8])
+    assert quote.device_hours == pytest.approx(408) and quote.money == pytest.approx(816)
+    assert quote.wall_hours == pytest.approx(408 / 32)
+    assert paper_throughput()[Phase.DISTILLATION] == pytest.approx(640_000 / (8 * 3600))
+
+
+def test_a_price_by_hand() -> None:
+    machine = Hardware("one node", devices=4, price_per_hour=3.0, currency="EUR", efficiency=0.5)
+    speeds = {Phase.SUPERVISED: 10.0, Phase.DISTILLATION: 5.0}
+    rows = {Phase.SUPERVISED: 36_000, Phase.DISTILLATION: 18_000}
+    quote = price(B, machine, speeds, rows)
+    # 36,000 / (10 x 4 x 0.5) s = half an hour on the clock, two device hours
+    assert quote.steps["wall_hours"].tolist() == pytest.approx([0.5, 0.5])
+    assert quote.device_hours == pytest.approx(4) and quote.money == pytest.approx(12)
+    assert quote.recipe == str(B) and quote.hardware.currency == "EUR"
+
+
+def test_dense_steps_are_counted_on_request() -> None:
+    machine = Hardware("GH200")
+    assert len(price(A, machine).steps) == 1 and len(price(A, machine, counted="all").steps) == 3
+    assert price(A, machine, counted="all").device_hours == pytest.approx(recipe_hours(A).low)
+    dense, *_ = A.steps
+    own = price(A, machine, {dense: 1e6, **dict.fromkeys(Phase, 10.0)}, counted="all")
+    assert own.steps["device_hours"].iloc[0] == pytest.approx(238_998_494 / 1e6 / 3600)
+
+
+def test_nothing_to_train_costs_nothing() -> None:
+    quote = price(Recipe(()), Hardware("GH200", price_per_hour=2.0))
+    assert quote.steps.empty and quote.money == 0 and quote.wall_hours == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"devices": 0}, "devices"),
+        ({"devices": 1.5}, "devices"),
+        ({"devices": True}, "devices"),
+        ({"price_per_hour": -1.0}, "price_per_hour"),
+        ({"price_per_hour": math.nan}, "price_per_hour"),
+        ({"efficiency": 0.0}, "efficiency"),
+        ({"efficiency": 1.1}, "efficiency"),
+    ],
+)
+def test_hardware_that_cannot_be_is_refused(changes: dict, word: str) -> None:
+    with pytest.raises(ParameterError, match=f"{word} of 'mine'"):
+        Hardware("mine", **changes)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"throughput": {Phase.SUPERVISED: 1.0}}, "no throughput for colbert:distillation"),
+        ({"throughput": dict.fromkeys(Phase, 0.0)}, "throughput of colbert:supervised is 0.0"),
+        ({"throughput": dict.fromkeys(Phase, -2.0)}, "throughput of colbert:supervised is -2.0"),
+        ({"throughput": dict.fromkeys(Phase, math.inf)}, "throughput of colbert:supervised is inf"),
+        ({"rows": {Phase.SUPERVISED: 5}}, "rows of phase distillation is None"),
+        ({"rows": dict.fromkeys(Phase, 0)}, "rows of phase supervised is 0"),
+        ({"counted": "some"}, "counted is 'some'"),
+    ],
+)
+def test_a_price_that_cannot_be_worked_out_says_why(options: dict, sentence: str) -> None:
+    with pytest.raises(ParameterError, match=sentence):
+        price(B, Hardware("mine"), **options)
+
+
+def test_a_changed_hour_arrives(folder: Path) -> None:
+    file = folder / "paper" / "table1_hyperparameters.csv"
+    text = file.read_text("utf-8")
+    assert text.count(",32,1,") == 1
+    file.write_text(text.replace(",32,1,", ",52,1,"), "utf-8")
+    assert recipe_hours(B, folder).counted == 60
+    assert cost_table(folder).set_index("pipeline").loc["c", "counted"] == 428
+    assert price(B, Hardware("GH200"), folder=folder).device_hours == pytest.approx(60)
+    file.write_text(text.replace("kd,1e-3", "distilling,1e-3"), "utf-8")
+    with pytest.raises(DataError, match="no phase 'kd'"):
+        phase_hours(folder)
