@@ -19,7 +19,7 @@ RUN := $(VENV)/bin
 # No progress bars where nobody watches.
 QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
 
-.PHONY: help reproduce environment data notebooks figures test lint format lab refresh lock clean
+.PHONY: help reproduce environment data notebooks figures benchmarks test lint format lab refresh lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make lint       ruff and mypy        make format   let ruff mend what it can"
 	@echo "make figures    draw the paper's and the audit's figures and tables, from data/ alone"
+	@echo "make benchmarks measure speed and memory against PyLate; half an hour on an idle machine"
 	@echo "make refresh    run the notebooks in place, clean their outputs, redraw figures, renew notebooks/README.md"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 	@echo "make clean      remove what make made; trained runs and fetched text in .colbert_zero stay"
@@ -57,6 +58,9 @@ notebooks: data
 
 figures: $(INSTALLED)
 	@$(RUN)/colbert-zero figures
+
+benchmarks: data
+	@HF_HUB_OFFLINE=1 $(RUN)/python -m benchmarks
 
 test: data
 	@$(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile

@@ -22,7 +22,7 @@ from colbert_zero_lib.errors import ProfileError
 from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
-from colbert_zero_lib.profiles import Profile, get_profile
+from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
 from colbert_zero_lib.recipes import PIPELINES, ZERO, Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
 from colbert_zero_lib.runs.passport import arm_of
@@ -118,6 +118,25 @@ class Workshop:
             device=self.device,
         )
 
+    def open_for_training(
+        self, folder: Path, recipe: Recipe, seed: int
+    ) -> tuple[SentenceTransformer, PhaseBudget, tuple[int, int]]:
+        """The checkpoint in ``folder`` as the last step of ``recipe`` trains it, that step's budget and its lengths."""
+        step = recipe.steps[-1]
+        budget = self.profile.budget(step, recipe.steps[-2] if len(recipe) > 1 else None)
+        lengths = step_lengths(step, budget, _tokenizer(folder), self.profile.prompts)
+        model = open_model(
+            folder,
+            step,
+            lengths=lengths,
+            prompts=self.profile.prompts,
+            projection=self.profile.projection,
+            query_expansion=self.profile.query_expansion,
+            seed=seed,
+            device=self.device,
+        )
+        return model, budget, lengths
+
     def _evaluation_lengths(self, folder: Path, recipe: Recipe) -> tuple[int, int]:
         size = self.profile.evaluation
         shape = Step(Interaction.COLBERT, Phase.UNSUPERVISED, False, recipe.evaluated_with_extra_length)
@@ -205,18 +224,7 @@ def _link(source: str, target: str) -> None:
 
 def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path) -> dict[str, Any]:
     step = recipe.steps[-1]
-    budget = shop.profile.budget(step, recipe.steps[-2] if len(recipe) > 1 else None)
-    lengths = step_lengths(step, budget, _tokenizer(before.model_folder), shop.profile.prompts)
-    model = open_model(
-        before.model_folder,
-        step,
-        lengths=lengths,
-        prompts=shop.profile.prompts,
-        projection=shop.profile.projection,
-        query_expansion=shop.profile.query_expansion,
-        seed=seed,
-        device=shop.device,
-    )
+    model, budget, lengths = shop.open_for_training(before.model_folder, recipe, seed)
     lists = None if step.phase is Phase.UNSUPERVISED else shop.lists
     result = train_step(
         model,

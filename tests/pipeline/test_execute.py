@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.curves import authors_run
 from colbert_zero_lib.home import home
 from colbert_zero_lib.models import prompt_tokens
 from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, get_profile
@@ -78,3 +79,18 @@ def test_the_evaluation_length_changes_no_weight(shop: Workshop) -> None:
     extra = [prompt_tokens(short.tokenizer, prompt) for prompt in shop.profile.prompts]
     assert long.query_length - short.query_length == extra[0] > 0
     assert long.document_length - short.document_length == extra[1] > 0
+
+
+def test_pylates_own_parts_see_the_same_batches_and_begin_with_the_same_loss(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    recipe = PIPELINES["c"]
+    ours = run_recipe(recipe, seed=1, shop=shop).passport["loss"]["distillation"]
+    theirs = authors_run(shop, recipe, seed=1, root=tmp_path)
+    assert [step for step, _ in theirs["loss"]] == [step for step, _ in ours]
+    assert [value for _, value in theirs["loss"]] == pytest.approx([value for _, value in ours], rel=1e-2)
+    assert 0 <= theirs["mean_ndcg@10"] <= 1
+    assert authors_run(shop, recipe, seed=1, root=tmp_path) == theirs  # kept, not trained again
+    unsupervised = run_recipe(recipe.prefixes()[0], seed=1, shop=shop).passport["loss"]["unsupervised"]
+    first = authors_run(shop, recipe.prefixes()[0], seed=1, root=tmp_path)["loss"][0]
+    assert first == pytest.approx(unsupervised[0], rel=1e-3)
