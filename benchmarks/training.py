@@ -91,6 +91,8 @@ def default_cases() -> list[Case]:
     cases += [Case(phase, "2x128", 64) for phase in Phase]
     usual = Case(Phase.UNSUPERVISED, "4x256", 180)
     cases += [replace(usual, keep_activations=True), replace(usual, expansion=True)]
+    # What the profiles' recorded runs encode at once.
+    cases += [replace(Case(phase, "2x128", 64), mini_batch_tokens=8192) for phase in Phase]
     cases.append(Case(Phase.SUPERVISED, "MiniLM", 180))
     return cases
 

@@ -84,7 +84,7 @@ class Contrastive(nn.Module):
         self,
         model: nn.Module,
         temperature: float,
-        mini_batch_tokens: int = 8192,
+        mini_batch_tokens: int = 2048,
         gradient_cache: bool | None = None,
         direct_tokens: int | None = None,
         learned_temperature: bool = False,

@@ -40,7 +40,7 @@ class Distillation(nn.Module):
         model: nn.Module,
         temperature: float = 1.0,
         normalize_scores: bool = True,
-        mini_batch_tokens: int = 8192,
+        mini_batch_tokens: int = 2048,
     ) -> None:
         super().__init__()
         self.model = model
