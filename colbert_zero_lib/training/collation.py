@@ -1,6 +1,7 @@
 """From rows of text to padded token ids, with the right prompt, marker and length on each side.
 
-Unlike PyLate's collator, documents are padded to the longest of the batch instead of the maximum length.
+Unlike PyLate's collator, documents are padded to the longest of the batch instead of the maximum length; losses are
+elsewhere.
 """
 
 from __future__ import annotations
@@ -55,11 +56,19 @@ class Collator:
     lengths
         Maximum (query, document) tokens, markers and prompts included; a longer text is cut. A late-interaction model
         is set to them.
+    authors_padding
+        PyLate pads every document to the limit, and a masked token scores 0: a document shorter than the limit never
+        scores less than 0 for any query token. Here the longest documents of a batch have no padding and may. True
+        adds one masked token to a batch that stays below the limit, and with it PyLate's scores. It matters only as
+        long as a query token's best match can be negative.
     """
 
-    def __init__(self, model: SentenceTransformer, lengths: tuple[int, int]) -> None:
+    def __init__(
+        self, model: SentenceTransformer, lengths: tuple[int, int], authors_padding: bool = False
+    ) -> None:
         self.model = model
         self.lengths = lengths
+        self.authors_padding = authors_padding and isinstance(model, ColBERT)
         if isinstance(model, ColBERT):
             model.query_length, model.document_length = lengths
         self.prompts = dict(model.prompts)
@@ -93,6 +102,8 @@ class Collator:
                 texts = list(chain.from_iterable(texts))
             sides[name] = self.tokenize(texts, is_query=name == "query")
         longest = max(side["input_ids"].shape[1] for name, side in sides.items() if name != "query")
+        if self.authors_padding:
+            longest = min(longest + 1, self.lengths[1])
         padding = {"input_ids": self.model.tokenizer.pad_token_id, "attention_mask": 0}
         for name, side in sides.items():
             for key, value in side.items():

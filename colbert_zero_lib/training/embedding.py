@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,14 @@ class Chunk:
     features: Features
     is_query: bool
     cut: bool = False
+
+
+class Encoded(NamedTuple):
+    """Chunks and what the encoder made of them: unit vectors and masks, chunk by chunk."""
+
+    vectors: list[Tensor]
+    masks: list[Tensor]
+    parts: list[Chunk]
 
 
 def text_features(features: Features) -> Features:

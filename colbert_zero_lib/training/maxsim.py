@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from colbert_zero_lib.training.kernels import kernel_scores
+
 # Similarities held at once: what stays in a CPU's cache, what fills a GPU.
 BLOCK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 27}
 
@@ -87,8 +89,12 @@ def maxsim(
 
     Returns
     -------
-    ``[queries, documents]`` float32; differentiable in both inputs.
+    ``[queries, documents]`` float32; differentiable in both inputs. On a GPU, and only if the environment's
+    ``PYLATE_SCORES_BACKEND`` asks for it, one of PyLate's kernels computes them, in half precision.
     """
+    scores = kernel_scores(queries, documents, query_mask, document_mask)
+    if scores is not None:
+        return scores
     if query_mask is None:
         query_mask = torch.ones(queries.shape[:2], dtype=torch.bool, device=queries.device)
     if document_mask is None:
@@ -102,8 +108,11 @@ def maxsim_lists(
     """Scores of each query against its own list of documents (knowledge distillation).
 
     ``queries`` is ``[queries, query tokens, dimension]``, ``documents`` is ``[queries, list, document tokens,
-    dimension]``; returns ``[queries, list]`` float32.
+    dimension]``; returns ``[queries, list]`` float32. Kernels are used as in :func:`maxsim`.
     """
+    scores = kernel_scores(queries, documents, query_mask, document_mask)
+    if scores is not None:
+        return scores
     n, ways, t, h = documents.shape
     similarity = torch.bmm(queries, documents.reshape(n, ways * t, h).transpose(1, 2)).view(n, -1, ways, t)
     if document_mask is not None:

@@ -23,13 +23,8 @@ from transformers import (
 
 from colbert_zero_lib.models import build_base, quiet, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
-from colbert_zero_lib.training.trainer import (
-    MarkComplete,
-    TrainingResult,
-    last_complete_checkpoint,
-    native_bfloat16,
-    peak_memory,
-)
+from colbert_zero_lib.training.checkpoints import MarkComplete, last_complete_checkpoint
+from colbert_zero_lib.training.trainer import TrainingResult, native_bfloat16, peak_memory
 
 
 def _token_rows(

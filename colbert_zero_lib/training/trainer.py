@@ -1,22 +1,21 @@
 """Run one step of a recipe with the sentence-transformers trainer: seeded, checkpointed, resumable.
 
-Which data a step sees is decided by ``runs``; evaluation is elsewhere.
+Which data a step sees is decided by ``runs``; how a run is found again after an interruption, by ``checkpoints``.
 """
 
 from __future__ import annotations
 
 import math
 import resource
-import shutil
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset, DatasetDict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -25,16 +24,16 @@ from sentence_transformers import (
 from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
 from torch import nn
 from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.models import quiet
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase, Step
+from colbert_zero_lib.training.checkpoints import FollowEpochs, KeepLoss, last_complete_checkpoint
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
-
-COMPLETE = "complete"
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,21 @@ def native_bfloat16(device: str) -> bool:
     return any(check() for check in checks if check)
 
 
+class _Arguments(SentenceTransformerTrainingArguments):
+    """One device for each process, by the name under which torch restores a checkpoint."""
+
+    @property
+    def n_gpu(self) -> int:
+        # More would put DataParallel around the model and multiply the batch by their number.
+        return min(super().n_gpu, 1)
+
+    @property
+    def device(self) -> torch.device:
+        # accelerate calls a process's CPU "cpu:0", which torch does not know when it loads an optimizer.
+        device = super().device
+        return torch.device("cpu") if device.type == "cpu" else device
+
+
 class _Trainer(SentenceTransformerTrainer):
     """The trainer without its model card, which would ask the hub about data sets and models."""
 
@@ -76,49 +90,6 @@ class _Trainer(SentenceTransformerTrainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Neither a model card nor the pickled arguments: a checkpoint is weights, optimizer and random states.
         self.model.save_pretrained(str(output_dir), create_model_card=False)
-
-
-class MarkComplete(TrainerCallback):
-    """Marks a checkpoint as complete once everything is on disk."""
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the mark."""
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
-
-
-class _Checkpoints(MarkComplete):
-    """Keeps the loss's own parameters with a checkpoint, and ends the learning of the temperature."""
-
-    def __init__(self, loss: nn.Module, learned_steps: int) -> None:
-        self.loss = loss
-        self.learned_steps = learned_steps
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # Before the step, so that a run which resumes later than that learns the temperature no further either.
-        if self.learned_steps and state.global_step >= self.learned_steps:
-            self.loss.log_temperature.requires_grad_(False)
-            self.loss.log_temperature.grad = None
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        own = {name: value.detach().cpu() for name, value in _own_parameters(self.loss).items()}
-        if own:
-            save_file(own, Path(args.output_dir) / f"checkpoint-{state.global_step}" / "loss.safetensors")
-        super().on_save(args, state, control, **kwargs)
-
-
-def _own_parameters(loss: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in loss.named_parameters() if not name.startswith("model.")}
-
-
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; unfinished ones are deleted."""
-    found = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / COMPLETE).is_file():
-            found.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint)
-    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
 
 
 def make_loss(
@@ -136,6 +107,25 @@ def make_loss(
     )
 
 
+def _share_batches(arguments: _Arguments) -> None:
+    """Let several processes share each batch, so that a step sees what one process would see.
+
+    Otherwise every process would draw a batch of its own: as many times the rows, and of different sources, whose
+    documents are no plausible negatives of each other. TrainingError when they cannot share a batch evenly.
+    """
+    processes, rows = arguments.world_size, arguments.per_device_train_batch_size
+    if processes == 1:
+        return
+    if rows % processes:
+        raise TrainingError(
+            f"a batch of {rows} queries cannot be shared by {processes} processes; start a number of processes that"
+            " divides batch_size"
+        )
+    cast(AcceleratorConfig, arguments.accelerator_config).split_batches = True
+    # Nothing in these models changes a buffer, and chunks are not equally many on all processes.
+    arguments.ddp_broadcast_buffers = False
+
+
 def train_step(
     model: SentenceTransformer,
     data: Dataset | DatasetDict,
@@ -151,6 +141,10 @@ def train_step(
     callbacks: tuple[TrainerCallback, ...] = (),
 ) -> TrainingResult:
     """Train ``model`` in place.
+
+    Under torchrun the processes share each batch of ``budget.batch_size`` queries, all from one source, in the order
+    that one process would see: the result differs from that of one process by rounding alone. Each process ends with
+    the same weights; the first writes the checkpoints.
 
     Parameters
     ----------
@@ -170,7 +164,8 @@ def train_step(
     Raises
     ------
     TrainingError
-        When a column's name is not known, the data cannot fill a single batch, or the loss is not finite.
+        When a column's name is not known, the data cannot fill a single batch, the processes cannot share a batch
+        evenly, or the loss is not finite.
     """
     splits = list(data.values()) if isinstance(data, DatasetDict) else [data]
     for split in splits:
@@ -184,10 +179,7 @@ def train_step(
     precision = precision or ("bfloat16" if native_bfloat16(str(model.device)) else "float32")
     set_seed(seed)
     loss = make_loss(model, step, budget)
-    resume = last_complete_checkpoint(folder)
-    if resume and (resume / "loss.safetensors").is_file():
-        loss.load_state_dict(load_file(resume / "loss.safetensors"), strict=False)
-    arguments = SentenceTransformerTrainingArguments(
+    arguments = _Arguments(
         output_dir=str(folder),
         max_steps=budget.steps,
         per_device_train_batch_size=budget.batch_size,
@@ -212,6 +204,11 @@ def train_step(
         report_to="none",
         disable_tqdm=not progress,
     )
+    _share_batches(arguments)
+    with arguments.main_process_first(local=False):
+        resume = last_complete_checkpoint(folder)
+    if resume and (resume / "loss.safetensors").is_file():
+        loss.load_state_dict(load_file(resume / "loss.safetensors"), strict=False)
     started = time.perf_counter()
     with quiet():
         trainer = _Trainer(
@@ -220,7 +217,7 @@ def train_step(
             train_dataset=data,
             loss=loss,
             data_collator=Collator(model, lengths),
-            callbacks=[_Checkpoints(loss, budget.learned_temperature_steps), *callbacks],
+            callbacks=[FollowEpochs(), KeepLoss(loss, budget.learned_temperature_steps), *callbacks],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)

@@ -1,0 +1,132 @@
+"""What the machine can do (matrix products, copies), what a training step needs, and the share that is reached.
+
+Rates are measured, not looked up; operations are counted by torch, attention included.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from .encoders import encoder_folder
+from .sides import AUTHORS, OURS, SIDES, Settings
+from .statistics import alternate, ratio_of, seconds
+from .texts import Texts
+from .training import Case, make_side
+
+SIZE = {"cpu": 2048, "cuda": 8192}
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int | None = None, repeats: int = 5) -> float:
+    """Floating-point operations per second of a square matrix product: the best of ``repeats``."""
+    size = size or SIZE[device.partition(":")[0]]
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    a @ b
+    times = [seconds(lambda: a @ b, lambda: _wait(device)) for _ in range(repeats)]
+    return 2 * size**3 / min(times)
+
+
+def copy_rate(device: str = "cpu", mebibytes: int = 256, repeats: int = 5) -> float:
+    """Bytes per second, read and written, of a copy too large for any cache: the best of ``repeats``."""
+    source = torch.ones(mebibytes << 18, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    times = [seconds(lambda: target.copy_(source), lambda: _wait(device)) for _ in range(repeats)]
+    return 2 * source.numel() * source.element_size() / min(times)
+
+
+def step_operations(side: Any, rows: list[dict[str, Any]]) -> int:
+    """Floating-point operations of matrix products in one step: encoder, attention, MaxSim, both directions."""
+    # torch counts products; attention is taken apart into them. What is skipped by following the argmax is not work.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        side.backward(rows)
+    side.optimizer.zero_grad()
+    return int(counter.get_total_flops())
+
+
+def roofline(
+    case: Case, texts: Texts, root: Path, budget: float, settings: Settings | None = None
+) -> list[dict[str, Any]]:
+    """Rows of one case: work (operations of a step, both sides) and reach (share of the machine's product rate).
+
+    The peer of the second row is the machine's own rate at the case's precision: a ratio of 0.3 means that a step
+    takes as long as its products would if they ran at 30% of it. Work that is not a product counts as time.
+    """
+    settings = settings or Settings(mini_batch_size=8)
+    folder: Path = encoder_folder(case.encoder, texts.vocabulary(), root)
+    sides = {name: make_side(name, case, folder, settings) for name in SIDES}
+    rows = texts.batch(case.phase, *case.size, 1)
+    operations = {name: step_operations(side, rows) for name, side in sides.items()}
+    dtype = torch.bfloat16 if case.precision == "bfloat16" else torch.float32
+    rate = matmul_rate(dtype, case.device)
+    rounds = alternate(
+        sides[OURS].step,
+        sides[AUTHORS].step,
+        itertools.repeat(rows),
+        budget,
+        synchronize=lambda: _wait(case.device),
+    )
+    spent = {OURS: rounds.ours, AUTHORS: rounds.peer}
+    result: list[dict[str, Any]] = [
+        {
+            "case": name_of(case),
+            "peer": AUTHORS,
+            "quantity": "operations of a training step",
+            **case.fields(),
+            **ratio_of([operations[OURS]], [operations[AUTHORS]]).fields(),
+            "ours_operations": operations[OURS],
+            "peer_operations": operations[AUTHORS],
+            "rounds": 1,
+        }
+    ]
+    for name in SIDES:
+        least = operations[name] / rate
+        result.append(
+            {
+                "case": f"{name_of(case)}, {'ours' if name == OURS else 'authors'}",
+                "peer": f"this machine's {case.precision} matrix product",
+                "quantity": "share of the machine's rate",
+                **case.fields(),
+                **ratio_of(list(spent[name]), [least] * len(spent[name])).fields(),
+                "side": name,
+                "operations_per_second": operations[name] / float(np.median(spent[name])),
+                "machine_operations_per_second": rate,
+                "rounds": len(spent[name]),
+            }
+        )
+    return result
+
+
+def name_of(case: Case) -> str:
+    """The case's name."""
+    return f"roofline of {case.name}"
+
+
+def machine_row(device: str = "cpu", size: int | None = None, mebibytes: int = 256) -> dict[str, Any]:
+    """The machine's rates as a row: bfloat16 products against float32 ones, and copies."""
+    full, half = (matmul_rate(dtype, device, size) for dtype in (torch.float32, torch.bfloat16))
+    return {
+        "case": MACHINE,
+        "peer": "the same in float32",
+        "quantity": "operations per second of a matrix product",
+        **ratio_of([1 / half], [1 / full]).fields(),
+        "bfloat16_operations_per_second": half,
+        "float32_operations_per_second": full,
+        "copy_bytes_per_second": copy_rate(device, mebibytes),
+        "threads": torch.get_num_threads(),
+        "rounds": 1,
+    }
+
+
+MACHINE = "matrix product in bfloat16"

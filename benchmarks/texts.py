@@ -1,0 +1,161 @@
+"""Batches of real text for every phase, the same ones on every machine.
+
+Texts are those of `colbert_zero_lib.corpora`; tokens and models are elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from colbert_zero_lib.recipes import Phase
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from colbert_zero_lib.corpora import Collection, OfflineCorpora
+    from colbert_zero_lib.corpora.teacher import TeacherLists
+
+Row = dict[str, Any]
+
+
+class Texts(Protocol):
+    """Where rows to train on and documents to search come from."""
+
+    def vocabulary(self) -> list[str]:
+        """Texts to learn a tokenizer from."""
+        ...
+
+    def batch(self, phase: Phase, size: int, documents: int, number: int) -> list[Row]:
+        """Batch ``number`` of a phase: ``size`` queries with ``documents`` each, in the trainer's columns."""
+        ...
+
+    def collection(self, documents: int, queries: int) -> Collection:
+        """Documents to search, and queries whose relevant documents are among them."""
+        ...
+
+
+def batches(texts: Texts, phase: Phase, size: int, documents: int) -> Iterator[list[Row]]:
+    """Batches 0, 1, 2 ... without end."""
+    return (texts.batch(phase, size, documents, number) for number in itertools.count())
+
+
+@dataclass(frozen=True, eq=False)
+class OfflineTexts:
+    """The suite's own training text: one source a batch, sources drawn in proportion to their size."""
+
+    corpora: OfflineCorpora
+    seed: int = 0
+
+    @cached_property
+    def _lists(self) -> TeacherLists:
+        from colbert_zero_lib.corpora.teacher import load_lists
+
+        return load_lists(self.corpora)
+
+    @cached_property
+    def _supervised(self) -> dict[int, dict[str, Dataset]]:
+        return {}
+
+    @cached_property
+    def _scored(self) -> dict[int, Dataset]:
+        return {}
+
+    def vocabulary(self) -> list[str]:
+        """The first documents of every source."""
+        return [text for split in self.corpora.training.values() for text in split[:1500]["document"]]
+
+    def _splits(self, phase: Phase, documents: int) -> dict[str, Dataset]:
+        from colbert_zero_lib.corpora import UNSUPERVISED_SOURCES
+        from colbert_zero_lib.training.data import distillation_rows, supervised_rows
+
+        if phase is Phase.UNSUPERVISED:
+            sources = {name: self.corpora.training[name] for name in UNSUPERVISED_SOURCES}
+            return {name: split.select_columns(["query", "document"]) for name, split in sources.items()}
+        if phase is Phase.SUPERVISED:
+            if documents not in self._supervised:
+                self._supervised[documents] = dict(supervised_rows(self._lists, documents - 1))
+            return self._supervised[documents]
+        if documents not in self._scored:
+            self._scored[documents] = distillation_rows(self._lists, documents, 2.0, 2048, self.seed)
+        return {"lists": self._scored[documents]}
+
+    def batch(self, phase: Phase, size: int, documents: int, number: int) -> list[Row]:
+        """See :class:`Texts`; a batch larger than every source is drawn from all of them."""
+        splits = self._splits(phase, documents)
+        generator = np.random.default_rng([self.seed, list(Phase).index(phase), number])
+        fitting = {name: split for name, split in splits.items() if len(split) >= size}
+        if fitting:
+            sizes = np.array([len(split) for split in fitting.values()], dtype=float)
+            split = list(fitting.values())[generator.choice(len(sizes), p=sizes / sizes.sum())]
+            return split.select(generator.choice(len(split), size, replace=False)).to_list()
+        rows = [row for split in splits.values() for row in split.to_list()]
+        return [rows[place] for place in generator.choice(len(rows), size, replace=size > len(rows))]
+
+    def collection(self, documents: int, queries: int) -> Collection:
+        """Test collections put together until there are enough documents; see :class:`Texts`."""
+        from colbert_zero_lib.corpora import Collection
+
+        corpus: dict[str, str] = {}
+        asked: dict[str, str] = {}
+        qrels: dict[str, dict[str, int]] = {}
+        for part in self.corpora.collections.values():
+            corpus |= {f"{part.name}/{key}": text for key, text in part.corpus.items()}
+            asked |= {f"{part.name}/{key}": text for key, text in part.queries.items()}
+            qrels |= {
+                f"{part.name}/{query}": {f"{part.name}/{key}": grade for key, grade in judged.items()}
+                for query, judged in part.qrels.items()
+            }
+        whole = Collection("joined", corpus, asked, qrels)
+        return whole.subset(queries, documents, seed=self.seed)
+
+
+@dataclass(frozen=True, eq=False)
+class GivenTexts:
+    """A few sentences, repeated as often as needed: for tests, and where the suite's text is not there."""
+
+    sentences: tuple[str, ...]
+
+    def vocabulary(self) -> list[str]:
+        """The sentences."""
+        return list(self.sentences)
+
+    def _text(self, generator: np.random.Generator, words: int) -> str:
+        chosen = " ".join(self.sentences[place] for place in generator.permutation(len(self.sentences)))
+        return " ".join(chosen.split()[:words])
+
+    def batch(self, phase: Phase, size: int, documents: int, number: int) -> list[Row]:
+        """See :class:`Texts`; documents have 4 to 120 words, drawn from a log-normal distribution."""
+        generator = np.random.default_rng([list(Phase).index(phase), number])
+        rows: list[Row] = []
+        for _ in range(size):
+            lengths = np.clip(generator.lognormal(3.6, 0.7, documents), 4, 120).astype(int)
+            row: Row = {"query": self._text(generator, 8)}
+            found = [self._text(generator, words) for words in lengths]
+            if phase is Phase.UNSUPERVISED:
+                row["document"] = found[0]
+            elif phase is Phase.SUPERVISED:
+                row |= {"positive": found[0]} | {f"negative_{i}": text for i, text in enumerate(found[1:])}
+            else:
+                row |= {
+                    "documents": found,
+                    "scores": np.sort(generator.normal(size=documents))[::-1].tolist(),
+                }
+            rows.append(row)
+        return rows
+
+    def collection(self, documents: int, queries: int) -> Collection:
+        """See :class:`Texts`: a query is the beginning of its document."""
+        from colbert_zero_lib.corpora import Collection
+
+        generator = np.random.default_rng(0)
+        corpus = {f"d{place}": self._text(generator, 8 + place % 40) for place in range(documents)}
+        asked = {f"q{place}": corpus[f"d{place}"][:60] for place in range(min(queries, documents))}
+        return Collection(
+            "given", corpus, asked, {f"q{place}": {f"d{place}": 1} for place in range(len(asked))}
+        )

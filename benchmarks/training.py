@@ -1,0 +1,200 @@
+"""Training speed of every phase against the authors' way, with the loss and gradient of both on one batch.
+
+Memory is in `memory`, the way throughput scales in `scaling`; both use the cases of this module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from colbert_zero_lib.profiles import PhaseBudget
+from colbert_zero_lib.recipes import Phase
+
+from .encoders import encoder_folder, open_encoder
+from .sides import AUTHORS, OURS, SIDES, Settings, Side, half_precision
+from .statistics import alternate, seconds
+from .texts import Texts, batches
+
+UNITS = {Phase.UNSUPERVISED: "pairs/s", Phase.SUPERVISED: "queries/s", Phase.DISTILLATION: "queries/s"}
+# Queries of a batch, documents of a query.
+SIZES = {Phase.UNSUPERVISED: (128, 1), Phase.SUPERVISED: (16, 8), Phase.DISTILLATION: (8, 16)}
+# What the authors' loss may encode at once on a CPU; the fastest of them is the peer.
+MINI_BATCHES = (8, 32, 128)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained; lengths are in tokens, without those of the prompts."""
+
+    phase: Phase
+    encoder: str
+    document_length: int
+    batch_size: int = 0
+    documents: int = 0
+    query_length: int = 32
+    expansion: bool = False
+    precision: str = "bfloat16"
+    threads: int = 0
+    device: str = "cpu"
+    keep_activations: bool = False
+    mini_batch_tokens: int = PhaseBudget.mini_batch_tokens
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Queries of a batch and documents of a query; those of the phase unless given."""
+        queries, documents = SIZES[self.phase]
+        return self.batch_size or queries, self.documents or documents
+
+    @property
+    def name(self) -> str:
+        """For tables and for finding the row again."""
+        queries, documents = self.size
+        batch = f"{queries:,}" + (f" x {documents}" if documents > 1 else "")
+        words = [self.phase.value, self.encoder, f"{self.document_length} tokens", f"batch {batch}"]
+        if self.expansion:
+            words.append("expanded")
+        if self.keep_activations:
+            words.append("activations kept")
+        if self.mini_batch_tokens != PhaseBudget.mini_batch_tokens:
+            words.append(f"{self.mini_batch_tokens:,} at once")
+        if self.threads:
+            words.append(f"{self.threads} threads" if self.threads > 1 else "1 thread")
+        if self.precision != "bfloat16":
+            words.append(self.precision)
+        return ", ".join(words)
+
+    def fields(self) -> dict[str, Any]:
+        """The case as columns of a row."""
+        queries, documents = self.size
+        return {
+            "phase": self.phase.value,
+            "encoder": self.encoder,
+            "document_length": self.document_length,
+            "query_length": self.query_length,
+            "batch_size": queries,
+            "documents_per_query": documents,
+            "query_expansion": self.expansion,
+            "mini_batch_tokens": self.mini_batch_tokens,
+            "activations_kept": self.keep_activations or self.phase is not Phase.UNSUPERVISED,
+            "precision": self.precision,
+        }
+
+
+def default_cases() -> list[Case]:
+    """The sizes that the suite promises something about, and one of each other kind."""
+    cases = [Case(phase, "4x256", 180) for phase in Phase]
+    cases += [Case(phase, "2x128", 64) for phase in Phase]
+    usual = Case(Phase.UNSUPERVISED, "4x256", 180)
+    cases += [replace(usual, keep_activations=True), replace(usual, expansion=True)]
+    cases.append(Case(Phase.SUPERVISED, "MiniLM", 180))
+    return cases
+
+
+def all_cases() -> list[Case]:
+    """Every phase, encoder and length, after the default ones."""
+    grid = [
+        Case(phase, encoder, length)
+        for length in (64, 180, 512)
+        for encoder in ("2x128", "4x256", "MiniLM")
+        for phase in Phase
+    ]
+    return list(dict.fromkeys([*default_cases(), *grid]))
+
+
+def quick_cases() -> list[Case]:
+    """One small case of each phase, to see that everything runs."""
+    sizes = {Phase.UNSUPERVISED: (8, 1), Phase.SUPERVISED: (4, 3), Phase.DISTILLATION: (2, 4)}
+    return [Case(phase, "nano", 48, batch_size=b, documents=d) for phase, (b, d) in sizes.items()]
+
+
+def make_side(name: str, case: Case, folder: Path, settings: Settings, precision: str | None = None) -> Side:
+    """A side of its own on a fresh copy of the encoder: the same weights for every call."""
+    model = open_encoder(folder, case.document_length, case.query_length, case.expansion, case.device)
+    if (precision or case.precision) == "bfloat16":
+        model = half_precision(model)
+    cut = replace(settings, mini_batch_tokens=case.mini_batch_tokens, keep_activations=case.keep_activations)
+    return SIDES[name](model, case.phase, cut)
+
+
+def best_mini_batch(case: Case, folder: Path, settings: Settings, texts: Texts) -> Settings:
+    """Settings with the ``mini_batch_size`` at which the authors' step is fastest here; one step each, after one."""
+    queries, documents = case.size
+    if case.phase is not Phase.UNSUPERVISED or queries <= min(MINI_BATCHES) or case.device != "cpu":
+        return settings
+    rows = texts.batch(case.phase, queries, documents, 0)
+    times: dict[int, float] = {}
+    for size in sorted({min(size, queries) for size in MINI_BATCHES}):
+        side = make_side(AUTHORS, case, folder, replace(settings, mini_batch_size=size))
+        if not times:
+            side.step(rows)
+        times[size] = seconds(lambda side=side: side.step(rows))  # type: ignore[misc]
+    return replace(settings, mini_batch_size=min(times, key=times.__getitem__))
+
+
+def agreement(case: Case, folder: Path, settings: Settings, texts: Texts) -> dict[str, Any]:
+    """Relative difference of the losses, and cosine and length ratio of the gradients, in float32 on one batch.
+
+    PyLate's cached loss hands the encoder a gradient that is ``batch_size`` times too large; it is divided here.
+    """
+    queries, documents = case.size
+    queries = min(queries, 32)
+    rows = texts.batch(case.phase, queries, documents, 0)
+    found = {name: make_side(name, case, folder, settings, "float32").gradient(rows) for name in SIDES}
+    (loss, gradient), (peer_loss, peer_gradient) = found[OURS], found[AUTHORS]
+    if case.phase is Phase.UNSUPERVISED:
+        peer_gradient = peer_gradient / queries
+    return {
+        "loss_difference": abs(loss - peer_loss) / abs(peer_loss),
+        "gradient_cosine": float(F.cosine_similarity(gradient, peer_gradient, dim=0)),
+        "gradient_length_ratio": float(gradient.norm() / peer_gradient.norm()),
+        "agreement_queries": queries,
+        "peer_gradient_divided_by": queries if case.phase is Phase.UNSUPERVISED else 1,
+    }
+
+
+def speed(
+    case: Case,
+    texts: Texts,
+    root: Path,
+    budget: float,
+    settings: Settings | None = None,
+    compare: bool = True,
+) -> dict[str, Any]:
+    """One row: collation, forward, backward and optimiser step, both sides by turns on the same batches."""
+    threads = torch.get_num_threads()
+    folder = encoder_folder(case.encoder, texts.vocabulary(), root)
+    settings = best_mini_batch(case, folder, settings or Settings(), texts)
+    try:
+        if case.threads:
+            torch.set_num_threads(case.threads)
+        sides = {name: make_side(name, case, folder, settings) for name in SIDES}
+        queries, documents = case.size
+        rounds = alternate(
+            sides[OURS].step,
+            sides[AUTHORS].step,
+            batches(texts, case.phase, queries, documents),
+            budget,
+            synchronize=torch.cuda.synchronize if case.device.startswith("cuda") else _nothing,
+        )
+    finally:
+        torch.set_num_threads(threads)
+    row = {
+        "case": case.name,
+        "peer": AUTHORS,
+        "quantity": "time of a training step",
+        **case.fields(),
+        **rounds.fields(queries, UNITS[case.phase]),
+        "threads": case.threads or threads,
+    }
+    if case.phase is Phase.UNSUPERVISED:
+        row["peer_mini_batch_size"] = settings.mini_batch_size
+    return row | (agreement(case, folder, settings, texts) if compare else {})
+
+
+def _nothing() -> None:
+    return None

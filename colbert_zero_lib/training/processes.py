@@ -1,0 +1,126 @@
+"""What several training processes tell each other in a step, so that they compute what one process would.
+
+Everything goes through ``torch.distributed``; who starts the processes (torchrun, accelerate) is not decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.distributed.nn.functional as differentiable
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.training.embedding import Chunk, Encoded, assemble, token_vectors
+
+
+def world_size() -> int:
+    """How many processes train together; 1 unless a launcher such as torchrun started several."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def gathers(wanted: bool | None) -> bool:
+    """Whether documents are gathered: None says yes where there is more than one process.
+
+    TrainingError when gathering is asked for and no process group exists.
+    """
+    if wanted and not (dist.is_available() and dist.is_initialized()):
+        raise TrainingError(
+            "gather=True needs torch.distributed; start the training with torchrun, or leave gather at None"
+        )
+    return world_size() > 1 if wanted is None else wanted
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What each process brings to the batch, by rank: ``queries`` and ``documents`` in rows, ``width`` in tokens.
+
+    ``cached`` is True as soon as one process must cache gradients: paths that differ would wait for each other's
+    collectives forever.
+    """
+
+    rank: int
+    queries: tuple[int, ...]
+    documents: tuple[int, ...]
+    width: int
+    cached: bool
+
+    @property
+    def first_document(self) -> int:
+        """Where this process's documents begin among all of them."""
+        return sum(self.documents[: self.rank])
+
+    @property
+    def mean_queries(self) -> float:
+        """Queries of a process, on average: the divisor under which the mean over processes is the global mean."""
+        return sum(self.queries) / len(self.queries)
+
+
+def exchange_shares(queries: int, documents: int, width: int, cached: bool, device: torch.device) -> Shares:
+    """One small all-gather before anything is encoded: batches need not be of one shape on all processes."""
+    mine = torch.tensor([queries, documents, width, cached], dtype=torch.int64, device=device)
+    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
+    dist.all_gather(everyone, mine)
+    table = torch.stack(everyone).tolist()
+    return Shares(
+        rank=dist.get_rank(),
+        queries=tuple(row[0] for row in table),
+        documents=tuple(row[1] for row in table),
+        width=max(row[2] for row in table),
+        cached=any(row[3] for row in table),
+    )
+
+
+def gather_documents(own: Encoded, shares: Shares) -> Encoded:
+    """The documents of all processes, by rank, as a single chunk; gradients flow back to who encoded them.
+
+    The backward pass sums the gradients of all processes for each document and hands them to its owner (a
+    reduce-scatter). With the average that DistributedDataParallel takes, the encoder gets the gradient of the *mean*
+    of the processes' losses. Documents are padded to one common length, with masked tokens, as one process with all
+    rows would have padded them.
+    """
+    vectors, mask = assemble(own.vectors, own.masks, own.parts)
+    down = max(shares.documents) - len(vectors)
+    right = max(0, shares.width - vectors.shape[1])
+    vectors = F.pad(vectors, (0, 0, 0, right, 0, down))
+    mask = F.pad(mask, (0, right, 0, down))
+    pieces = differentiable.all_gather(vectors)
+    # Gloo and NCCL both know bytes; not all backends know bool.
+    masks = [torch.empty_like(mask, dtype=torch.uint8) for _ in shares.documents]
+    dist.all_gather(masks, mask.to(torch.uint8))
+    everything = torch.cat([piece[:rows] for piece, rows in zip(pieces, shares.documents, strict=True)])
+    whole = torch.cat([piece[:rows] for piece, rows in zip(masks, shares.documents, strict=True)]).bool()
+    index = torch.arange(len(everything), device=everything.device)
+    return Encoded([everything], [whole], [Chunk(index, {}, is_query=False)])
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """The mean of a tensor over all processes; its gradient is averaged the same way."""
+    return differentiable.all_reduce(value) / dist.get_world_size()
+
+
+def one_exchange(model: nn.Module, passes: int) -> Iterator[AbstractContextManager]:
+    """A context for each of ``passes`` forward (and backward) passes, of which the last alone exchanges gradients.
+
+    DistributedDataParallel would exchange gradients or buffers in every pass, and wait forever, since length-sorted
+    chunks are not equally many on all processes. A model that is not wrapped exchanges nothing anyway.
+    """
+    quiet = getattr(model, "no_sync", nullcontext)
+    for place in range(passes):
+        yield nullcontext() if place == passes - 1 else quiet()
+
+
+def encode(model: nn.Module, parts: Sequence[Chunk]) -> Encoded:
+    """Vectors and masks of all chunks, with one exchange between processes in the backward pass."""
+    vectors, masks = [], []
+    for part, exchange in zip(parts, one_exchange(model, len(parts)), strict=True):
+        with exchange:
+            vector, mask = token_vectors(model, part.features, part.is_query)
+        vectors.append(vector)
+        masks.append(mask)
+    return Encoded(vectors, masks, list(parts))

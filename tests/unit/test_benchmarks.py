@@ -1,0 +1,335 @@
+"""The benchmarks: ratios on known numbers, the results file and its resuming, figures, and one small case of each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks import cuda, memory, records, roofline, scaling, search, sides, training
+from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
+from benchmarks.statistics import Rounds, alternate, ratio_of
+from benchmarks.texts import GivenTexts, batches
+from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
+from colbert_zero_lib.figures import benchmarks as figures
+from colbert_zero_lib.recipes import TABLE1, Phase
+
+SENTENCES = (
+    "The harbour crane lifts two containers at once, and the ship waits until the tide turns.",
+    "Yeast turns sugar into alcohol and carbon dioxide; bakers and brewers both depend on it.",
+    "The violin has four strings tuned in fifths: G, D, A, E.",
+    "Glaciers carve valleys with a U-shaped profile; rivers carve valleys shaped like the letter V.",
+    "Bees find their way by the sun and tell each other where the flowers are by dancing.",
+)
+TEXTS = GivenTexts(SENTENCES)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where encoders are kept for this module's tests."""
+    return tmp_path_factory.mktemp("encoders")
+
+
+@pytest.fixture
+def run(root: Path) -> command.Run:
+    return command.Run(TEXTS, root, "quick")
+
+
+# -- ratios ------------------------------------------------------------------------------------------------------
+
+
+def test_a_ratio_is_the_median_over_rounds_of_peer_over_ours() -> None:
+    ratio = ratio_of([1.0, 2.0, 4.0], [3.0, 4.0, 20.0])  # 3, 2 and 5 times
+    assert ratio.value == 3.0
+    assert (ratio.low, ratio.high) == (2.0, 5.0)  # a resample may hold one round only
+
+
+def test_equal_rounds_leave_no_doubt_and_many_rounds_leave_less() -> None:
+    assert ratio_of([1.0] * 5, [2.0] * 5) == ratio_of([3.0], [6.0])
+    noisy = [1.0 + 0.1 * (place % 7) for place in range(70)]
+    few, many = ratio_of(noisy[:7], [2.0] * 7), ratio_of(noisy, [2.0] * 70)
+    assert many.high - many.low < few.high - few.low
+    assert ratio_of(noisy, [2.0] * 70) == many  # the bootstrap is seeded
+
+
+@pytest.mark.parametrize(("ours", "peer"), [([], []), ([1.0], [1.0, 2.0]), ([0.0], [1.0])])
+def test_a_ratio_of_nothing_is_refused(ours: list[float], peer: list[float]) -> None:
+    with pytest.raises(ParameterError, match=r"A ratio needs"):
+        ratio_of(ours, peer)
+
+
+def test_rates_are_work_over_median_seconds() -> None:
+    fields = Rounds((2.0, 4.0, 3.0), (6.0, 6.0, 6.0)).fields(12, "pairs/s")
+    assert (fields["ours_rate"], fields["peer_rate"]) == (4.0, 2.0)
+    assert (fields["ours_seconds"], fields["peer_seconds"], fields["rounds"]) == (3.0, 6.0, 3)
+
+
+def test_sides_take_turns_on_the_same_batches_after_a_warm_up() -> None:
+    calls: list[tuple[str, int]] = []
+
+    def side(name: str) -> Callable[[int], None]:
+        return lambda batch: calls.append((name, batch))
+
+    rounds = alternate(side("ours"), side("peer"), itertools.count(), budget=0.0, warmup=2, least=3)
+    assert len(rounds.ours) == len(rounds.peer) == 3
+    assert [batch for _, batch in calls] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    firsts = [name for name, _ in calls[::2]]
+    assert firsts == ["peer", "ours", "peer", "ours", "peer"]
+
+
+# -- the results file --------------------------------------------------------------------------------------------
+
+
+def row(case: str = "a", **more: Any) -> dict[str, Any]:
+    return {"case": case, "peer": "p", "ratio": 2.0, "ratio_low": 1.5, "ratio_high": 2.5} | more
+
+
+def test_a_results_file_keeps_its_contract(tmp_path: Path) -> None:
+    record = records.Record(tmp_path / "new" / "training.json", {"seconds": 1.0})
+    record.add(row())
+    content = json.loads(record.file.read_text())
+    assert content["rows"] == [row()]
+    assert {"processor", "cores", "memory_bytes", "torch_threads", "device"} <= set(content["machine"])
+    assert content["versions"]["torch"] == torch.__version__.partition("+")[0] or content["versions"]["torch"]
+    assert set(content) == {"machine", "versions", "git_commit", "settings", "rows"}
+    assert records.read(record.file) == content
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda content: content.pop("machine"), "no 'machine'"),
+        (lambda content: content.pop("git_commit"), "no 'git_commit'"),
+        (lambda content: content["rows"][0].pop("ratio_low"), "no 'ratio_low'"),
+        (lambda content: content["rows"][0].update(ratio=3.0), "not within its interval"),
+        (lambda content: content["rows"][0].update(ratio_low=0.0), "not within its interval"),
+    ],
+)
+def test_a_results_file_without_a_field_is_refused(
+    tmp_path: Path, damage: Callable[[dict[str, Any]], Any], says: str
+) -> None:
+    record = records.Record(tmp_path / "a.json", {})
+    record.add(row())
+    content = record.content()
+    damage(content)
+    record.file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=says):
+        records.read(record.file)
+
+
+def test_measured_cases_are_kept_as_long_as_nothing_changed(tmp_path: Path) -> None:
+    file, said = tmp_path / "a.json", []
+    records.Record(file, {"seconds": 1.0}).add(row("a"))
+    assert records.Record(file, {"seconds": 1.0}, say=said.append).has("a")
+    assert not records.Record(file, {"seconds": 1.0}, say=said.append).has("b")
+    assert not records.Record(file, {"seconds": 1.0}, fresh=True).has("a")
+    assert not said
+    assert not records.Record(file, {"seconds": 2.0}, say=said.append).has("a")
+    assert "settings differ" in said[-1]
+    content = json.loads(file.read_text())
+    content["machine"]["processor"] = "another"
+    file.write_text(json.dumps(content))
+    assert not records.Record(file, {"seconds": 1.0}, say=said.append).rows
+    file.write_text("{")
+    assert not records.Record(file, {"seconds": 1.0}, say=said.append).rows
+    assert "is not JSON" in said[-1]
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(
+    tmp_path: Path, run: command.Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+
+    def benchmark(fails: bool) -> Callable[[command.Run], command.Cases]:
+        def work(case: str) -> list[dict[str, Any]]:
+            if fails and case == "b":
+                raise KeyboardInterrupt
+            measured.append(case)
+            return [row(case)]
+
+        return lambda run: ((case, lambda case=case: work(case)) for case in "abc")
+
+    monkeypatch.setitem(command.BENCHMARKS, "training", benchmark(fails=True))
+    with pytest.raises(KeyboardInterrupt):
+        command.measure(["training"], run, tmp_path)
+    assert [one["case"] for one in records.read(tmp_path / "training.json")["rows"]] == ["a"]
+    monkeypatch.setitem(command.BENCHMARKS, "training", benchmark(fails=False))
+    content = command.measure(["training"], run, tmp_path)["training"]
+    assert measured == ["a", "b", "c"]
+    assert [one["case"] for one in content["rows"]] == ["a", "b", "c"]
+
+
+# -- what is compared --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", training.quick_cases(), ids=lambda case: case.phase.value)
+def test_both_sides_have_one_loss_and_one_gradient(case: training.Case, root: Path) -> None:
+    folder = encoder_folder(case.encoder, TEXTS.vocabulary(), root)
+    found = training.agreement(case, folder, sides.Settings(mini_batch_size=3), TEXTS)
+    assert found["loss_difference"] < 1e-4
+    assert found["gradient_cosine"] > 0.9999
+    assert found["gradient_length_ratio"] == pytest.approx(1, abs=1e-3)
+
+
+def test_only_the_authors_pad_documents_to_the_limit(root: Path) -> None:
+    case = training.quick_cases()[0]
+    folder = encoder_folder(case.encoder, TEXTS.vocabulary(), root)
+    rows = TEXTS.batch(case.phase, *case.size, 0)
+    ours, authors = (training.make_side(name, case, folder, sides.Settings()) for name in sides.SIDES)
+    short = [{"query": one["query"], "document": "a short one"} for one in rows]
+    assert authors.collate(short)[0][1]["input_ids"].shape[1] == authors.model.document_length
+    assert ours.collate(short)[0][1]["input_ids"].shape[1] < authors.model.document_length
+    for ours_side, authors_side in zip(ours.collate(rows)[0], authors.collate(rows)[0], strict=True):
+        assert torch.equal(ours_side["attention_mask"].sum(1), authors_side["attention_mask"].sum(1))
+
+
+def test_half_precision_is_inside_the_encoder_alone(root: Path) -> None:
+    model = open_encoder(encoder_folder("nano", TEXTS.vocabulary(), root), 32)
+    features = model.tokenize(["a ship"], is_query=False)
+    full = model(dict(features))["token_embeddings"]
+    half = sides.half_precision(model)(dict(features))["token_embeddings"]
+    assert half.dtype == torch.float32
+    assert torch.equal(half, half.bfloat16().float())
+    assert not torch.equal(full, half)
+
+
+def test_an_encoder_is_made_once_and_an_unknown_one_is_refused(root: Path) -> None:
+    first = encoder_folder("nano", TEXTS.vocabulary(), root)
+    made = (first / "model.safetensors").stat().st_mtime_ns
+    assert encoder_folder("nano", TEXTS.vocabulary(), root) == first
+    assert (first / "model.safetensors").stat().st_mtime_ns == made
+    assert encoder_folder("nano", [*TEXTS.vocabulary(), "more"], root) != first
+    with pytest.raises(UnknownNameError, match="choose one of nano"):
+        encoder_folder("huge", [], root)
+
+
+def test_batches_are_the_same_every_time_and_differ_from_each_other() -> None:
+    for phase in Phase:
+        first, second = itertools.islice(batches(TEXTS, phase, 3, 4), 2)
+        assert first == TEXTS.batch(phase, 3, 4, 0)
+        assert first != second
+        assert len(first) == 3
+
+
+def test_every_promised_case_is_among_the_default_ones() -> None:
+    names = {case.name for case in training.default_cases()}
+    assert {training.Case(phase, "4x256", 180).name for phase in Phase} <= names
+    everything = training.all_cases()
+    assert len({case.name for case in everything}) == len(everything) >= 27
+    assert all(case.encoder in SHAPES for case in everything)
+    points = [case.name for cases in scaling.cases(full=True).values() for case in cases]
+    assert len(points) > len(set(points))  # axes cross in one point
+
+
+def test_operations_of_a_product_are_counted_exactly() -> None:
+    class Product:
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+
+        def backward(self, rows: list[dict[str, Any]]) -> None:
+            left = torch.ones(3, 5, requires_grad=True)
+            (left @ torch.ones(5, 7, requires_grad=True)).sum().backward()
+
+    assert roofline.step_operations(Product(), []) == 3 * (
+        2 * 3 * 5 * 7
+    )  # forward, and one product for either side
+
+
+def test_the_papers_sizes_are_those_of_its_table() -> None:
+    plans = {plan.case.phase: plan for plan in cuda.plans("cuda")}
+    unsupervised = plans[Phase.UNSUPERVISED].case
+    assert unsupervised.size == (TABLE1[Phase.UNSUPERVISED].batch_size, 1)
+    assert (unsupervised.query_length + 7, unsupervised.document_length + 7) == (39, 187)
+    assert all(plan.case.size[0] >= 2 for plan in cuda.plans("cuda", shrink=10_000))
+
+
+# -- small real measurements, and their figures ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def contents(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Every benchmark at its smallest, measured for real."""
+    small = command.Run(TEXTS, root, "quick")
+    return command.measure(
+        list(command.BENCHMARKS), small, tmp_path_factory.mktemp("results"), say=lambda _: None
+    )
+
+
+def test_every_benchmark_measures_something(contents: dict[str, Any]) -> None:
+    assert list(contents) == list(command.BENCHMARKS)
+    for name, content in contents.items():
+        records.check(content, name)
+        assert content["rows"], name
+    phases = {one["phase"] for one in contents["training"]["rows"]}
+    assert phases == {phase.value for phase in Phase}
+    assert {one["axis"] for one in contents["scaling"]["rows"]} == set(scaling.cases())
+
+
+def test_memory_is_measured_in_processes_of_their_own(contents: dict[str, Any]) -> None:
+    peak, kept = contents["memory"]["rows"]
+    assert 0 < peak["ours_mebibytes"] < 2000
+    assert peak["ours_model_mebibytes"] > 50  # a whole interpreter with torch in it
+    assert kept["quantity"] == "activations kept for the backward pass"
+    assert kept["ours_mebibytes"] > 0
+
+
+def test_exact_search_finds_what_pylate_finds(contents: dict[str, Any]) -> None:
+    exact, half, index = contents["search"]["rows"]
+    assert exact["peer"] == search.RERANK
+    assert exact["ndcg@10_difference"] < 1e-4
+    assert half["peer"] == search.FLOAT32
+    assert 0 < half["top10_agreement"] <= 1
+    assert index["peer_build_seconds"] > 0
+    assert 0 < index["top10_agreement"] <= 1
+
+
+def test_hours_of_an_epoch_follow_from_seconds_of_a_step(contents: dict[str, Any]) -> None:
+    for one in contents["cuda"]["rows"]:
+        phase = Phase(one["phase"])
+        hours = cuda.EPOCH[phase] / one["batch_size"] * one["ours_seconds"] / 3600
+        assert one["ours_epoch_hours"] == pytest.approx(hours)
+        assert one["paper_gpu_hours"] == TABLE1[phase].gpu_hours
+
+
+def test_growth_is_against_a_peer_or_the_least_that_must_be_held(root: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(memory, "in_fresh_process", lambda *_, **__: {"step_bytes": 1 << 20})
+    one = memory.growth(4, TEXTS, root, peer=False, encoder="nano")
+    assert one["peer"] == memory.LEAST
+    assert one["peer_mebibytes"] == one["vectors_and_gradients_mebibytes"]
+    assert one["ratio"] == pytest.approx(one["peer_mebibytes"] / one["ours_mebibytes"])
+
+
+def test_every_results_file_has_a_figure_drawn_from_it_alone(contents: dict[str, Any]) -> None:
+    drawn = figures.draw(json.loads(json.dumps(contents)))
+    assert list(drawn) == [f"benchmarks_{name}" for name in contents]
+    for figure in drawn.values():
+        figure.draw_without_rendering()
+    ratios = [one["ratio"] for one in contents["training"]["rows"]]
+    (axes,) = drawn["benchmarks_training"].axes
+    shown = {round(float(line.get_xdata()[0]), 9) for line in axes.lines if len(line.get_xdata()) == 1}
+    assert {round(ratio, 9) for ratio in ratios} <= shown
+    assert f"{max(ratios):.1f}" in drawn["benchmarks_training"].get_suptitle()
+    assert not figures.draw({"training": {**contents["training"], "rows": []}})
+
+
+def test_tables_hold_every_row(contents: dict[str, Any]) -> None:
+    for name, content in contents.items():
+        assert sum(table.row_count for table in command.tables(name, content)) == len(content["rows"])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"only": ["speed"]}, "No benchmark is called 'speed'"),
+        ({"quick": True, "full": True}, "opposite things"),
+        ({"only": ["cuda"]}, "needs --device cuda"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ParameterError, match=says):
+        command.main(**options)
