@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, ParameterError, RecipeError
+from ..prefixes import Prefix
 from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
+from .prefix_arms import STARTS, prefix_arms
 
-GRIDS = ("table3", "table4", "pipelines")
+GRIDS = ("table3", "table4", "pipelines", "prefixes")
 _COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a step
 
 
@@ -31,15 +34,15 @@ class ArmName(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a grid: a recipe's prefix (or a re-evaluation at another length) and a seed."""
+    """One run of a grid: a recipe's first steps (or a re-evaluation at another length or prefix) and a seed."""
 
     recipe: Recipe
     seed: int
 
     @property
     def trains(self) -> bool:
-        """Whether weights are trained, and not only measured at another length."""
-        return self.recipe.evaluation_extra_length is None
+        """Whether weights are trained, and not only measured at another length or under another prefix."""
+        return self.recipe.trains
 
     @property
     def before(self) -> Recipe | None:
@@ -52,9 +55,10 @@ class Job:
 def grid_recipes(name: str) -> tuple[Recipe, ...]:
     """The distinct recipes of a grid, in its order.
 
-    ``name`` is ``table3`` or ``table4`` (the rows that the paper prints), ``pipelines`` (Figure 2), a text file with
-    a recipe a line (blank lines and what follows ``#`` are skipped), or recipes and pipelines' letters with commas
-    between. RecipeError names what cannot be read (with file and line), ParameterError an empty grid.
+    ``name`` is ``table3`` or ``table4`` (the rows that the paper prints), ``pipelines`` (Figure 2), ``prefixes`` (what
+    stands before texts, from the starts of pipelines b and c), a text file with a recipe a line (blank lines and what
+    follows ``#`` are skipped), or recipes and pipelines' letters with commas between. RecipeError names what cannot be
+    read (with file and line), ParameterError an empty grid.
     """
     text = name.strip()
     if text.startswith("table") and text in GRIDS:
@@ -62,6 +66,8 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
         found: Iterable[Recipe | None] = (row.recipe for row in PAPER_ROWS if row.table == number)
     elif text == "pipelines":
         found = PIPELINES.values()
+    elif text == "prefixes":
+        found = (arm.recipe for start in STARTS for arm in prefix_arms(start))
     elif text and Path(text).is_file():
         found = _from_file(Path(text))
     else:
@@ -98,13 +104,13 @@ def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...
     """Every run that the recipes need, each once: the base encoder, then seed by seed and depth-first.
 
     Recipes that begin alike share those runs. Depth-first, one arm is finished before the next is begun, and a
-    re-evaluation at another length follows the run whose weights it measures. The base encoder is the same for all
-    seeds and has the first.
+    re-evaluation follows the run whose weights it measures. The base encoder is the same for all seeds and has the
+    first.
     """
     children: dict[Recipe, dict[Recipe, None]] = {}
     for recipe in recipes:
-        path = [ZERO, *recipe.prefixes(), *([recipe] if recipe.evaluation_extra_length is not None else [])]
-        for before, after in zip(path, path[1:], strict=False):
+        path = [ZERO, *recipe.prefixes(), *([] if recipe.trains else [recipe])]
+        for before, after in pairwise(path):
             children.setdefault(before, {})[after] = None
     seeds = tuple(dict.fromkeys(seeds))
     if not seeds:
@@ -112,9 +118,7 @@ def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...
 
     def below(recipe: Recipe) -> Iterator[Recipe]:
         # What is only measured again comes first: it takes a moment.
-        for child in sorted(
-            children.get(recipe, ()), key=lambda child: child.evaluation_extra_length is None
-        ):
+        for child in sorted(children.get(recipe, ()), key=lambda child: child.trains):
             yield child
             yield from below(child)
 
@@ -139,7 +143,9 @@ def baseline_of(recipe: Recipe) -> Recipe | None:
     tuned = fine_tuning(recipe) or tuple(s for s in recipe.steps if s.interaction is Interaction.COLBERT)
     if not tuned:
         return None
-    steps = (replace(s, prompts=False, extra_length=False) if s in tuned else s for s in recipe.steps)
+    steps = (
+        replace(s, prompts=False, extra_length=False, prefix=None) if s in tuned else s for s in recipe.steps
+    )
     baseline = Recipe(tuple(steps))
     return None if baseline == recipe else baseline
 
@@ -152,6 +158,7 @@ def arm_name(recipe: Recipe) -> ArmName:
     if untuned:
         last = untuned[-1]
         start = f"{_interaction(last)} {last.phase.value}" + ("" if last.prompts else ", no prompts")
+        start += f", {last.prefix}" if last.prefix else ""
     if not tuned:
         own = dict.fromkeys(map(_switches, untuned[-1:]))
         stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else "none"
@@ -162,6 +169,8 @@ def arm_name(recipe: Recipe) -> ArmName:
     switches = ", then ".join(own)
     if recipe.evaluation_extra_length is not None:
         switches += f", {'+' if recipe.evaluation_extra_length else '−'}length at evaluation"
+    if recipe.evaluation_prefix is not None:
+        switches += f", {_prefix(recipe.evaluation_prefix)} at evaluation"
     return ArmName(start, switches, stage)
 
 
@@ -170,4 +179,8 @@ def _interaction(step: Step) -> str:
 
 
 def _switches(step: Step) -> str:
-    return f"{'+' if step.prompts else '−'}prompts {'+' if step.extra_length else '−'}length"
+    return f"{_prefix(step.prepended)} {'+' if step.extra_length else '−'}length"
+
+
+def _prefix(prefix: Prefix) -> str:
+    return {"none": "−prompts", "prompts": "+prompts"}.get(prefix.kind, f"+{prefix}")
