@@ -31,6 +31,8 @@ from transformers.utils import logging as transformers_logging
 
 from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.profiles import EncoderShape
+from colbert_zero_lib.prompts import prefix_tokens, prepend
+from colbert_zero_lib.prompts import prompt_tokens as prompt_tokens
 from colbert_zero_lib.recipes import Interaction, Step
 
 # Signs that a tokenizer knows, most frequent first; text with any other is [UNK].
@@ -105,11 +107,6 @@ def build_base(tokenizer: PreTrainedTokenizerFast, shape: EncoderShape, seed: in
     return ModernBertForMaskedLM(config)
 
 
-def prompt_tokens(tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
-    """How many tokens a prompt takes from the length limit; depends on the tokenizer, 7 for the paper's prompts."""
-    return len(tokenizer(prompt.strip(), add_special_tokens=False)["input_ids"]) if prompt else 0
-
-
 class Lengths(Protocol):
     """What has a query and a document length in tokens: the budget of a phase, the size of an evaluation."""
 
@@ -127,17 +124,12 @@ class Lengths(Protocol):
 def step_lengths(
     step: Step, lengths: Lengths, tokenizer: PreTrainedTokenizerBase, prompts: tuple[str, str]
 ) -> tuple[int, int]:
-    """Maximum (query, document) tokens of a step: those given, plus the prompts' tokens when the step adds length.
+    """Maximum (query, document) tokens of a step: those given, plus the prefix's tokens when the step adds length.
 
     The extra length is what the prompt *would* take, whether the step has prompts or not (Tables 4 and 5: 32 -> 39).
     """
-    extra = [prompt_tokens(tokenizer, prompt) if step.extra_length else 0 for prompt in prompts]
+    extra = prefix_tokens(step.prefix, tokenizer, prompts) if step.extra_length else (0, 0)
     return lengths.query_length + extra[0], lengths.document_length + extra[1]
-
-
-def _prompts(step_prompts: bool, prompts: tuple[str, str]) -> dict[str, str]:
-    query, document = prompts if step_prompts else ("", "")
-    return {"query": query, "document": document}
 
 
 def open_model(
@@ -164,26 +156,26 @@ def open_model(
     lengths
         Maximum (query, document) tokens, markers included.
     prompts
-        The (query, document) prompts of the profile; left empty in the model when the step has none.
+        The (query, document) prompts of the profile; left empty in the model when the step has none, replaced by what
+        the step's prefix stands for when it has one. Tokens that an earlier step learned keep their rows.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise TrainingError(f"{folder} holds no model; train the step before this one first")
     set_seed(seed)
-    chosen = _prompts(step.prompts, prompts)
     with quiet():
         if step.interaction is Interaction.DENSE:
-            return _open_dense(folder, chosen, lengths, device)
-        model = pylate_models.ColBERT(
-            str(folder),
-            device=device,
-            embedding_size=projection,
-            query_length=lengths[0],
-            document_length=lengths[1],
-            do_query_expansion=query_expansion,
-            prompts=chosen,
-        )
-    model.prompts = chosen
+            model = _open_dense(folder, lengths, device)
+        else:
+            model = pylate_models.ColBERT(
+                str(folder),
+                device=device,
+                embedding_size=projection,
+                query_length=lengths[0],
+                document_length=lengths[1],
+                do_query_expansion=query_expansion,
+            )
+        prepend(model, step, prompts, seed)
     return model
 
 
@@ -209,18 +201,15 @@ def quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-def _open_dense(
-    folder: Path, prompts: dict[str, str], lengths: tuple[int, int], device: str
-) -> SentenceTransformer:
+def _open_dense(folder: Path, lengths: tuple[int, int], device: str) -> SentenceTransformer:
     if (folder / "modules.json").is_file():
-        model = SentenceTransformer(str(folder), device=device, prompts=prompts)
+        model = SentenceTransformer(str(folder), device=device)
     else:
         encoder = Transformer(str(folder))
         pooling = Pooling(encoder.get_word_embedding_dimension(), pooling_mode="mean")
-        model = SentenceTransformer(modules=[encoder, pooling, Normalize()], device=device, prompts=prompts)
+        model = SentenceTransformer(modules=[encoder, pooling, Normalize()], device=device)
     # One limit serves both sides: the longer one. Queries are cut by the collator.
     model.max_seq_length = max(lengths)
-    model.prompts = prompts
     return model
 
 

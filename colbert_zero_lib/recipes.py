@@ -1,115 +1,40 @@
-"""What is trained, in which order, with which switches: steps, recipes, the paper's Table 1 and its arms.
+"""What is trained, in which order, with which switches: recipes, pipelines and the paper's Table 1.
 
 Only names and numbers live here; data, models and training are elsewhere and read these.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any
 
 from .errors import RecipeError
+from .prefixes import EVALUATED_KINDS, SWITCH, Prefix
+from .steps import Interaction, Phase, Step
 
-
-class Phase(str, Enum):
-    """A training phase of the paper (section 3), in the order in which they may follow each other."""
-
-    UNSUPERVISED = "unsupervised"
-    SUPERVISED = "supervised"
-    DISTILLATION = "distillation"
-
-
-class Interaction(str, Enum):
-    """How query and document meet: one mean-pooled vector each, or one vector a token and MaxSim."""
-
-    DENSE = "dense"
-    COLBERT = "colbert"
-
+if TYPE_CHECKING:
+    from .paper_arms import PAPER_ROWS as PAPER_ROWS
+    from .paper_arms import PaperRow as PaperRow
+    from .paper_arms import paper_rows as paper_rows
 
 _ORDER = {phase: place for place, phase in enumerate(Phase)}
-_SWITCHES = ("-prompts", "-length")
-_Name = TypeVar("_Name", Phase, Interaction)
-_STEP = re.compile(r"([^\s:\[\]]+)\s*:\s*([^\s:\[\]]+)\s*(?:\[([^\[\]]*)\])?")
-
-
-def _one_of(kind: str, text: object, allowed: type[_Name]) -> _Name:
-    try:
-        return allowed(text)
-    except ValueError:
-        names = ", ".join(member.value for member in allowed)
-        raise RecipeError(f"Unknown {kind} {str(text)!r} in a recipe: use one of {names}.") from None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One phase of training with its interaction and its two switches.
-
-    ``prompts`` puts ``search_query: `` / ``search_document: `` before the texts; ``extra_length`` adds the
-    prompt's length in tokens (7 with ModernBERT's tokenizer) to both maximum lengths (paper, section 4.2).
-    """
-
-    interaction: Interaction
-    phase: Phase
-    prompts: bool = True
-    extra_length: bool = True
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "interaction", _one_of("interaction", self.interaction, Interaction))
-        object.__setattr__(self, "phase", _one_of("phase", self.phase, Phase))
-        if self.interaction is Interaction.DENSE and self.phase is Phase.DISTILLATION:
-            raise RecipeError(
-                "A dense distillation step is not part of the paper and has no loss here: "
-                "write colbert:distillation instead."
-            )
-
-    def __str__(self) -> str:
-        kept = (self.prompts, self.extra_length)
-        off = [switch for switch, on in zip(_SWITCHES, kept, strict=True) if not on]
-        return f"{self.interaction.value}:{self.phase.value}" + (f"[{','.join(off)}]" if off else "")
-
-    @property
-    def slug(self) -> str:
-        """The step as a piece of a file name, e.g. ``colbert-supervised-noprompts``."""
-        off = ("" if self.prompts else "-noprompts") + ("" if self.extra_length else "-nolength")
-        return f"{self.interaction.value}-{self.phase.value}{off}"
-
-    @classmethod
-    def parse(cls, text: str) -> Step:
-        """Read ``interaction:phase`` or ``interaction:phase[-prompts,-length]``; RecipeError otherwise."""
-        found = _STEP.fullmatch(text.strip())
-        if found is None:
-            raise RecipeError(
-                f"Cannot read {text.strip()!r} as a step: write interaction:phase with optional switches, "
-                "such as colbert:supervised[-prompts,-length]."
-            )
-        interaction = _one_of("interaction", found[1], Interaction)
-        phase = _one_of("phase", found[2], Phase)
-        switches = [] if found[3] is None else [part.strip() for part in found[3].split(",")]
-        for place, switch in enumerate(switches):
-            if switch not in _SWITCHES:
-                raise RecipeError(
-                    f"Unknown switch {switch!r} in step {text.strip()!r}: use {' or '.join(_SWITCHES)}."
-                )
-            if switch in switches[:place]:
-                raise RecipeError(f"Switch {switch!r} stands twice in step {text.strip()!r}: leave one out.")
-        return cls(interaction, phase, "-prompts" not in switches, "-length" not in switches)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """An ordered tuple of steps from the untrained base encoder, and the length at which it is evaluated.
+    """An ordered tuple of steps from the untrained base encoder, and the length and prefix under which it is evaluated.
 
     ``evaluation_extra_length`` is None unless it differs from the last step's ``extra_length`` (one row of
     the paper's Table 4 lengthens at evaluation only); an equal value is stored as None, so that equal recipes
-    compare equal. The base encoder itself counts as trained without the extra length.
+    compare equal. The base encoder itself counts as trained without the extra length. ``evaluation_prefix`` is None
+    unless something else stands before texts at evaluation than in the last step; lengths stay those of that step.
     """
 
     steps: tuple[Step, ...] = ()
     evaluation_extra_length: bool | None = None
+    evaluation_prefix: Prefix | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -126,16 +51,33 @@ class Recipe:
                 )
         if self.evaluation_extra_length == self._trained_extra_length:
             object.__setattr__(self, "evaluation_extra_length", None)
+        if self.evaluation_prefix == self._last_step.prepended:
+            object.__setattr__(self, "evaluation_prefix", None)
+        prefix = self.evaluation_prefix
+        if prefix and prefix.kind == "learned" and prefix not in [step.prefix for step in self.steps]:
+            raise RecipeError(
+                f"No step of the recipe learns {SWITCH}{prefix}, so it cannot be evaluated under it: "
+                "train it in a step."
+            )
+        if prefix:
+            self._last_step.under(prefix)  # refuses what the step cannot have
+
+    @property
+    def _last_step(self) -> Step:
+        return self.steps[-1] if self.steps else _UNTRAINED
 
     @property
     def _trained_extra_length(self) -> bool:
-        return self.steps[-1].extra_length if self.steps else False
+        return self._last_step.extra_length
 
     def __str__(self) -> str:
         text = " > ".join(map(str, self.steps)) or "base"
-        if self.evaluation_extra_length is None:
-            return text
-        return f"{text} @ {'+' if self.evaluation_extra_length else '-'}length"
+        switches = []
+        if self.evaluation_extra_length is not None:
+            switches.append(f"{'+' if self.evaluation_extra_length else '-'}length")
+        if self.evaluation_prefix is not None:
+            switches.append(f"{SWITCH}{self.evaluation_prefix}")
+        return f"{text} @ {' '.join(switches)}" if switches else text
 
     def __iter__(self) -> Iterator[Step]:
         return iter(self.steps)
@@ -150,18 +92,10 @@ class Recipe:
     def parse(cls, text: str) -> Recipe:
         """The recipe that prints as ``text``; blanks are free. RecipeError names the token that is wrong."""
         body, at, end = text.partition("@")
-        evaluation: bool | None = None
-        if at:
-            choices = {"+length": True, "-length": False}
-            if end.strip() not in choices:
-                raise RecipeError(
-                    f"Unknown evaluation switch {end.strip()!r} after '@' in recipe {text.strip()!r}: "
-                    "use +length or -length."
-                )
-            evaluation = choices[end.strip()]
+        evaluation = _evaluation(end, text.strip()) if at else {}
         if body.strip() == "base":
-            return cls((), evaluation)
-        return cls(tuple(Step.parse(part) for part in body.split(">")), evaluation)
+            return cls((), **evaluation)
+        return cls(tuple(Step.parse(part) for part in body.split(">")), **evaluation)
 
     @property
     def evaluated_with_extra_length(self) -> bool:
@@ -170,20 +104,39 @@ class Recipe:
         return self._trained_extra_length if chosen is None else chosen
 
     @property
+    def evaluated_step(self) -> Step:
+        """The last step as its model is opened for evaluation: under the evaluation's length and prefix.
+
+        The untrained base is looked at as a late-interaction model.
+        """
+        step = self.measured_step
+        return step if self.evaluation_prefix is None else step.under(self.evaluation_prefix)
+
+    @property
+    def measured_step(self) -> Step:
+        """The last step with the evaluation's extra length, which is counted in tokens of the trained prefix."""
+        return replace(self._last_step, extra_length=self.evaluated_with_extra_length)
+
+    @property
     def training(self) -> Recipe:
-        """What has to be trained: the recipe without its evaluation length, which changes no weight."""
-        return replace(self, evaluation_extra_length=None)
+        """What has to be trained: the recipe without its evaluation length and prefix, which change no weight."""
+        return replace(self, evaluation_extra_length=None, evaluation_prefix=None)
+
+    @property
+    def trains(self) -> bool:
+        """False when it only measures the weights of ``training`` again, at another length or under another prefix."""
+        return self == self.training
 
     @property
     def slug(self) -> str:
         """A name safe for files, e.g. ``dense-unsupervised--colbert-supervised-noprompts-nolength``."""
         text = "--".join(step.slug for step in self.steps) or "base"
-        if self.evaluation_extra_length is None:
-            return text
-        return f"{text}--at-{'length' if self.evaluation_extra_length else 'nolength'}"
+        if self.evaluation_extra_length is not None:
+            text += f"--at-{'length' if self.evaluation_extra_length else 'nolength'}"
+        return text if self.evaluation_prefix is None else f"{text}--at-prefix-{self.evaluation_prefix.slug}"
 
     def prefixes(self) -> tuple[Recipe, ...]:
-        """The trainings it needs, one a step: its first 1, 2, ... n steps, without the evaluation length."""
+        """The trainings it needs, one a step: its first 1, 2, ... n steps, without the evaluation's switches."""
         return tuple(Recipe(self.steps[: count + 1]) for count in range(len(self.steps)))
 
     @property
@@ -192,32 +145,36 @@ class Recipe:
         return sum(TABLE1[s.phase].gpu_hours for s in self.steps if s.interaction is Interaction.COLBERT)
 
 
+def _evaluation(text: str, recipe: str) -> dict[str, Any]:
+    """The evaluation's switches, as arguments of Recipe."""
+    found: dict[str, Any] = {}
+    lengths = {"+length": True, "-length": False}
+    for switch in text.split() or [""]:
+        name = "evaluation_extra_length" if switch in lengths else "evaluation_prefix"
+        if switch not in lengths and not switch.startswith(SWITCH):
+            raise RecipeError(
+                f"Unknown evaluation switch {switch!r} after '@' in recipe {recipe!r}: use +length, -length or "
+                f"{SWITCH}{EVALUATED_KINDS[0]}."
+            )
+        if name in found:
+            raise RecipeError(
+                f"Evaluation switch {switch!r} comes after another of its kind in recipe {recipe!r}: leave one out."
+            )
+        found[name] = lengths[switch] if switch in lengths else Prefix.parse(switch.removeprefix(SWITCH))
+    return found
+
+
+_UNTRAINED = Step(Interaction.COLBERT, Phase.UNSUPERVISED, prompts=False, extra_length=False)
 ZERO = Recipe(())
 
 _DENSE_UNSUPERVISED = Step(Interaction.DENSE, Phase.UNSUPERVISED)
-_DENSE_SUPERVISED = Step(Interaction.DENSE, Phase.SUPERVISED)
-_COLBERT_UNSUPERVISED = Step(Interaction.COLBERT, Phase.UNSUPERVISED)
-_COLBERT_UNSUPERVISED_BARE = Step(Interaction.COLBERT, Phase.UNSUPERVISED, prompts=False, extra_length=False)
-
-
-def _arm(
-    start: tuple[Step, ...],
-    phases: tuple[Phase, ...],
-    prompts: bool = True,
-    extra_length: bool = True,
-    evaluation_extra_length: bool | None = None,
-) -> Recipe:
-    steps = tuple(Step(Interaction.COLBERT, phase, prompts, extra_length) for phase in phases)
-    return Recipe(start + steps, evaluation_extra_length)
-
-
-_SUPERVISED = (Phase.SUPERVISED,)
-_DISTILLED = (Phase.SUPERVISED, Phase.DISTILLATION)
+_SUPERVISED = Step(Interaction.COLBERT, Phase.SUPERVISED)
+_DISTILLATION = Step(Interaction.COLBERT, Phase.DISTILLATION)
 
 PIPELINES: dict[str, Recipe] = {
-    "a": _arm((_DENSE_UNSUPERVISED, _DENSE_SUPERVISED), (Phase.DISTILLATION,)),
-    "b": _arm((_DENSE_UNSUPERVISED,), _DISTILLED),
-    "c": _arm((_COLBERT_UNSUPERVISED,), _DISTILLED),
+    "a": Recipe((_DENSE_UNSUPERVISED, Step(Interaction.DENSE, Phase.SUPERVISED), _DISTILLATION)),
+    "b": Recipe((_DENSE_UNSUPERVISED, _SUPERVISED, _DISTILLATION)),
+    "c": Recipe((Step(Interaction.COLBERT, Phase.UNSUPERVISED), _SUPERVISED, _DISTILLATION)),
 }
 
 
@@ -271,74 +228,6 @@ TABLE1: dict[Phase, PaperPhase] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class PaperRow:
-    """A printed row: its table, its 0-based row in that table's CSV, its name, and the recipe behind it.
-
-    ``recipe`` is None for models that others trained by other means (the GTE family).
-    """
-
-    table: int
-    row: int
-    model: str
-    recipe: Recipe | None
-
-
-def _switches(prompts: bool, extra_length: bool) -> str:
-    return f"{'+' if prompts else '-'}prompts {'+' if extra_length else '-'}length"
-
-
-def _table2() -> Iterator[tuple[str, Recipe | None]]:
-    yield "modernbert-embed-unsupervised", Recipe((_DENSE_UNSUPERVISED,))
-    yield "modernbert-embed-supervised", Recipe((_DENSE_UNSUPERVISED, _DENSE_SUPERVISED))
-    yield "gte-moderncolbert", None
-    yield "gte-modernbert", None
-    yield "moderncolbert-embed-base-kd-only", PIPELINES["a"]
-    yield "moderncolbert-embed-base-supervised", PIPELINES["b"].prefixes()[1]
-    yield "moderncolbert-embed-base", PIPELINES["b"]
-    yield "colbert-zero-unsupervised", PIPELINES["c"].prefixes()[0]
-    yield "colbert-zero-supervised", PIPELINES["c"].prefixes()[1]
-    yield "colbert-zero", PIPELINES["c"]
-
-
-def _table3() -> Iterator[tuple[str, Recipe]]:
-    # Table 3 prints only prompts; its values are those of Table 4's rows with both switches on or both off.
-    bases = (
-        ("modernbert-embed-unsupervised", _DENSE_UNSUPERVISED, (True, False)),
-        ("colbert-zero-unsupervised", _COLBERT_UNSUPERVISED, (True, False)),
-        ("colbert-zero-unsupervised without prompts", _COLBERT_UNSUPERVISED_BARE, (True, False)),
-    )
-    for name, base, finetunings in bases:
-        yield name, Recipe((base,))
-        for both in finetunings:
-            yield f"{name}, supervised + kd {_switches(both, both)}", _arm((base,), _DISTILLED, both, both)
-
-
-def _table4() -> Iterator[tuple[str, Recipe]]:
-    grid = ((False, False), (True, False), (False, True), (True, True))
-    dense = (_DENSE_UNSUPERVISED, _DENSE_SUPERVISED)
-    for on in grid:
-        yield f"kd from dense supervised {_switches(*on)}", _arm(dense, (Phase.DISTILLATION,), *on)
-    for name, base in (("dense", _DENSE_UNSUPERVISED), ("colbert", _COLBERT_UNSUPERVISED)):
-        for stage, phases in (("supervised", _SUPERVISED), ("supervised + kd", _DISTILLED)):
-            for on in grid:
-                yield f"{stage} from {name} unsupervised {_switches(*on)}", _arm((base,), phases, *on)
-    bare = (_COLBERT_UNSUPERVISED_BARE,)
-    for stage, phases in (("supervised", _SUPERVISED), ("supervised + kd", _DISTILLED)):
-        name = f"{stage} from colbert unsupervised without prompts"
-        yield f"{name} -prompts -length", _arm(bare, phases, False, False)
-        if phases is _DISTILLED:
-            yield f"{name} -prompts +length at evaluation only", _arm(bare, phases, False, False, True)
-        yield f"{name} +prompts +length", _arm(bare, phases)
-
-
-PAPER_ROWS: tuple[PaperRow, ...] = tuple(
-    PaperRow(table, row, model, recipe)
-    for table, rows in ((2, _table2()), (3, _table3()), (4, _table4()))
-    for row, (model, recipe) in enumerate(rows)
-)
-
-
 def find_recipe(text: str) -> Recipe:
     """The recipe that ``text`` means: a pipeline of Figure 2 (``a``, ``b``, ``c``) or the printed grammar."""
     return PIPELINES.get(text.strip().lower()) or Recipe.parse(text)
@@ -349,6 +238,10 @@ def pipeline_of(recipe: Recipe) -> str | None:
     return next((letter for letter, known in PIPELINES.items() if known == recipe), None)
 
 
-def paper_rows(recipe: Recipe, table: int | None = None) -> tuple[PaperRow, ...]:
-    """Every printed row that ``recipe`` answers, in the order of the tables; only ``table``'s if given."""
-    return tuple(row for row in PAPER_ROWS if row.recipe == recipe and table in (None, row.table))
+def __getattr__(name: str) -> Any:
+    # The paper's rows are recipes: their module imports this one, and this one only hands them on.
+    if name not in ("PAPER_ROWS", "PaperRow", "paper_rows"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import paper_arms
+
+    return getattr(paper_arms, name)

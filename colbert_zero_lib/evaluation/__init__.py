@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .baselines import evaluate_baselines
     from .bm25 import BM25
+    from .contributions import mean_contributions, score_contributions
     from .dense import DenseRetriever
     from .encode import token_vectors
     from .late_interaction import LateInteractionRetriever
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "evaluate_baselines": "baselines",
     "BM25": "bm25",
+    "score_contributions": "contributions",
+    "mean_contributions": "contributions",
     "DenseRetriever": "dense",
     "token_vectors": "encode",
     "LateInteractionRetriever": "late_interaction",
@@ -59,6 +62,8 @@ __all__ = [
     "difference",
     "evaluate",
     "evaluate_baselines",
+    "mean_contributions",
+    "score_contributions",
     "score_ranking",
     "seed_summary",
     "token_vectors",

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.prompts import unscored_positions
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -35,6 +36,20 @@ class TokenBatch(NamedTuple):
 
     rows: torch.Tensor
     counts: torch.Tensor
+    vectors: torch.Tensor
+
+
+class PositionBatch(NamedTuple):
+    """Every position of some texts of similar length, scored or not: ``rows`` int64 [n] as in `TokenBatch`.
+
+    ``ids`` int64, ``attended`` and ``scored`` bool are [n, longest], ``vectors`` [n, longest, dim] of length 1. Past
+    a text's end nothing is scored.
+    """
+
+    rows: torch.Tensor
+    ids: torch.Tensor
+    attended: torch.Tensor
+    scored: torch.Tensor
     vectors: torch.Tensor
 
 
@@ -64,14 +79,27 @@ def encode_batches(
     """Encode ``texts`` with the model's saved prompts, longest first, ``positions`` padded tokens at a time.
 
     Document vectors of skip-listed tokens (punctuation) are left out; every position of an expanded query is
-    kept, [MASK] included, although the encoder does not attend to it. With ``bfloat16`` the encoder runs
-    under autocast.
+    kept, [MASK] included, although the encoder does not attend to it. A prefix that is context alone is left out on
+    both sides. With ``bfloat16`` the encoder runs under autocast.
     """
+    for batch in encode_positions(model, texts, is_query, precision, positions):
+        yield TokenBatch(batch.rows, *_compact(batch.vectors, batch.scored))
+
+
+def encode_positions(
+    model: ColBERT,
+    texts: Sequence[str],
+    is_query: bool,
+    precision: str = "float32",
+    positions: int | None = None,
+) -> Iterator[PositionBatch]:
+    """What `encode_batches` does, before positions that are not scored are dropped."""
     kind = precision_type(precision)
     prompt = (model.prompts or {}).get("query" if is_query else "document") or ""
     tokens = _tokenize(model, [prompt + text for text in texts], is_query)
     device = model.device
     skipped = torch.tensor(sorted(set(model.skiplist)), dtype=torch.int64, device=device)
+    unscored = unscored_positions(model, is_query)
     positions = positions or _POSITIONS.get(device.type, _POSITIONS["cpu"])
     model.eval()
     for rows in _batches(tokens.lengths, positions):
@@ -79,8 +107,10 @@ def encode_batches(
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=kind is not torch.float32):
             output = model({"input_ids": ids, "attention_mask": attended.long()})
             vectors = F.normalize(output["token_embeddings"].float(), dim=-1)
-            kept = present if is_query else present & ~torch.isin(ids, skipped)
-            batch = TokenBatch(torch.from_numpy(rows), *_compact(vectors, kept))
+            scored = present if is_query else present & ~torch.isin(ids, skipped)
+            if unscored is not None:
+                scored[:, unscored] = False
+            batch = PositionBatch(torch.from_numpy(rows), ids, attended, scored, vectors)
         yield batch  # outside the contexts above, which would otherwise reach into the caller
 
 
@@ -143,6 +173,7 @@ def _padded(
     return ids.to(device), attended.to(device), present.to(device)
 
 
+@torch.inference_mode()
 def _compact(vectors: torch.Tensor, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Counts [n], and kept vectors moved to the front [n, max(counts), dim], the first one repeated after."""
     # A text of nothing but skipped tokens keeps its first one: a document without any vector has no score.

@@ -150,19 +150,10 @@ def contrast(
     same order; ParameterError if their numbers differ, DataError if collections or queries do. (`difference`
     draws the seeds of its two sides apart and takes any number of either.)
     """
-    weights = [float(weight) for weight, _ in arms]
-    sides = [_several(evaluations) for _, evaluations in arms]
-    if len({len(side) for side in sides}) != 1:
-        raise ParameterError(
-            "A contrast needs the same seeds of every arm: leave out those that some arm lacks."
-        )
-    names, matrices = _aligned(sides, metric)
-    summed = [
-        sum(weight * matrix for weight, matrix in zip(weights, of_collection, strict=True))
-        for of_collection in zip(*matrices, strict=True)
-    ]
-    point, drawn = _bootstrap(summed, samples, seed)
-    rows = [(matrix.shape[1], point[i], *_percentiles(drawn[:, i], level)) for i, matrix in enumerate(summed)]
+    summed = paired_scores(arms, metric)
+    names, matrices = list(summed), list(summed.values())
+    point, drawn = _bootstrap(matrices, samples, seed)
+    rows = [(matrix.shape[1], point[i], *_percentiles(drawn[:, i], level)) for i, matrix in enumerate(matrices)]
     table = pd.DataFrame(rows, index=names, columns=["queries", "value", "low", "high"])
     over_all = drawn.mean(axis=1)
     return Contrast(
@@ -170,10 +161,31 @@ def contrast(
         float(point.mean()),
         *_percentiles(over_all, level),
         level,
-        len(sides[0]),
+        len(matrices[0]),
         table.rename_axis("collection"),
         over_all,
     )
+
+
+def paired_scores(
+    arms: Sequence[tuple[float, Evaluation | Sequence[Evaluation]]], metric: str = "ndcg@10"
+) -> dict[str, np.ndarray]:
+    """The weighted sum of several arms query by query and seed by seed: collection -> [seeds, queries].
+
+    Arms and errors as in `contrast`.
+    """
+    weights = [float(weight) for weight, _ in arms]
+    sides = [_several(evaluations) for _, evaluations in arms]
+    if len({len(side) for side in sides}) != 1:
+        raise ParameterError(
+            "A contrast needs the same seeds of every arm: leave out those that some arm lacks."
+        )
+    names, matrices = _aligned(sides, metric)
+    summed = (
+        sum(weight * matrix for weight, matrix in zip(weights, of_collection, strict=True))
+        for of_collection in zip(*matrices, strict=True)
+    )
+    return dict(zip(names, map(np.asarray, summed), strict=True))
 
 
 def seed_summary(

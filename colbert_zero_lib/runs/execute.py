@@ -23,7 +23,8 @@ from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteract
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
-from colbert_zero_lib.recipes import PIPELINES, ZERO, Interaction, Phase, Recipe, Step
+from colbert_zero_lib.prompts import describe_prefix
+from colbert_zero_lib.recipes import PIPELINES, ZERO, Phase, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
 from colbert_zero_lib.runs.passport import arm_of
 from colbert_zero_lib.training.data import step_data
@@ -103,13 +104,9 @@ class Workshop:
         return self._open(run.model_folder, recipe)
 
     def _open(self, folder: Path, recipe: Recipe) -> SentenceTransformer:
-        # The untrained base is looked at as a late-interaction model without prompts.
-        step = (
-            recipe.steps[-1] if recipe.steps else Step(Interaction.COLBERT, Phase.UNSUPERVISED, False, False)
-        )
         return open_model(
             folder,
-            step,
+            recipe.evaluated_step,
             lengths=self._evaluation_lengths(folder, recipe),
             prompts=self.profile.prompts,
             projection=self.profile.projection,
@@ -139,8 +136,7 @@ class Workshop:
 
     def _evaluation_lengths(self, folder: Path, recipe: Recipe) -> tuple[int, int]:
         size = self.profile.evaluation
-        shape = Step(Interaction.COLBERT, Phase.UNSUPERVISED, False, recipe.evaluated_with_extra_length)
-        return step_lengths(shape, size, _tokenizer(folder), self.profile.prompts)
+        return step_lengths(recipe.measured_step, size, _tokenizer(folder), self.profile.prompts)
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -176,7 +172,7 @@ def run_recipe(
     run = obtain_base(shop)
     for prefix in recipe.prefixes():
         run = shop.ledger.obtain(shop.key(prefix, seed), partial(_build, shop, prefix, seed, run))
-    if recipe.evaluation_extra_length is not None:
+    if not recipe.trains:
         run = shop.ledger.obtain(shop.key(recipe, seed), partial(_reevaluate, shop, recipe, seed, run))
     return run
 
@@ -209,7 +205,7 @@ def obtain_base(shop: Workshop) -> Run:
 
 
 def _reevaluate(shop: Workshop, recipe: Recipe, seed: int, trained: Run, folder: Path) -> dict[str, Any]:
-    """The same weights at another length: linked, not copied, where the disk allows it."""
+    """The same weights at another length or under another prefix: linked, not copied, where the disk allows it."""
     shutil.copytree(trained.model_folder, folder / "model", copy_function=_link, dirs_exist_ok=True)
     return _passport(shop, recipe, seed, folder / "model", folder, [], trained)
 
@@ -268,7 +264,7 @@ def _passport(
         "evaluation": evaluation_seconds,
     }
     training_seconds = sum(seconds for name, seconds in wall.items() if name != "evaluation")
-    return {
+    passport = {
         "profile": shop.profile.name,
         "seed": seed,
         "recipe": str(recipe),
@@ -294,6 +290,9 @@ def _passport(
         "development": development.metrics(),
         "development_mean_ndcg@10": development.mean("ndcg@10"),
     }
+    if recipe.evaluation_prefix or any(step.prefix for step in recipe.steps):
+        passport["prefix"] = describe_prefix(model)
+    return passport
 
 
 def _evaluate(model: SentenceTransformer, collections: dict[str, Collection]) -> Evaluation:

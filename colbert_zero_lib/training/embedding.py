@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colbert_zero_lib.prompts import unscored_positions
+
 Features = dict[str, Tensor]
 
 
@@ -57,14 +59,21 @@ def scored_mask(model: nn.Module, features: Features, is_query: bool) -> Tensor:
     """Which tokens take part in MaxSim: ``[texts, tokens]`` bool.
 
     Documents leave out padding and the skip list (punctuation). Queries leave out padding, unless they are expanded:
-    then every ``[MASK]`` position is scored although its attention is 0 (PyLate; ColBERT, section 3.2).
+    then every ``[MASK]`` position is scored although its attention is 0 (PyLate; ColBERT, section 3.2). A prefix that
+    is context alone is left out on both sides.
     """
     inner = unwrapped(model)
     attention = features["attention_mask"].bool()
     if is_query:
-        return torch.ones_like(attention) if inner.do_query_expansion else attention
-    skip = torch.tensor(inner.skiplist, device=attention.device)
-    return attention & ~torch.isin(features["input_ids"], skip)
+        scored = torch.ones_like(attention) if inner.do_query_expansion else attention
+    else:
+        skip = torch.tensor(inner.skiplist, device=attention.device)
+        scored = attention & ~torch.isin(features["input_ids"], skip)
+    unscored = unscored_positions(inner, is_query)
+    if unscored is not None:
+        scored = scored.clone()  # it may be the attention mask itself
+        scored[:, unscored] = False
+    return scored
 
 
 def token_vectors(model: nn.Module, features: Features, is_query: bool) -> tuple[Tensor, Tensor]:

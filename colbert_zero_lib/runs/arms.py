@@ -1,0 +1,186 @@
+"""The arms of a grid: which recipes a name means, the runs they need in order, and what an arm is called.
+
+Recipes in, runs to be had out; nothing here knows a profile, a ledger or a figure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError, ParameterError, RecipeError
+from ..prefixes import Prefix
+from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
+from .prefix_arms import STARTS, prefix_arms
+
+GRIDS = ("table3", "table4", "pipelines", "prefixes")
+_COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a step
+
+
+class ArmName(NamedTuple):
+    """An arm in the paper's words: where fine-tuning starts from, its switches, and the stage that is reached."""
+
+    start: str
+    switches: str
+    stage: str
+
+    def __str__(self) -> str:
+        return f"{self.stage} from {self.start} {self.switches}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a grid: a recipe's first steps (or a re-evaluation at another length or prefix) and a seed."""
+
+    recipe: Recipe
+    seed: int
+
+    @property
+    def trains(self) -> bool:
+        """Whether weights are trained, and not only measured at another length or under another prefix."""
+        return self.recipe.trains
+
+    @property
+    def before(self) -> Recipe | None:
+        """The recipe whose run this one starts from; None for the base encoder."""
+        if not self.trains:
+            return self.recipe.training
+        return Recipe(self.recipe.steps[:-1]) if self.recipe.steps else None
+
+
+def grid_recipes(name: str) -> tuple[Recipe, ...]:
+    """The distinct recipes of a grid, in its order.
+
+    ``name`` is ``table3`` or ``table4`` (the rows that the paper prints), ``pipelines`` (Figure 2), ``prefixes`` (what
+    stands before texts, from the starts of pipelines b and c), a text file with a recipe a line (blank lines and what
+    follows ``#`` are skipped), or recipes and pipelines' letters with commas between. RecipeError names what cannot be
+    read (with file and line), ParameterError an empty grid.
+    """
+    text = name.strip()
+    if text.startswith("table") and text in GRIDS:
+        number = int(text.removeprefix("table"))
+        found: Iterable[Recipe | None] = (row.recipe for row in PAPER_ROWS if row.table == number)
+    elif text == "pipelines":
+        found = PIPELINES.values()
+    elif text == "prefixes":
+        found = (arm.recipe for start in STARTS for arm in prefix_arms(start))
+    elif text and Path(text).is_file():
+        found = _from_file(Path(text))
+    else:
+        try:
+            found = [find_recipe(part) for part in _COMMA.split(text) if part.strip()]
+        except RecipeError as error:
+            if ":" in text:
+                raise
+            raise RecipeError(
+                f"There is no grid or file {text!r}: use {', '.join(GRIDS)}, a file with a recipe a line, or recipes "
+                "with commas between."
+            ) from error
+    recipes = tuple(dict.fromkeys(recipe for recipe in found if recipe is not None))
+    if not recipes:
+        raise ParameterError(f"The grid {text!r} names no recipe: write one a line, or with commas between.")
+    return recipes
+
+
+def _from_file(file: Path) -> Iterator[Recipe]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not a text file in UTF-8: write a recipe a line.") from error
+    for number, line in enumerate(lines, 1):
+        text = line.partition("#")[0].strip()
+        if text:
+            try:
+                yield find_recipe(text)
+            except RecipeError as error:
+                raise RecipeError(f"{file}:{number}: {error}") from error
+
+
+def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...]:
+    """Every run that the recipes need, each once: the base encoder, then seed by seed and depth-first.
+
+    Recipes that begin alike share those runs. Depth-first, one arm is finished before the next is begun, and a
+    re-evaluation follows the run whose weights it measures. The base encoder is the same for all seeds and has the
+    first.
+    """
+    children: dict[Recipe, dict[Recipe, None]] = {}
+    for recipe in recipes:
+        path = [ZERO, *recipe.prefixes(), *([] if recipe.trains else [recipe])]
+        for before, after in pairwise(path):
+            children.setdefault(before, {})[after] = None
+    seeds = tuple(dict.fromkeys(seeds))
+    if not seeds:
+        raise ParameterError("A grid needs at least one seed: give --seeds 0, for example.")
+
+    def below(recipe: Recipe) -> Iterator[Recipe]:
+        # What is only measured again comes first: it takes a moment.
+        for child in sorted(children.get(recipe, ()), key=lambda child: child.trains):
+            yield child
+            yield from below(child)
+
+    return (Job(ZERO, seeds[0]), *(Job(recipe, seed) for seed in seeds for recipe in below(ZERO)))
+
+
+def fine_tuning(recipe: Recipe) -> tuple[Step, ...]:
+    """The ColBERT steps after the unsupervised phase: those whose switches Tables 3 to 5 vary."""
+    return tuple(
+        step
+        for step in recipe.steps
+        if step.interaction is Interaction.COLBERT and step.phase is not Phase.UNSUPERVISED
+    )
+
+
+def baseline_of(recipe: Recipe) -> Recipe | None:
+    """The arm of the same start and phases with neither switch, which Table 5 subtracts; None for that arm itself.
+
+    A ColBERT model of the unsupervised phase alone is held against the one without prompts and length; recipes
+    without a ColBERT step have no such arm.
+    """
+    tuned = fine_tuning(recipe) or tuple(s for s in recipe.steps if s.interaction is Interaction.COLBERT)
+    if not tuned:
+        return None
+    steps = (
+        replace(s, prompts=False, extra_length=False, prefix=None) if s in tuned else s for s in recipe.steps
+    )
+    baseline = Recipe(tuple(steps))
+    return None if baseline == recipe else baseline
+
+
+def arm_name(recipe: Recipe) -> ArmName:
+    """What the paper's tables call the arm, e.g. ``dense unsupervised``, ``+prompts −length``, ``distilled``."""
+    tuned = fine_tuning(recipe)
+    untuned = recipe.steps[: len(recipe.steps) - len(tuned)]
+    start = "base encoder"
+    if untuned:
+        last = untuned[-1]
+        start = f"{_interaction(last)} {last.phase.value}" + ("" if last.prompts else ", no prompts")
+        start += f", {last.prefix}" if last.prefix else ""
+    if not tuned:
+        own = dict.fromkeys(map(_switches, untuned[-1:]))
+        stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else "none"
+        start = "base encoder"
+    else:
+        own = dict.fromkeys(map(_switches, tuned))
+        stage = "distilled" if tuned[-1].phase is Phase.DISTILLATION else tuned[-1].phase.value
+    switches = ", then ".join(own)
+    if recipe.evaluation_extra_length is not None:
+        switches += f", {'+' if recipe.evaluation_extra_length else '−'}length at evaluation"
+    if recipe.evaluation_prefix is not None:
+        switches += f", {_prefix(recipe.evaluation_prefix)} at evaluation"
+    return ArmName(start, switches, stage)
+
+
+def _interaction(step: Step) -> str:
+    return "ColBERT" if step.interaction is Interaction.COLBERT else "dense"
+
+
+def _switches(step: Step) -> str:
+    return f"{_prefix(step.prepended)} {'+' if step.extra_length else '−'}length"
+
+
+def _prefix(prefix: Prefix) -> str:
+    return {"none": "−prompts", "prompts": "+prompts"}.get(prefix.kind, f"+{prefix}")

@@ -1,0 +1,134 @@
+"""One step of training: its phase, its interaction and its switches, and how they are written.
+
+What steps make together is in ``recipes``; data, models and training are elsewhere and read these.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeVar
+
+from .errors import RecipeError
+from .prefixes import NO_PREFIX, PROMPTS, SWITCH, TRAINED_KINDS, Prefix
+
+
+class Phase(str, Enum):
+    """A training phase of the paper (section 3), in the order in which they may follow each other."""
+
+    UNSUPERVISED = "unsupervised"
+    SUPERVISED = "supervised"
+    DISTILLATION = "distillation"
+
+
+class Interaction(str, Enum):
+    """How query and document meet: one mean-pooled vector each, or one vector a token and MaxSim."""
+
+    DENSE = "dense"
+    COLBERT = "colbert"
+
+
+_SWITCHES = ("-prompts", "-length")
+_Name = TypeVar("_Name", Phase, Interaction)
+_STEP = re.compile(r"([^\s:\[\]]+)\s*:\s*([^\s:\[\]]+)\s*(?:\[([^\[\]]*)\])?")
+
+
+def _one_of(kind: str, text: object, allowed: type[_Name]) -> _Name:
+    try:
+        return allowed(text)
+    except ValueError:
+        names = ", ".join(member.value for member in allowed)
+        raise RecipeError(f"Unknown {kind} {str(text)!r} in a recipe: use one of {names}.") from None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One phase of training with its interaction and its switches.
+
+    ``prompts`` puts ``search_query: `` / ``search_document: `` before the texts, or ``prefix`` in their place;
+    ``extra_length`` adds its length in tokens (the prompts take 7 with ModernBERT's tokenizer) to both maximum lengths
+    (paper, section 4.2).
+    """
+
+    interaction: Interaction
+    phase: Phase
+    prompts: bool = True
+    extra_length: bool = True
+    prefix: Prefix | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interaction", _one_of("interaction", self.interaction, Interaction))
+        object.__setattr__(self, "phase", _one_of("phase", self.phase, Phase))
+        if self.interaction is Interaction.DENSE and self.phase is Phase.DISTILLATION:
+            raise RecipeError(
+                "A dense distillation step is not part of the paper and has no loss here: "
+                "write colbert:distillation instead."
+            )
+        if self.prefix is None:
+            return
+        if self.prefix.kind not in TRAINED_KINDS:
+            raise RecipeError(
+                f"Prefix {self.prefix.kind!r} is written for evaluation only: a step has the prompts unless "
+                "-prompts takes them away."
+            )
+        if not self.prompts:
+            raise RecipeError(
+                f"Prefix {str(self.prefix)!r} stands in the prompts' place: leave -prompts out."
+            )
+        if self.interaction is Interaction.DENSE and self.prefix.kind == "context":
+            raise RecipeError(
+                "Prefix 'context' leaves tokens out of MaxSim, which a dense step does not have: "
+                "use it on a colbert step."
+            )
+
+    def __str__(self) -> str:
+        kept = (self.prompts, self.extra_length)
+        switches = [switch for switch, on in zip(_SWITCHES, kept, strict=True) if not on]
+        if self.prefix is not None:
+            switches.append(f"{SWITCH}{self.prefix}")
+        return f"{self.interaction.value}:{self.phase.value}" + (
+            f"[{','.join(switches)}]" if switches else ""
+        )
+
+    @property
+    def slug(self) -> str:
+        """The step as a piece of a file name, e.g. ``colbert-supervised-noprompts``."""
+        text = f"{self.interaction.value}-{self.phase.value}"
+        text += ("" if self.prompts else "-noprompts") + ("" if self.extra_length else "-nolength")
+        return text if self.prefix is None else f"{text}-{self.prefix.slug}"
+
+    @property
+    def prepended(self) -> Prefix:
+        """What stands before its texts, ``none`` and ``prompts`` included."""
+        return (self.prefix or PROMPTS) if self.prompts else NO_PREFIX
+
+    def under(self, prefix: Prefix) -> Step:
+        """The same step with ``prefix`` before its texts."""
+        other = None if prefix in (NO_PREFIX, PROMPTS) else prefix
+        return replace(self, prompts=prefix != NO_PREFIX, prefix=other)
+
+    @classmethod
+    def parse(cls, text: str) -> Step:
+        """Read ``interaction:phase`` or ``interaction:phase[-length,prefix=random/14]``; RecipeError otherwise."""
+        found = _STEP.fullmatch(text.strip())
+        if found is None:
+            raise RecipeError(
+                f"Cannot read {text.strip()!r} as a step: write interaction:phase with optional switches, "
+                "such as colbert:supervised[-prompts,-length]."
+            )
+        interaction = _one_of("interaction", found[1], Interaction)
+        phase = _one_of("phase", found[2], Phase)
+        switches = [] if found[3] is None else [part.strip() for part in found[3].split(",")]
+        prefix: Prefix | None = None
+        for place, switch in enumerate(switches):
+            if switch not in _SWITCHES and not switch.startswith(SWITCH):
+                raise RecipeError(
+                    f"Unknown switch {switch!r} in step {text.strip()!r}: use {', '.join(_SWITCHES)} or "
+                    f"{SWITCH}{TRAINED_KINDS[0]}."
+                )
+            if switch in switches[:place] or (prefix and switch.startswith(SWITCH)):
+                raise RecipeError(f"Switch {switch!r} stands twice in step {text.strip()!r}: leave one out.")
+            if switch.startswith(SWITCH):
+                prefix = Prefix.parse(switch.removeprefix(SWITCH))
+        return cls(interaction, phase, "-prompts" not in switches, "-length" not in switches, prefix)
