@@ -1,0 +1,139 @@
+"""A learning-rate sweep for real and very small: its runs, what they may look at, resumption and divergence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from colbert_zero_lib.evaluation import Evaluation
+from colbert_zero_lib.home import home
+from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, get_profile
+from colbert_zero_lib.recipes import PIPELINES, Interaction, Phase, Recipe
+from colbert_zero_lib.runs import Ledger
+from colbert_zero_lib.runs.execute import Workshop, run_recipe
+from colbert_zero_lib.runs.sweep import RateSweep, sweep, with_rate
+
+pytestmark = pytest.mark.pipeline
+
+RECIPE = "colbert:unsupervised > colbert:supervised"
+PREFIX = "colbert:unsupervised"
+
+
+class Forbidden(Mapping[str, Any]):
+    """Test collections that nobody may look at."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise AssertionError(f"test collection {name} was opened")
+
+    def __iter__(self) -> Any:
+        raise AssertionError("the test collections were listed")
+
+    def __len__(self) -> int:
+        raise AssertionError("the test collections were counted")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Three steps a phase on the real text, with a ledger of its own."""
+    tiny = get_profile("tiny")
+    nano = replace(
+        tiny,
+        name="nano",
+        encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
+        pretraining=replace(tiny.pretraining, steps=1),
+        budgets={key: replace(budget, steps=3, batch_size=8) for key, budget in tiny.budgets.items()},
+        evaluation=EvaluationSize(max_queries=5, max_documents=40, query_length=28, document_length=64),
+    )
+    shop = Workshop(nano, home(), "cpu", progress=False)
+    shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("home") / "runs")
+    return shop
+
+
+def test_a_sweep_reads_no_test_collection_shares_its_prefix_and_is_trained_once(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_recipe(PREFIX, seed=1, shop=shop)
+    ordinary = {run.folder.name for run in shop.ledger.runs()}
+    with monkeypatch.context() as patched:
+        patched.setattr(shop.corpora.__class__, "collections", Forbidden(), raising=False)
+        patched.setitem(shop.corpora.__dict__, "collections", Forbidden())
+        patched.setitem(shop.__dict__, "collections", Forbidden())
+        assert sweep(RECIPE, seed=1, shop=shop, rates=(1e-5, 1e-2), share=(0, 2)) is None
+        found = sweep(RECIPE, seed=1, shop=shop, rates=(1e-5, 1e-2), share=(1, 2))
+    assert found is not None
+    assert [row.rate for row in found.rows] == [1e-5, 1e-3, 1e-2]
+    assert found.present == 1e-3
+    assert {run.folder.name for run in shop.ledger.runs()} == ordinary
+
+    plan = RateSweep(Recipe.parse(RECIPE), 1, shop, (1e-5, 1e-2))
+    runs = plan.ledger.runs()
+    assert len(runs) == 3
+    for run in runs:
+        assert "metrics" not in run.passport
+        assert not run.per_query_file.exists()
+        assert run.passport["key"]["settings"]["evaluated"] == "development"
+    used = {run.passport["key"]["settings"]["budgets"]["colbert:supervised"]["learning_rate"] for run in runs}
+    assert used == {1e-5, 1e-3, 1e-2}
+    means = {row.rate: row.mean for row in found.rows}
+    for rate in plan.rates:
+        figures = Evaluation.from_parquet(plan.obtain(rate).folder / "development.parquet")
+        assert set(figures.collections) == set(shop.development)
+        assert figures.mean() == means[rate]
+
+    times = {run.folder: run.folder.stat().st_mtime_ns for run in runs}
+    assert sweep(RECIPE, seed=1, shop=shop, rates=(1e-5, 1e-2)) == found
+    assert {run.folder: run.folder.stat().st_mtime_ns for run in plan.ledger.runs()} == times
+
+
+def test_an_ordinary_run_of_a_rate_is_not_trained_again_and_gives_the_same_figures(shop: Workshop) -> None:
+    recipe = Recipe.parse(PREFIX)
+    whole = run_recipe(recipe, seed=1, shop=shop)
+    plan = RateSweep(recipe, 1, shop)
+    assert plan.present in plan.done()
+    assert plan.obtain(plan.present).folder == whole.folder
+    own = shop.ledger.root.with_name("apart") / "runs"
+    apart = replace(shop)
+    apart.__dict__.update(corpora=shop.corpora, lists=shop.lists, ledger=Ledger(own))
+    own.mkdir(parents=True)
+    for name in ("base",):
+        (base,) = [run for run in shop.ledger.runs() if run.passport["recipe"] == name]
+        base.folder.rename(own / base.folder.name)
+    alone = RateSweep(recipe, 1, apart).obtain(plan.present)
+    (own / base.folder.name).rename(base.folder)
+    assert alone.passport["key"]["settings"]["evaluated"] == "development"
+    assert alone.passport["development"] == whole.passport["development"]
+
+
+def test_a_rate_that_diverges_is_a_row_and_is_not_tried_again(shop: Workshop) -> None:
+    found = sweep(PREFIX, seed=1, shop=shop, rates=(1e38,))
+    assert found is not None
+    assert [row.diverged for row in found.rows] == [False, True]
+    assert found.recommended == found.present
+    plan = RateSweep(Recipe.parse(PREFIX), 1, shop, (1e38,))
+    assert set(plan.done()) == {3e-3, 1e38}
+
+
+def test_a_conversion_sweeps_its_own_rate(shop: Workshop) -> None:
+    for recipe in (PIPELINES["a"], Recipe.parse("dense:unsupervised > colbert:supervised")):
+        profile = with_rate(shop.profile, recipe, 5e-4)
+        *_, before, step = recipe.steps
+        assert profile.budget(step, before).learning_rate == 5e-4
+        colbert = replace(before, interaction=Interaction.COLBERT)
+        assert profile.budget(step, colbert).learning_rate == shop.profile.budget(step, colbert).learning_rate
+
+
+def test_the_keys_of_ordinary_runs_are_those_that_were_recorded(shop: Workshop) -> None:
+    """A recorded passport holds its key: the same profile and seed still give it, but for library versions."""
+    laptop = Workshop(get_profile("laptop"), shop.home, "cpu", progress=False)
+    laptop.__dict__.update(corpora=shop.corpora, lists=shop.lists)
+    folder = Path(__file__).parents[2] / "data" / "runs" / "laptop"
+    for recipe in PIPELINES.values():
+        passport = json.loads((folder / f"{recipe.slug}--seed0.json").read_text())
+        key = laptop.key(recipe, 0).to_mapping()
+        assert {**key, "versions": None} == {**passport["key"], "versions": None}
+    assert Phase.DISTILLATION.value in passport["wall_seconds"]
