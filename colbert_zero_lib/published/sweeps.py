@@ -89,6 +89,8 @@ def read_sweep(file: Path) -> Sweep:
     for place, row in enumerate(page["rows"]):
         if not isinstance(row, Mapping) or set(row) != known or not _is_number(row["rate"]):
             raise fail(f"rows[{place}]", f"is not a rate with {', '.join(sorted(known - {'rate'}))}")
+        if not isinstance(row["collections"], Mapping) or not isinstance(row["source"], Mapping):
+            raise fail(f"rows[{place}]", "has collections or a source that are no objects")
         empty = [row[name] is None for name in _NUMBERS]
         if not all(empty) and not all(_is_number(row[name]) for name in _NUMBERS):
             raise fail(f"rows[{place}]", "has figures that are no numbers")

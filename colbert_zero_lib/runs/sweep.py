@@ -28,10 +28,12 @@ def with_rate(profile: Profile, recipe: Recipe, rate: float) -> Profile:
     Where that step turns a dense model into a ColBERT one, it is the rate of the conversion that is replaced.
     """
     step, before = _last(recipe)
-    converts = before is not None and before.interaction is not step.interaction
-    name = "conversion_learning_rate" if converts else "learning_rate"
-    budgets = dict(profile.budgets)
-    budgets[(step.phase, step.interaction)] = replace(profile.budget(step), **{name: rate})
+    budget = profile.budget(step)
+    if before is not None and before.interaction is not step.interaction:
+        budget = replace(budget, conversion_learning_rate=rate)
+    else:
+        budget = replace(budget, learning_rate=rate)
+    budgets = {**profile.budgets, (step.phase, step.interaction): budget}
     return replace(profile, budgets=budgets)
 
 
@@ -52,7 +54,7 @@ class RateSweep:
     given; the present one is always among them. The steps before the last are ordinary runs of ``shop``; the values
     are runs of a ledger beside the shop's (``sweeps``), since they are measured on the development collections only.
     A value that the shop's own ledger holds already, as an ordinary run, is taken from there. RecipeError when the
-    recipe has no last step to train.
+    recipe has no last step to train, ParameterError for a rate that is not above 0.
     """
 
     recipe: Recipe
@@ -62,6 +64,8 @@ class RateSweep:
 
     def __post_init__(self) -> None:
         _last(self.recipe)
+        if any(not rate > 0 for rate in self.given):
+            raise ParameterError(f"A learning rate to sweep is above 0, not {min(self.given)}.")
 
     @cached_property
     def present(self) -> float:
