@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from colbert_zero_lib.cli import app
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.home import home
 from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, get_profile
+from colbert_zero_lib.published.sweeps import recorded_sweeps
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Ledger
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
@@ -110,6 +113,25 @@ def test_a_rate_that_diverges_is_a_row_and_is_not_tried_again(shop: Workshop) ->
     assert found.recommended == found.present
     plan = RateSweep(Recipe.parse(PREFIX), 1, shop, (1e38,))
     assert set(plan.done()) == {3e-3, 1e38}
+
+
+def test_the_terminal_sweeps_ten_rates_prints_them_and_records_them(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("colbert_zero_lib.runs.execute.workshop", lambda *_, **__: shop)
+    monkeypatch.setattr("colbert_zero_lib.published.sweeps.data_folder", lambda: tmp_path)
+    words = ["sweep", PREFIX, "--seed", "1"]
+    first = CliRunner().invoke(app, [*words, "--share", "0/2", "--record"])
+    assert first.exit_code == 0
+    assert "still missing" in first.output
+    assert recorded_sweeps("nano", tmp_path / "runs") == []
+    done = CliRunner().invoke(app, [*words, "--record"])
+    assert done.exit_code == 0, done.output
+    (found,) = recorded_sweeps("nano", tmp_path / "runs")
+    assert len(found.rows) == 10
+    assert all(row.source["run"] and row.source["device"] for row in found.rows)
+    missing = [row.rate for row in found.rows if f"{row.rate:.3g}" not in done.output]
+    assert not missing
 
 
 def test_the_keys_of_ordinary_runs_are_those_that_were_recorded(shop: Workshop) -> None:
