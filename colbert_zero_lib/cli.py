@@ -288,14 +288,16 @@ def sweep(
         return
     rows = []
     for row in found.rows:
-        figures = (row.mean, row.low, row.high, row.behind_low, row.behind_high)
-        shown = ("diverged" if value is None else f"{value:.4f}" for value in figures)
+        figures = (row.mean, row.low, row.high, row.behind, row.behind_low, row.behind_high)
+        shown = ("" if value is None else f"{value:.4f}" for value in figures)
         marks = {"present": found.present, "best": found.best.rate, "recommended": found.recommended}
         words = [word for word, rate in marks.items() if rate == row.rate]
-        if row.level_with_best and row != found.best:
+        if row.diverged:
+            words.append("diverged")
+        elif row.level_with_best and row != found.best:
             words.append("level with the best")
         rows.append((f"{row.rate:.3g}", *shown, ", ".join(words)))
-    _print_table(str(wanted), ("rate", "nDCG@10", "low", "high", "behind, low", "high", ""), rows)
+    _print_table(str(wanted), ("rate", "nDCG@10", "low", "high", "behind", "low", "high", ""), rows)
     if found.best_is_at_the_edge:
         typer.echo("the best rate is at the edge of those tried: a better one may lie outside")
     if record:

@@ -110,7 +110,7 @@ def _legend(sweeps: Sequence[Sweep]) -> list[Line2D]:
         Line2D([], [], linestyle="none", markeredgecolor=ink, label=text, **look)
         for text, look in looks.items()
     ]
-    handles.append(Line2D([], [], color=ink, linestyle=(0, (4, 3)), linewidth=1.0, label="the profile's"))
+    handles.append(Line2D([], [], color=ink, linestyle=(0, (4, 3)), linewidth=1.0, label="in use when swept"))
     if any(row.diverged for sweep in sweeps for row in sweep.rows):
         lost: dict[str, Any] = {"marker": "x", "color": COLOURS["vermilion"], "markeredgewidth": 1.6}
         handles.append(Line2D([], [], linestyle="none", label="diverged", **lost))
@@ -118,15 +118,16 @@ def _legend(sweeps: Sequence[Sweep]) -> list[Line2D]:
 
 
 def _finding(sweeps: Sequence[Sweep]) -> str:
+    # In the past tense: a rate that lost may have been replaced since.
     kept = sum(sweep.recommended == sweep.present for sweep in sweeps)
     if len(sweeps) == 1:
         (only,) = sweeps
         if kept:
-            return f"The profile's learning rate of {only.present:.3g} cannot be told from the best"
-        return f"A learning rate of {only.recommended:.3g} is better than the profile's {only.present:.3g}"
+            return f"The learning rate in use, {only.present:.3g}, could not be told from the best"
+        return f"A learning rate of {only.recommended:.3g} was better than the one in use, {only.present:.3g}"
     if kept == len(sweeps):
-        return f"In all {kept} sweeps the profile's learning rate cannot be told from the best"
+        return f"In all {kept} sweeps the learning rate in use could not be told from the best"
     return (
-        f"The profile's learning rate is level with the best in {kept} of {len(sweeps)} sweeps, and worse in "
+        f"The learning rate in use was level with the best in {kept} of {len(sweeps)} sweeps, and worse in "
         f"{len(sweeps) - kept}"
     )

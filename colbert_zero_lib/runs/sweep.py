@@ -19,7 +19,8 @@ from colbert_zero_lib.runs import Ledger, Run, environment_versions, git_commit
 from colbert_zero_lib.runs.execute import DEVELOPMENT, Workshop, _build, _device_name, run_recipe, workshop
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 
-_SHARED = ("corpora", "lists", "ledger", "precision")  # what a workshop keeps when only its profile changes
+# What a workshop keeps when only learning rates change.
+_SHARED = ("corpora", "lists", "ledger", "precision", "development")
 
 
 def with_rate(profile: Profile, recipe: Recipe, rate: float) -> Profile:
@@ -176,8 +177,7 @@ def sweep(
         found = passport.get("development_mean_ndcg@10")
         reached = "diverged" if found is None else f"development nDCG@10 {found:.4f}"
         say(f"{rate:10.3g}  {reached}" + ("  (present)" if rate == plan.present else ""))
-    missing = [rate for rate in plan.rates if rate not in plan.done()]
-    if missing:
+    if missing := sorted({*plan.rates} - {*plan.done()}):
         say(f"still missing: {', '.join(f'{rate:.3g}' for rate in missing)}")
         return None
     return plan.result()

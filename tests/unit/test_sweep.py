@@ -254,8 +254,8 @@ def test_the_figure_marks_what_was_found() -> None:
         assert best[0].get_ydata()[0] == pytest.approx(100 * sweep_.best.mean)
     written = " ".join(text.get_text() for text in figure.findobj(Text))
     assert "diverged" in written and "dense supervised" in written
-    assert "better than the profile's 0.0001" in sweep_figure([lost])._suptitle.get_text()
-    assert "cannot be told from the best" in sweep_figure([kept])._suptitle.get_text()
+    assert "0.0003 was better than the one in use, 0.0001" in sweep_figure([lost])._suptitle.get_text()
+    assert "could not be told from the best" in sweep_figure([kept])._suptitle.get_text()
     assert "In all 2 sweeps" in sweep_figure([kept, kept])._suptitle.get_text()
     with pytest.raises(ParameterError, match="no sweep to draw"):
         sweep_figure([])
