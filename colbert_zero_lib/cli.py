@@ -259,6 +259,51 @@ def crosswalk(
     typer.echo(f"notebooks/{file.name}: {'changed' if changed else 'unchanged'}")
 
 
+@app.command()
+def sweep(
+    recipe: Annotated[str, typer.Argument(help="A recipe; the learning rate of its last step is swept.")],
+    profile: Profile = "tiny",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
+    share: Annotated[str, typer.Option(help="i/n: only every n-th value from the i-th on.")] = "0/1",
+    record: Annotated[bool, typer.Option("--record", help="Write the result to data/runs/sweeps.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Show progress bars.")] = False,
+) -> None:
+    """Try ten learning rates for a recipe's last step on the development collections, as Table 1 does."""
+    from .profiles import get_profile
+    from .recipes import find_recipe
+
+    place, slash, of = share.partition("/")
+    if not (slash and place.isdecimal() and of.isdecimal()):
+        raise ParameterError(f"Share {share!r} is not i/n: write for example 0/2.")
+    wanted = find_recipe(recipe)
+    if get_profile(profile).source == "offline":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from .published.sweeps import record_sweep
+    from .runs.execute import workshop
+    from .runs.sweep import sweep as sweep_rates
+
+    shop = workshop(profile, progress=progress)
+    found = sweep_rates(wanted, seed=seed, shop=shop, share=(int(place), int(of)), say=typer.echo)
+    if found is None:
+        return
+    rows = []
+    for row in found.rows:
+        figures = (row.mean, row.low, row.high, row.behind, row.behind_low, row.behind_high)
+        shown = ("" if value is None else f"{value:.4f}" for value in figures)
+        marks = {"present": found.present, "best": found.best.rate, "recommended": found.recommended}
+        words = [word for word, rate in marks.items() if rate == row.rate]
+        if row.diverged:
+            words.append("diverged")
+        elif row.level_with_best and row != found.best:
+            words.append("level with the best")
+        rows.append((f"{row.rate:.3g}", *shown, ", ".join(words)))
+    _print_table(str(wanted), ("rate", "nDCG@10", "low", "high", "behind", "low", "high", ""), rows)
+    if found.best_is_at_the_edge:
+        typer.echo("the best rate is at the edge of those tried: a better one may lie outside")
+    if record:
+        typer.echo(str(record_sweep(found)))
+
+
 def _assignments(words: list[str]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for word in words:

@@ -40,3 +40,7 @@ class RunError(ColbertZeroError):
 
 class TrainingError(ColbertZeroError):
     """A training step that cannot start or go on."""
+
+
+class DivergedError(TrainingError):
+    """A training step whose weights are no longer finite: its learning rate is too high."""

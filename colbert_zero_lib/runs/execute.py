@@ -18,7 +18,7 @@ from pylate.models import ColBERT
 
 from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline
 from colbert_zero_lib.corpora.teacher import TeacherLists, load_lists
-from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.errors import DivergedError, ProfileError, TrainingError
 from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
@@ -36,16 +36,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BASE_SEED = 0
+DEVELOPMENT = "development.parquet"  # per-query figures on the development collections
 
 
 @dataclass(frozen=True, eq=False)
 class Workshop:
-    """A profile with its texts, its ledger and its device: what all runs of one sitting share."""
+    """A profile with its texts, its ledger and its device: what all runs of one sitting share.
+
+    ``development_only`` is for runs that decide something, such as a learning rate: the test collections are then
+    never searched, and the run's key says so.
+    """
 
     profile: Profile
     home: Path
     device: str
     progress: bool = True
+    development_only: bool = False
 
     @cached_property
     def corpora(self) -> OfflineCorpora:
@@ -87,6 +93,8 @@ class Workshop:
         """What makes the run of ``recipe`` the run it is."""
         settings: dict[str, Any] = self.profile.settings(recipe.steps)
         settings["precision"], settings["device"] = self.precision, self.device.split(":")[0]
+        if self.development_only:
+            settings["evaluated"] = "development"
         if any(step.phase is not Phase.UNSUPERVISED for step in recipe.steps):
             settings["teacher"] = self.lists.passport["digest"]
         return RunKey(
@@ -222,17 +230,23 @@ def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path)
     step = recipe.steps[-1]
     model, budget, lengths = shop.open_for_training(before.model_folder, recipe, seed)
     lists = None if step.phase is Phase.UNSUPERVISED else shop.lists
-    result = train_step(
-        model,
-        step_data(step, budget, shop.corpora, lists, seed),
-        step,
-        budget,
-        lengths,
-        seed=seed,
-        folder=folder / "checkpoints",
-        precision=shop.precision,
-        progress=shop.progress,
-    )
+    data = step_data(step, budget, shop.corpora, lists, seed)
+    try:
+        result = train_step(
+            model,
+            data,
+            step,
+            budget,
+            lengths,
+            seed=seed,
+            folder=folder / "checkpoints",
+            precision=shop.precision,
+            progress=shop.progress,
+        )
+    except TrainingError as error:
+        if all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+            raise
+        raise DivergedError(str(error)) from error
     with quiet():
         model.save_pretrained(str(folder / "model"), create_model_card=False)
     return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], before)
@@ -250,10 +264,13 @@ def _passport(
     """Evaluate the model and write down all that is known of the run."""
     started = time.perf_counter()
     model = shop._open(model_folder, recipe)
-    test = _evaluate(model, shop.collections)
+    measured: dict[str, Any] = {}
+    if not shop.development_only:
+        test = _evaluate(model, shop.collections)
+        test.per_query.to_parquet(folder / "per_query.parquet", index=False)
+        measured = {"metrics": test.metrics(), "mean_ndcg@10": test.mean("ndcg@10")}
     development = _evaluate(model, shop.development)
-    test.per_query.to_parquet(folder / "per_query.parquet", index=False)
-    development.per_query.to_parquet(folder / "development.parquet", index=False)
+    development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
     evaluation_seconds = time.perf_counter() - started
     earlier = dict(before.passport["wall_seconds"]) if before else {}
     for other in ("pretraining", "evaluation"):
@@ -285,8 +302,7 @@ def _passport(
         "temperature": {
             name: result.temperature for name, result in trained if result.temperature is not None
         },
-        "metrics": test.metrics(),
-        "mean_ndcg@10": test.mean("ndcg@10"),
+        **measured,
         "development": development.metrics(),
         "development_mean_ndcg@10": development.mean("ndcg@10"),
     }

@@ -1,0 +1,133 @@
+"""The figure of learning-rate sweeps: a panel for each swept step.
+
+Sweeps come in as `published.sweeps` reads them; what is tried and which rate wins is decided in `runs.rates`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.recipes import Interaction, Recipe
+from colbert_zero_lib.runs.rates import Sweep
+
+from .theme import COLOURS, INTERACTION, WIDTH, canvas, headline
+
+_NAMES = {"dense": "dense", "colbert": "ColBERT"}
+
+
+def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
+    """Development nDCG@10 (points) against the learning rate of the last step, in the order of ``sweeps``.
+
+    The band is the 95 % interval over queries. Filled points cannot be told from the best, compared query by query;
+    hollow ones are worse. ParameterError when there is no sweep to draw.
+    """
+    if not sweeps:
+        raise ParameterError("There is no sweep to draw: record one with `colbert-zero sweep ... --record`.")
+    columns = min(3, len(sweeps)) if len(sweeps) != 4 else 2
+    rows = math.ceil(len(sweeps) / columns)
+    figure, grid = canvas(WIDTH, 0.9 + 1.9 * rows, rows=rows, columns=columns, squeeze=False)
+    panels = list(grid.flat)
+    for axes, sweep in zip(panels, sweeps, strict=False):
+        _panel(axes, sweep)
+    for axes in panels[len(sweeps) :]:
+        axes.remove()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("nDCG@10 (points)")
+    for place, axes in enumerate(panels[: len(sweeps)]):
+        if place + columns >= len(sweeps):
+            axes.set_xlabel("learning rate")
+    figure.legend(
+        handles=_legend(sweeps), loc="outside lower left", ncols=5, frameon=False, handletextpad=0.3
+    )
+    headline(figure, _finding(sweeps))
+    return figure
+
+
+def _panel(axes: Axes, sweep: Sweep) -> None:
+    colour = INTERACTION[Recipe.parse(sweep.recipe).steps[-1].interaction.value]
+    points = [
+        (row.rate, 100 * row.mean, 100 * row.low, 100 * row.high)
+        for row in sweep.rows
+        if row.mean is not None and row.low is not None and row.high is not None
+    ]
+    rates, means, lows, highs = zip(*points, strict=True)
+    axes.set_xscale("log")
+    axes.fill_between(rates, lows, highs, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(rates, means, color=colour, linewidth=1.3)
+    for row in sweep.rows:
+        if row.mean is not None:
+            look: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+            if row == sweep.best:
+                look = {"marker": "D", "markersize": 6.5}
+            look["markerfacecolor"] = colour if row.level_with_best else "white"
+            axes.plot(row.rate, 100 * row.mean, linestyle="none", markeredgecolor=colour, zorder=4, **look)
+    axes.axvline(sweep.present, color=COLOURS["ink"], linestyle=(0, (4, 3)), linewidth=1.0, zorder=1)
+    lost = [row.rate for row in sweep.rows if row.diverged]
+    if lost:
+        axes.plot(
+            lost,
+            [0.04] * len(lost),
+            "x",
+            color=COLOURS["vermilion"],
+            markeredgewidth=1.6,
+            markersize=6,
+            transform=axes.get_xaxis_transform(),
+        )
+    axes.set_xlim(sweep.rows[0].rate / 1.4, sweep.rows[-1].rate * 1.4)
+    axes.set_ylim(min(lows) - 0.12 * (max(highs) - min(lows)), None)  # room for what diverged
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.set_title(step_name(Recipe.parse(sweep.recipe)), fontsize=9)
+
+
+def step_name(recipe: Recipe) -> str:
+    """The swept step of ``recipe`` and, where it turns a dense model into a ColBERT one, what it starts from."""
+    step = recipe.steps[-1]
+    name = f"{_NAMES[step.interaction.value]} {step.phase.value}"
+    before = recipe.steps[-2] if len(recipe) > 1 else None
+    if before is not None and before.interaction is Interaction.DENSE is not step.interaction:
+        name += f"\nfrom dense {before.phase.value}"
+    return name
+
+
+def _legend(sweeps: Sequence[Sweep]) -> list[Line2D]:
+    ink = COLOURS["ink"]
+    looks: dict[str, dict[str, Any]] = {
+        "best": {"marker": "D", "markerfacecolor": ink, "markersize": 6},
+        "level with it": {"marker": "o", "markerfacecolor": ink, "markersize": 4.5},
+        "worse": {"marker": "o", "markerfacecolor": "white", "markersize": 4.5},
+    }
+    handles = [
+        Line2D([], [], linestyle="none", markeredgecolor=ink, label=text, **look)
+        for text, look in looks.items()
+    ]
+    handles.append(Line2D([], [], color=ink, linestyle=(0, (4, 3)), linewidth=1.0, label="in use when swept"))
+    if any(row.diverged for sweep in sweeps for row in sweep.rows):
+        lost: dict[str, Any] = {"marker": "x", "color": COLOURS["vermilion"], "markeredgewidth": 1.6}
+        handles.append(Line2D([], [], linestyle="none", label="diverged", **lost))
+    return handles
+
+
+def _finding(sweeps: Sequence[Sweep]) -> str:
+    # In the past tense: a rate that lost may have been replaced since.
+    kept = sum(sweep.recommended == sweep.present for sweep in sweeps)
+    if len(sweeps) == 1:
+        (only,) = sweeps
+        if kept:
+            return f"The learning rate in use, {only.present:.3g}, could not be told from the best"
+        return f"A learning rate of {only.recommended:.3g} was better than the one in use, {only.present:.3g}"
+    if kept == len(sweeps):
+        return f"In all {kept} sweeps the learning rate in use could not be told from the best"
+    return (
+        f"The learning rate in use was level with the best in {kept} of {len(sweeps)} sweeps, and worse in "
+        f"{len(sweeps) - kept}"
+    )

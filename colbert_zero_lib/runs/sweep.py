@@ -1,0 +1,183 @@
+"""Sweep the learning rate of a recipe's last step, a run a value, on the development collections alone.
+
+Values are trained here through a ledger of their own; which are tried and which wins is decided in `runs.rates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from colbert_zero_lib.errors import DivergedError, ParameterError, RecipeError
+from colbert_zero_lib.evaluation import Evaluation
+from colbert_zero_lib.profiles import Profile
+from colbert_zero_lib.recipes import Recipe, Step
+from colbert_zero_lib.runs import Ledger, Run, environment_versions, git_commit
+from colbert_zero_lib.runs.execute import DEVELOPMENT, Workshop, _build, _device_name, run_recipe, workshop
+from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
+
+# What a workshop keeps when only learning rates change.
+_SHARED = ("corpora", "lists", "ledger", "precision", "development")
+
+
+def with_rate(profile: Profile, recipe: Recipe, rate: float) -> Profile:
+    """The profile with another learning rate for the last step of ``recipe``.
+
+    Where that step turns a dense model into a ColBERT one, it is the rate of the conversion that is replaced.
+    """
+    step, before = _last(recipe)
+    budget = profile.budget(step)
+    if before is not None and before.interaction is not step.interaction:
+        budget = replace(budget, conversion_learning_rate=rate)
+    else:
+        budget = replace(budget, learning_rate=rate)
+    budgets = {**profile.budgets, (step.phase, step.interaction): budget}
+    return replace(profile, budgets=budgets)
+
+
+def _last(recipe: Recipe) -> tuple[Step, Step | None]:
+    if not recipe.steps or recipe.evaluation_extra_length is not None:
+        raise RecipeError(
+            f"A sweep trains the last step of a recipe, and '{recipe}' ends in none: give one such as "
+            "colbert:unsupervised."
+        )
+    return recipe.steps[-1], recipe.steps[-2] if len(recipe) > 1 else None
+
+
+@dataclass(frozen=True, eq=False)
+class RateSweep:
+    """The values of one sweep and their runs: what is done, what is to be done, and the result.
+
+    ``rates`` are Table 1's for the last step's phase around the profile's present one (`swept_rates`) unless they are
+    given; the present one is always among them. The steps before the last are ordinary runs of ``shop``; the values
+    are runs of a ledger beside the shop's (``sweeps``), since they are measured on the development collections only.
+    A value that the shop's own ledger holds already, as an ordinary run, is taken from there. RecipeError when the
+    recipe has no last step to train, ParameterError for a rate that is not above 0.
+    """
+
+    recipe: Recipe
+    seed: int
+    shop: Workshop
+    given: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        _last(self.recipe)
+        if any(not rate > 0 for rate in self.given):
+            raise ParameterError(f"A learning rate to sweep is above 0, not {min(self.given)}.")
+
+    @cached_property
+    def present(self) -> float:
+        """The profile's learning rate of the step."""
+        return self.shop.profile.budget(*_last(self.recipe)).learning_rate
+
+    @cached_property
+    def rates(self) -> tuple[float, ...]:
+        """The learning rates tried, from low to high."""
+        if self.given:
+            return tuple(sorted({self.present, *self.given}))
+        return swept_rates(self.recipe.steps[-1].phase, self.present)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where the values' runs are."""
+        return Ledger(self.shop.ledger.root.with_name("sweeps"))
+
+    def done(self) -> tuple[float, ...]:
+        """The rates that need no training any more."""
+        return tuple(rate for rate in self.rates if self._finished(rate))
+
+    def obtain(self, rate: float) -> Run:
+        """The run of one learning rate: reused, or trained and evaluated; its passport says if it diverged."""
+        if self._is_ordinary(rate):
+            return run_recipe(self.recipe, seed=self.seed, shop=self._shop(rate))
+        before = run_recipe(Recipe(self.recipe.steps[:-1]), seed=self.seed, shop=self.shop)
+        shop = self._shop(rate, development_only=True)
+
+        def build(folder: Path) -> dict[str, Any]:
+            try:
+                return _build(shop, self.recipe, self.seed, before, folder)
+            except DivergedError as error:
+                return {
+                    "profile": shop.profile.name,
+                    "seed": self.seed,
+                    "recipe": str(self.recipe),
+                    "diverged": str(error),
+                    "device": _device_name(shop.device),
+                    "versions": environment_versions(),
+                    "git_commit": git_commit(),
+                }
+
+        return self.ledger.obtain(shop.key(self.recipe, self.seed), build)
+
+    def result(self) -> Sweep:
+        """The sweep's figures and its choice; values that are not there yet are trained first."""
+        runs = {rate: self.obtain(rate) for rate in self.rates}
+        measured = {
+            rate: None if "diverged" in run.passport else Evaluation.from_parquet(run.folder / DEVELOPMENT)
+            for rate, run in runs.items()
+        }
+        sources = {rate: _source(run, self.recipe.steps[-1]) for rate, run in runs.items()}
+        return judge(
+            measured, str(self.recipe), self.shop.profile.name, self.seed, self.present, sources=sources
+        )
+
+    def _finished(self, rate: float) -> bool:
+        key = self._shop(rate, development_only=True).key(self.recipe, self.seed)
+        return self._is_ordinary(rate) or self.ledger.folder(key).is_dir()
+
+    def _is_ordinary(self, rate: float) -> bool:
+        return self.shop.ledger.folder(self._shop(rate).key(self.recipe, self.seed)).is_dir()
+
+    def _shop(self, rate: float, development_only: bool = False) -> Workshop:
+        profile = with_rate(self.shop.profile, self.recipe, rate)
+        shop = replace(self.shop, profile=profile, development_only=development_only)
+        shop.__dict__.update({name: getattr(self.shop, name) for name in _SHARED})
+        return shop
+
+
+def _source(run: Run, step: Step) -> dict[str, Any]:
+    passport = run.passport
+    seconds = passport.get("wall_seconds", {}).get(step.phase.value)
+    return {
+        "run": run.digest[:12],
+        "device": passport["device"],
+        "git_commit": passport["git_commit"],
+        "versions": passport["versions"],
+        **({} if seconds is None else {"seconds": round(seconds, 1)}),
+    }
+
+
+def sweep(
+    recipe: Recipe | str,
+    profile: str | Profile = "tiny",
+    seed: int = 0,
+    shop: Workshop | None = None,
+    rates: Sequence[float] = (),
+    share: tuple[int, int] = (0, 1),
+    say: Callable[[str], None] | None = None,
+) -> Sweep | None:
+    """Train the last step of ``recipe`` at every learning rate of its sweep and judge them (rule: see `Sweep`).
+
+    ``share`` (i, n) trains every n-th value from the i-th on and leaves the others to other processes; the result is
+    None while values are missing. ParameterError for a share that is none.
+    """
+    place, of = share
+    if not 0 <= place < of:
+        raise ParameterError(f"There is no share {place}/{of}: give i/n with i from 0 to n - 1, such as 0/2.")
+    say = say or (lambda _: None)
+    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
+    plan = RateSweep(recipe, seed, shop or workshop(profile), tuple(rates))
+    done = plan.done()
+    say(f"{plan.recipe}: {len(plan.rates)} learning rates, {len(done)} there already")
+    for rate in plan.rates[place::of]:
+        passport = plan.obtain(rate).passport
+        found = passport.get("development_mean_ndcg@10")
+        reached = "diverged" if found is None else f"development nDCG@10 {found:.4f}"
+        say(f"{rate:10.3g}  {reached}" + ("  (present)" if rate == plan.present else ""))
+    if missing := sorted({*plan.rates} - {*plan.done()}):
+        say(f"still missing: {', '.join(f'{rate:.3g}' for rate in missing)}")
+        return None
+    return plan.result()
