@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .baselines import evaluate_baselines
     from .bm25 import BM25
+    from .choice import measured_costs, retriever_for
     from .contributions import mean_contributions, score_contributions
     from .dense import DenseRetriever
     from .encode import token_vectors
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from .ranking import Ranking, Retriever
     from .results import Evaluation, evaluate
     from .statistics import Contrast, Difference, Interval, SeedSummary, contrast, difference, seed_summary
+    from .vectors import VectorStore
 
 _HOMES = {
     "evaluate_baselines": "baselines",
     "BM25": "bm25",
     "score_contributions": "contributions",
     "mean_contributions": "contributions",
+    "measured_costs": "choice",
+    "retriever_for": "choice",
     "DenseRetriever": "dense",
     "token_vectors": "encode",
     "LateInteractionRetriever": "late_interaction",
@@ -43,6 +47,7 @@ _HOMES = {
     "contrast": "statistics",
     "difference": "statistics",
     "seed_summary": "statistics",
+    "VectorStore": "vectors",
 }
 
 __all__ = [
@@ -58,11 +63,14 @@ __all__ = [
     "Ranking",
     "Retriever",
     "SeedSummary",
+    "VectorStore",
     "contrast",
     "difference",
     "evaluate",
     "evaluate_baselines",
     "mean_contributions",
+    "measured_costs",
+    "retriever_for",
     "score_contributions",
     "score_ranking",
     "seed_summary",

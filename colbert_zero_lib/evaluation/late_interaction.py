@@ -16,21 +16,30 @@ if TYPE_CHECKING:
 
     from colbert_zero_lib.corpora import Collection
 
+    from .vectors import VectorStore
+
 
 class LateInteractionRetriever:
     """Ranks with a PyLate ColBERT model, using the prompts, lengths and query expansion saved in it.
 
     ``precision`` is ``float32`` (the reference) or ``bfloat16`` (encoder and MaxSim; several times faster
     where the processor has bfloat16 instructions, and a few neighbours in the top ten change places).
-    ``positions`` bounds the padded tokens of one forward pass.
+    ``positions`` bounds the padded tokens of one forward pass. With a ``store``, documents are encoded once for each
+    checkpoint and read from disk afterwards.
     """
 
-    def __init__(self, model: ColBERT, precision: str = "float32", positions: int | None = None) -> None:
+    def __init__(
+        self,
+        model: ColBERT,
+        precision: str = "float32",
+        positions: int | None = None,
+        store: VectorStore | None = None,
+    ) -> None:
         precision_type(precision)
-        self.model, self.precision, self.positions = model, precision, positions
+        self.model, self.precision, self.positions, self.store = model, precision, positions, store
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
-        """Documents are encoded and scored in one pass: their vectors are never all in memory."""
+        """Documents are encoded (or read) and scored in one pass: their vectors are never all in memory."""
         queries = encode_batches(
             self.model, list(collection.queries.values()), True, self.precision, self.positions
         )
@@ -42,6 +51,11 @@ class LateInteractionRetriever:
             precision_type(self.precision),
         )
         documents = list(collection.corpus.values())
-        for batch in encode_batches(self.model, documents, False, self.precision, self.positions):
+        batches = (
+            self.store.batches(self.model, documents, self.precision, self.positions)
+            if self.store
+            else encode_batches(self.model, documents, False, self.precision, self.positions)
+        )
+        for batch in batches:
             search.add(batch)
         return Ranking(tuple(collection.queries), *search.result())

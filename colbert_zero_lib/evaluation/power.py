@@ -185,9 +185,7 @@ def seeds_needed(
     told = f"spread between seeds: {variances.source}"
     asked = f"{effect:g} points with {power:.0%} power at the {alpha:.0%} level"
     if predicted_power(variances, effect, MOST_SEEDS, alpha) < power:
-        reason = (
-            f"No number of seeds shows {asked}: the queries alone hide differences below {smallest:.2f} points."
-        )
+        reason = f"No number of seeds shows {asked}: the queries alone hide differences below {smallest:.2f} points."
         return SeedsNeeded(effect, power, None, smallest, reason)
     low, high = 1, MOST_SEEDS
     while high - low > 1:
@@ -233,4 +231,3 @@ def _power(distance: float, degrees: float, alpha: float) -> float:
     below = float(nct.cdf(-edge, degrees, distance))
     # Far out, scipy's non-central t gives up; the truth there is certainty.
     return 1.0 if math.isnan(above) else above + (0.0 if math.isnan(below) else below)
-

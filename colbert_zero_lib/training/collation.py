@@ -15,10 +15,13 @@ import torch.nn.functional as F
 from pylate.models import ColBERT
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from colbert_zero_lib.errors import TrainingError
 
 LABELS = ("scores",)
+# Tokens of texts that are kept, some tens of megabytes with the texts; what comes later is tokenised every time.
+TOKENS_KEPT = 4_000_000
 _DOCUMENTS = re.compile(r"documents?|positive|negative(_\d+)?")
 
 
@@ -72,21 +75,45 @@ class Collator:
         if isinstance(model, ColBERT):
             model.query_length, model.document_length = lengths
         self.prompts = dict(model.prompts)
+        self._expands = isinstance(model, ColBERT) and bool(model.do_query_expansion)
+        self._kept: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}
+        self._room = TOKENS_KEPT
         # Names that the trainer of sentence-transformers asks a collator for.
         self.valid_label_columns = list(LABELS)
         self.include_prompt_lengths = False
 
     def tokenize(self, texts: list[str], is_query: bool) -> dict[str, Tensor]:
-        """Ids and attention of one side, prompt included: ``[texts, tokens]`` int64."""
+        """Ids and attention of one side, prompt included: ``[texts, tokens]`` int64, padded to the longest.
+
+        A text's tokens are kept for the epochs and lists in which it comes again.
+        """
+        kept = self._kept[is_query]
+        found = {text: kept[text] for text in texts if text in kept}
+        if new := [text for text in dict.fromkeys(texts) if text not in found]:
+            tokens = self._tokenize(new, is_query)
+            for text, *row in zip(new, tokens["input_ids"], tokens["attention_mask"], strict=True):
+                # The padding of an expanded query is part of it.
+                width = len(row[0]) if is_query and self._expands else int(row[1].sum())
+                found[text] = [side[:width].to(torch.int32) for side in row]
+                if self._room > 0:
+                    kept[text] = found[text]
+                    self._room -= width
+        ids, attention = zip(*(found[text] for text in texts), strict=True)
+        padding = self.model.tokenizer.pad_token_id
+        return {
+            "input_ids": pad_sequence(ids, batch_first=True, padding_value=padding).long(),
+            "attention_mask": pad_sequence(attention, batch_first=True).long(),
+        }
+
+    def _tokenize(self, texts: list[str], is_query: bool) -> dict[str, Tensor]:
         prompt = self.prompts["query" if is_query else "document"]
         texts = [prompt + text for text in texts]
         if isinstance(self.model, ColBERT):
-            tokens = self.model.tokenize(texts, is_query=is_query)
-        else:
-            self.model.max_seq_length = self.lengths[0 if is_query else 1]
-            tokens = self.model.tokenize(texts)
-            self.model.max_seq_length = max(self.lengths)
-        return {key: tokens[key] for key in ("input_ids", "attention_mask")}
+            return self.model.tokenize(texts, is_query=is_query)
+        self.model.max_seq_length = self.lengths[0 if is_query else 1]
+        tokens = self.model.tokenize(texts)
+        self.model.max_seq_length = max(self.lengths)
+        return tokens
 
     def __call__(self, features: list[dict]) -> dict[str, object]:
         """A batch as the trainer expects it: ``<column>_input_ids``, ``<column>_attention_mask``, ``label``."""

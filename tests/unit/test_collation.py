@@ -13,6 +13,7 @@ from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.models import open_model, prompt_tokens, step_lengths, train_tokenizer
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.training import collation
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.embedding import token_vectors
 
@@ -175,6 +176,40 @@ def test_what_the_losses_see_is_what_encode_returns(tiny_encoder_folder) -> None
             encoded = model.encode([text], prompt_name=name, convert_to_tensor=True, **side)[0]
             encoded = F.normalize(encoded.reshape(-1, encoded.shape[-1]), dim=-1)
             torch.testing.assert_close(vectors[0][mask[0]], encoded, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("interaction", "expansion"), [("dense", False), ("colbert", False), ("colbert", True)]
+)
+def test_a_text_is_tokenised_once_and_padded_as_if_it_were_new(
+    tiny_encoder_folder, monkeypatch, interaction, expansion
+) -> None:
+    model = opened(tiny_encoder_folder, interaction, expansion=expansion)
+    batches = [
+        [{"query": "tide", "document": SHORT}, {"query": LONG, "document": SHORT}],
+        [{"query": "tide", "document": LONG}, {"query": "", "document": SHORT}],
+        [{"query": SHORT, "document": "tide"}, {"query": "tide", "document": ""}],
+    ]
+    fresh = [Collator(model, (16, 24))(rows) for rows in batches]
+    for room, readings in ((collation.TOKENS_KEPT, 8), (0, 11)):
+        monkeypatch.setattr(collation, "TOKENS_KEPT", room)
+        collate = Collator(model, (16, 24))
+        read: list[str] = []
+        plain = collate._tokenize
+
+        def counted(texts: list[str], is_query: bool, plain=plain, read=read) -> dict[str, torch.Tensor]:
+            read.extend(texts)
+            return plain(texts, is_query)
+
+        monkeypatch.setattr(collate, "_tokenize", counted)
+        for rows, expected in zip(batches, fresh, strict=True):
+            found = collate(rows)
+            assert found.keys() == expected.keys()
+            for name, value in expected.items():
+                if isinstance(value, torch.Tensor):
+                    assert torch.equal(found[name], value) and found[name].dtype == value.dtype
+        # Each side has four different texts; without room they are read again in every batch.
+        assert len(read) == readings
 
 
 # Lengths

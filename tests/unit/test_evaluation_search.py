@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,16 +16,22 @@ from pylate import models, rank
 from pylate.scores import colbert_scores
 
 from colbert_zero_lib.corpora import Collection
-from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.errors import DataError, ParameterError, RunError
 from colbert_zero_lib.evaluation import (
     BM25,
     DenseRetriever,
     LateInteractionRetriever,
     PlaidRetriever,
+    Ranking,
     Retriever,
+    VectorStore,
+    measured_costs,
+    retriever_for,
     token_vectors,
+    vectors,
 )
-from colbert_zero_lib.evaluation.encode import TokenBatch
+from colbert_zero_lib.evaluation.choice import SearchCosts
+from colbert_zero_lib.evaluation.encode import TokenBatch, encode_batches
 from colbert_zero_lib.evaluation.maxsim import ExactMaxSim
 
 if TYPE_CHECKING:
@@ -176,6 +185,78 @@ def test_exact_search_ranks_as_pylate_reranks(
     for found, expected, row in zip(ranking.document_ids(toy_collection).values(), ids, scores, strict=True):
         by_pylate = dict(zip(expected, row, strict=True))
         assert np.allclose([by_pylate[document] for document in found], row, atol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_store_encodes_a_corpus_once_for_each_checkpoint(
+    precision: str,
+    tiny_colbert: models.ColBERT,
+    toy_collection: Collection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def search(model: models.ColBERT) -> Ranking:
+        return LateInteractionRetriever(model, precision, positions=64, store=VectorStore(tmp_path)).search(
+            toy_collection
+        )
+
+    model = copy.deepcopy(tiny_colbert)
+    plain = LateInteractionRetriever(model, precision, positions=64).search(toy_collection)
+    calls: list[bool] = []
+
+    def counted(model: models.ColBERT, texts: list[str], is_query: bool, *rest: Any) -> Iterator[TokenBatch]:
+        calls.append(is_query)
+        return encode_batches(model, texts, is_query, *rest)
+
+    monkeypatch.setattr(vectors, "encode_batches", counted)
+    for _ in range(3):
+        found = search(model)
+        assert np.array_equal(found.scores, plain.scores)
+        assert np.array_equal(found.indices, plain.indices)
+    assert calls == [False]
+    with torch.no_grad():
+        next(model.parameters()).add_(0.01)  # another checkpoint
+    search(model)
+    model.prompts = {**model.prompts, "document": "other: "}
+    search(model)
+    assert calls == [False] * 3
+
+
+def test_a_store_that_is_not_read_to_the_end_or_is_damaged_is_no_store(
+    tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path
+):
+    store, texts = VectorStore(tmp_path), list(toy_collection.corpus.values())
+    batches = store.batches(tiny_colbert, texts, positions=16)
+    next(batches)
+    batches.close()
+    assert not list(tmp_path.iterdir())
+    list(store.batches(tiny_colbert, texts, positions=16))
+    (place,) = tmp_path.iterdir()
+    next(place.iterdir()).write_bytes(b"")
+    with pytest.raises(RunError, match="delete its folder"):
+        list(store.batches(tiny_colbert, texts))
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="free space"):
+        list(VectorStore(tmp_path / "file").batches(tiny_colbert, texts))
+
+
+def test_an_index_is_chosen_where_the_measured_costs_say_so(
+    tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path
+):
+    costs = SearchCosts(exact_pair=1e-5, index_document=1e-2, index_query=0.2)
+    assert not costs.index_pays(10_000, 300)  # 30 s of exact search against 160 s
+    assert costs.index_pays(100_000, 3000)  # 3000 s against 1600 s
+    assert isinstance(retriever_for(tiny_colbert, toy_collection, costs), LateInteractionRetriever)
+    dear = SearchCosts(exact_pair=1.0, index_document=0.0, index_query=0.0)
+    assert isinstance(retriever_for(tiny_colbert, toy_collection, dear), PlaidRetriever)
+    file = tmp_path / "search.json"
+    row = {"ours_seconds_per_query": 0.1, "peer_build_seconds": 50.0, "peer_seconds_per_query": 0.2}
+    rows = [row | {"documents": 1000, "peer_build_seconds": 9.0}, row | {"documents": 5000}, {"documents": 9}]
+    file.write_text(json.dumps({"rows": rows}))
+    assert measured_costs(file) == SearchCosts(0.1 / 5000, 0.01, 0.2)
+    file.write_text(json.dumps({"rows": []}))
+    with pytest.raises(DataError, match="--only search"):
+        measured_costs(file)
 
 
 def test_no_score_depends_on_what_shares_its_batch(tiny_colbert: models.ColBERT, toy_collection: Collection):

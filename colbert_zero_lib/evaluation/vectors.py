@@ -1,0 +1,107 @@
+"""Token vectors of documents on disk: a checkpoint encodes a corpus once, however often it is searched.
+
+What is encoded, and how, is in `encode`; which documents are searched is the retriever's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from colbert_zero_lib.errors import RunError
+from colbert_zero_lib.prompts import unscored_positions
+
+from .encode import TokenBatch, encode_batches, precision_type
+
+if TYPE_CHECKING:
+    from pylate.models import ColBERT
+
+
+class VectorStore:
+    """Document vectors under ``folder``, one sub-folder a checkpoint, corpus and precision.
+
+    What is kept is found by a hash of everything that changes a vector: weights, tokenizer, prompt, length, skip list,
+    precision and the texts in their order. bfloat16 vectors take half the space of float32 ones (256 bytes a token at
+    128 dimensions). A corpus appears under its name only when all of it is written; deleting the folder is safe.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def batches(
+        self, model: ColBERT, texts: Sequence[str], precision: str = "float32", positions: int | None = None
+    ) -> Iterator[TokenBatch]:
+        """The batches of `encode_batches` for documents: read if they are there, else encoded and kept.
+
+        RunError when they cannot be written or read.
+        """
+        place = self.folder / _key(model, texts, precision)
+        if place.is_dir():
+            yield from _read(place, model.device)
+            return
+        encoded = encode_batches(model, texts, False, precision, positions)
+        yield from _keep(encoded, place, precision_type(precision))
+
+
+def _key(model: ColBERT, texts: Sequence[str], precision: str) -> str:
+    digest = hashlib.sha256()
+    settings = (
+        precision,
+        model.document_length,
+        model.document_prefix,
+        (model.prompts or {}).get("document"),
+        sorted(model.skiplist),
+        unscored_positions(model, False),
+    )
+    digest.update(repr(settings).encode())
+    digest.update(model.tokenizer.backend_tokenizer.to_str().encode())
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    for text in texts:
+        encoded = text.encode("utf-8", "surrogatepass")
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()[:32]
+
+
+def _keep(encoded: Iterable[TokenBatch], place: Path, kind: torch.dtype) -> Iterator[TokenBatch]:
+    """Hand batches on and write them; what is not read to its end leaves nothing behind."""
+    part: Path | None = None
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=place.parent, prefix=".part-"))
+        for number, batch in enumerate(encoded):
+            kept = batch._replace(vectors=batch.vectors.to(kind))._asdict()
+            tensors = {name: value.cpu().contiguous() for name, value in kept.items()}
+            save_file(tensors, part / f"{number:06}.safetensors")
+            yield batch
+        part.replace(place)
+    except (OSError, SafetensorError) as error:
+        if place.is_dir():  # another process was quicker
+            return
+        raise RunError(
+            f"Document vectors cannot be written to {place.parent} ({error}): free space, or search without a store."
+        ) from error
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _read(place: Path, device: torch.device) -> Iterator[TokenBatch]:
+    for file in sorted(place.glob("*.safetensors")):
+        try:
+            found = load_file(file)
+            batch = TokenBatch(found["rows"], found["counts"], found["vectors"].float().to(device))
+        except (OSError, KeyError, SafetensorError) as error:
+            raise RunError(
+                f"{file} does not hold document vectors ({error}): delete its folder and search again."
+            ) from error
+        yield batch
