@@ -117,7 +117,7 @@ def _hash(word: str) -> int:
 
 
 def _whole_words(tokenizer: PreTrainedTokenizerBase) -> Iterator[str]:
-    """Lower-case alphabetic words of three letters or more that are one token each."""
+    """Lower-case alphabetic tokens of three letters or more that can stand as a word of their own."""
     # How this tokenizer marks a token that begins a word within a text, if it does.
     second = tokenizer.tokenize("a a")[-1]
     mark = second[0] if second.startswith(_WORD_STARTS) else ""
