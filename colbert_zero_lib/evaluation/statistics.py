@@ -153,7 +153,9 @@ def contrast(
     summed = paired_scores(arms, metric)
     names, matrices = list(summed), list(summed.values())
     point, drawn = _bootstrap(matrices, samples, seed)
-    rows = [(matrix.shape[1], point[i], *_percentiles(drawn[:, i], level)) for i, matrix in enumerate(matrices)]
+    rows = [
+        (matrix.shape[1], point[i], *_percentiles(drawn[:, i], level)) for i, matrix in enumerate(matrices)
+    ]
     table = pd.DataFrame(rows, index=names, columns=["queries", "value", "low", "high"])
     over_all = drawn.mean(axis=1)
     return Contrast(
