@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,17 @@ _COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a ste
 
 
 class ArmName(NamedTuple):
-    """An arm in the paper's words: where fine-tuning starts from, its switches, and the stage that is reached."""
+    """An arm in the paper's words: where fine-tuning starts from, its switches, and the stage that is reached.
+
+    The base encoder has no switches and no stage.
+    """
 
     start: str
     switches: str
     stage: str
 
     def __str__(self) -> str:
-        return f"{self.stage} from {self.start} {self.switches}"
+        return f"{self.stage} from {self.start} {self.switches}" if self.stage else self.start
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...
     children: dict[Recipe, dict[Recipe, None]] = {}
     for recipe in recipes:
         path = [ZERO, *recipe.prefixes(), *([recipe] if recipe.evaluation_extra_length is not None else [])]
-        for before, after in zip(path, path[1:], strict=False):
+        for before, after in pairwise(path):
             children.setdefault(before, {})[after] = None
     seeds = tuple(dict.fromkeys(seeds))
     if not seeds:
@@ -118,7 +122,10 @@ def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...
             yield child
             yield from below(child)
 
-    return (Job(ZERO, seeds[0]), *(Job(recipe, seed) for seed in seeds for recipe in below(ZERO)))
+    return (
+        Job(ZERO, seeds[0]),
+        *(Job(recipe, seed) for seed in seeds for recipe in below(ZERO) if recipe.steps or seed == seeds[0]),
+    )
 
 
 def fine_tuning(recipe: Recipe) -> tuple[Step, ...]:
@@ -154,7 +161,7 @@ def arm_name(recipe: Recipe) -> ArmName:
         start = f"{_interaction(last)} {last.phase.value}" + ("" if last.prompts else ", no prompts")
     if not tuned:
         own = dict.fromkeys(map(_switches, untuned[-1:]))
-        stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else "none"
+        stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else ""
         start = "base encoder"
     else:
         own = dict.fromkeys(map(_switches, tuned))
