@@ -132,7 +132,7 @@ def seeds_figure(rows: pd.DataFrame) -> Figure:
     figure, axes, places = _rows(run, [_SWITCHES.get(str(word), str(word)) for word in run["switches"]])
     for place, row in zip(places, run.itertuples(), strict=True):
         colour = _STAGE.get(str(row.stage), COLOURS["green"])
-        with_interval(axes, place, (row.mean, row.mean_low, row.mean_high), COLOURS["light"], horizontal=True)
+        axes.hlines(place, row.mean_low, row.mean_high, color=COLOURS["light"], linewidth=3, zorder=2)
         axes.plot(row.mean, place, "|", color=COLOURS["grey"], markersize=9, zorder=3)
         axes.plot(row.by_seed, [place] * row.seeds, "o", color=colour, markersize=4.5, alpha=0.85, zorder=4)
         mark_outside(axes, place, "" if np.isnan(row.deviation) else f"±{row.deviation:.2f}")
