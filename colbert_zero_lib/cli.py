@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from .cli_grid import grid
 from .errors import ColbertZeroError, ParameterError
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ def run(
     from .runs.execute import run_recipe
 
     _show_run(run_recipe(recipe, profile, seed, progress=not quiet))
+
+
+app.command()(grid)
 
 
 @app.command("list")

@@ -43,8 +43,8 @@ def gaps_figure(gaps: pd.DataFrame, reference: str = "colbert-zero") -> Figure:
     for place, row in enumerate(gaps.itertuples()):
         colour, marker = _SECTION.get(str(row.section), (COLOURS["grey"], "o"))
         with_interval(axes, place, (row.value, row.low, row.high), colour, marker, horizontal=True)
-        _outside(axes, place, f"{row.mean:.2f}")
-    _outside(axes, -1, "mean")
+        mark_outside(axes, place, f"{row.mean:.2f}")
+    mark_outside(axes, -1, "mean")
     _zero_line(axes, len(gaps), f"points of nDCG@10 above {reference}, {_OVER_DATA_SETS}")
     axes.set_yticks(range(len(gaps)), list(gaps["model"]))
     open_ends = int(((others["low"] <= 0) & (others["high"] >= 0)).sum())
@@ -289,7 +289,7 @@ def _zero_line(axes: Axes, count: int, label: str) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _outside(axes: Axes, place: float, text: str) -> None:
+def mark_outside(axes: Axes, place: float, text: str) -> None:
     """A word at the right edge of a row."""
     where: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),

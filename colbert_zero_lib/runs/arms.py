@@ -22,14 +22,17 @@ _COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a ste
 
 
 class ArmName(NamedTuple):
-    """An arm in the paper's words: where fine-tuning starts from, its switches, and the stage that is reached."""
+    """An arm in the paper's words: where fine-tuning starts from, its switches, and the stage that is reached.
+
+    The base encoder has no switches and no stage.
+    """
 
     start: str
     switches: str
     stage: str
 
     def __str__(self) -> str:
-        return f"{self.stage} from {self.start} {self.switches}"
+        return f"{self.stage} from {self.start} {self.switches}" if self.stage else self.start
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,10 @@ def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...
             yield child
             yield from below(child)
 
-    return (Job(ZERO, seeds[0]), *(Job(recipe, seed) for seed in seeds for recipe in below(ZERO)))
+    return (
+        Job(ZERO, seeds[0]),
+        *(Job(recipe, seed) for seed in seeds for recipe in below(ZERO) if recipe.steps or seed == seeds[0]),
+    )
 
 
 def fine_tuning(recipe: Recipe) -> tuple[Step, ...]:
@@ -161,7 +167,7 @@ def arm_name(recipe: Recipe) -> ArmName:
         start += f", {last.prefix}" if last.prefix else ""
     if not tuned:
         own = dict.fromkeys(map(_switches, untuned[-1:]))
-        stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else "none"
+        stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else ""
         start = "base encoder"
     else:
         own = dict.fromkeys(map(_switches, tuned))

@@ -73,6 +73,10 @@ class Ledger:
                 flush_folder(self.root)
             return Run.read(folder)
 
+    def get(self, key: RunKey) -> Run | None:
+        """The run of ``key`` if it is finished and intact; nothing is built, awaited or set aside."""
+        return self._look_up(key)[0]
+
     def runs(self) -> list[Run]:
         """Every finished run, by folder name; a folder whose passport cannot be read is warned about."""
         found = []

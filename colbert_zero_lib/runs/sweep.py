@@ -39,7 +39,7 @@ def with_rate(profile: Profile, recipe: Recipe, rate: float) -> Profile:
 
 
 def _last(recipe: Recipe) -> tuple[Step, Step | None]:
-    if not recipe.steps or recipe.evaluation_extra_length is not None:
+    if not recipe.steps or not recipe.trains:
         raise RecipeError(
             f"A sweep trains the last step of a recipe, and '{recipe}' ends in none: give one such as "
             "colbert:unsupervised."

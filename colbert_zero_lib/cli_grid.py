@@ -1,0 +1,143 @@
+"""The verb ``colbert-zero grid`` and the table it shows while runs are made.
+
+Plan and runs are the library's; only words and the terminal are known here.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .runs.arms import Job
+    from .runs.grid import Event, Plan
+
+
+def grid(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="table4, table3, pipelines, a file with a recipe a line, or recipes with commas between."
+        ),
+    ],
+    profile: Annotated[str, typer.Option(help="tiny, laptop or mini.")] = "tiny",
+    seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2; the profile's own by default.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what is needed, and stop.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a run, no live table.")] = False,
+) -> None:
+    """Run a grid of arms: each shared step once, resumed where it stopped; says first what that takes."""
+    from .profiles import get_profile
+    from .runs.arms import grid_recipes
+    from .runs.grid import plan_grid, read_seeds, run_grid
+
+    recipes = grid_recipes(name)
+    chosen = read_seeds(seeds) if seeds is not None else get_profile(profile).seeds
+    if get_profile(profile).source == "offline":
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from rich.console import Console
+    from rich.live import Live
+
+    from .runs.execute import workshop
+
+    shop = workshop(profile, progress=False)
+    found = plan_grid(shop, recipes, chosen)
+    typer.echo(found.to_text())
+    if plan:
+        return
+    console, board = Console(), Board(found)
+    if quiet or not console.is_terminal:
+        for event in run_grid(shop, found):
+            board.take(event)
+            if event.run is not None and event.job not in found.done:
+                typer.echo(board.line(event))
+    else:
+        with Live(console=console, refresh_per_second=1, get_renderable=lambda: board.table(console.height)):
+            for event in run_grid(shop, found):
+                board.take(event)
+    _show_deltas(profile, console)
+
+
+def _show_deltas(profile: str, console: Console) -> None:
+    """Those deltas of Table 5 whose arms the ledger has, with their verdicts."""
+    from rich.table import Table
+
+    from .published import ledger_evidence
+    from .published.grid import NOT_RUN, delta_findings
+
+    findings = delta_findings(ledger_evidence(profile))
+    table = Table(title="deltas in points of nDCG@10", title_justify="left")
+    for name in ("start", "stage", "effect", "paper", "yours", "seeds", "verdict"):
+        table.add_column(name, justify="right" if name in ("paper", "seeds") else "left")
+    for row in findings[findings["verdict"] != NOT_RUN].itertuples():
+        yours = f"{row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+        table.add_row(
+            row.start, row.stage, row.effect, f"{row.paper:+.2f}", yours, str(row.seeds), row.verdict
+        )
+    if table.row_count:
+        console.print(table)
+
+
+class Board:
+    """A grid while it runs: arms down, seeds across, nDCG@10 in points where a run is there."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.left = dict.fromkeys(plan.missing)
+        self.scores: dict[Job, str] = {}
+        self.now: Job | None = None
+        self.begun = 0.0
+
+    def take(self, event: Event) -> None:
+        """Note what happened."""
+        if event.score is None:
+            self.now, self.begun = event.job, time.monotonic()
+            self.scores[event.job] = "…"
+        else:
+            self.left.pop(event.job, None)
+            self.scores[event.job] = f"{100 * event.score:.2f}"
+            self.now = None
+
+    def line(self, event: Event) -> str:
+        """A finished run in a line: its place in the grid, score, time spent, what is left, and its arm."""
+        from .runs.grid import duration
+
+        words = (self._count(), self.scores[event.job], duration(event.seconds), self._rest())
+        return "  ".join((*words, f"seed {event.job.seed}", str(event.job.recipe)))
+
+    def table(self, height: int) -> Table:
+        """The grid as it is now: as many arms as a terminal of ``height`` lines holds, those in work among them."""
+        from rich.table import Table
+
+        from .runs.arms import arm_name
+
+        table = Table(title=f"{self._count()} runs, {self._rest()}", title_justify="left")
+        table.add_column("arm", overflow="fold")
+        for seed in self.plan.seeds:
+            table.add_column(f"seed {seed}", justify="right")
+        recipes = list(dict.fromkeys(job.recipe for job in self.plan.jobs))
+        room = max(1, height - 6)
+        place = recipes.index(self.now.recipe) if self.now else len(recipes)
+        first = max(0, min(place - room // 2, len(recipes) - room))
+        for recipe in recipes[first : first + room]:
+            own = {job.seed: text for job, text in self.scores.items() if job.recipe == recipe}
+            cells = [own.get(seed, "") for seed in self.plan.seeds]
+            table.add_row(str(arm_name(recipe)), *cells)
+        return table
+
+    def _count(self) -> str:
+        return f"{len(self.plan.jobs) - len(self.left)}/{len(self.plan.jobs)}"
+
+    def _rest(self) -> str:
+        from .runs.grid import duration
+
+        known = [seconds for job in self.left if (seconds := self.plan.forecast.of(job)) is not None]
+        if len(known) < len(self.left):
+            return f"{len(self.left)} left"
+        spent = time.monotonic() - self.begun if self.now else 0.0
+        return f"{duration(max(0.0, sum(known) - spent))} left" if self.left else "finished"

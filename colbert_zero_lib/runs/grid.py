@@ -1,0 +1,251 @@
+"""A grid of arms through the ledger: what it needs, what is there already, what the rest will take, and the run itself.
+
+Which arms a grid has is in `arms`, how one of them is trained in `execute`; nothing here prints.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ParameterError, RunError
+from ..home import data_folder
+from ..recipes import Interaction, Recipe
+from .arms import Job, grid_jobs
+from .passport import read_passport
+from .run import Run
+
+if TYPE_CHECKING:
+    from .execute import Workshop
+
+_PARAMETER_BYTES = 4  # weights are kept in float32
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What finished runs say of one to come: seconds by kind of work, bytes of a trained run's folder.
+
+    ``source`` says how many runs that is from, and where they are; bytes are None where nothing is known.
+    """
+
+    seconds: Mapping[str, float]
+    bytes: int | None
+    source: str
+
+    def of(self, job: Job) -> float | None:
+        """Predicted wall seconds of a run, its evaluation among them; None where a part of it was never timed."""
+        parts = [self.seconds.get(kind) for kind, _ in _work(job.recipe)]
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A grid at a profile: every run once, in the order of work, and those that the ledger has."""
+
+    profile: str
+    recipes: tuple[Recipe, ...]
+    seeds: tuple[int, ...]
+    jobs: tuple[Job, ...]
+    done: Mapping[Job, Run]
+    forecast: Forecast
+
+    @property
+    def missing(self) -> tuple[Job, ...]:
+        """The runs that are still to be had, in order."""
+        return tuple(job for job in self.jobs if job not in self.done)
+
+    @property
+    def seconds(self) -> float | None:
+        """Predicted wall seconds of the missing runs that can be timed; None where none of them can."""
+        known = [seconds for job in self.missing if (seconds := self.forecast.of(job)) is not None]
+        return sum(known) if known or not self.missing else None
+
+    @property
+    def untimed(self) -> int:
+        """How many missing runs are of a kind that was never timed."""
+        return sum(self.forecast.of(job) is None for job in self.missing)
+
+    @property
+    def bytes(self) -> int | None:
+        """Predicted bytes on disk of the missing runs; those that only measure share weights and count for none."""
+        trained = sum(job.trains for job in self.missing)
+        return 0 if not trained else self.forecast.bytes and trained * self.forecast.bytes
+
+    def to_text(self) -> str:
+        """The plan as a few aligned lines."""
+        missing, arms = self.missing, len(self.recipes)
+        seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
+        measured = sum(not job.trains for job in missing)
+        told = f" ({measured} of them only measure again)" if measured else ""
+        lines = {
+            "arms": f"{arms} at profile {self.profile}, {seeds}",
+            "runs needed": f"{len(self.jobs)}, each shared step once",
+            "in the ledger": str(len(self.done)),
+            "to run": f"{len(missing)}{told}",
+            "time": self._time(),
+            "disk": "none"
+            if self.bytes == 0
+            else "unknown"
+            if not self.bytes
+            else f"about {size(self.bytes)}",
+        }
+        return "\n".join(f"{name:>14}  {text}" for name, text in lines.items())
+
+    def _time(self) -> str:
+        if not self.missing:
+            return "none"
+        if self.seconds is None:
+            return "unknown: no run of this profile has been timed on this kind of device"
+        more = f", and {self.untimed} runs of unknown time" if self.untimed else ""
+        return f"about {duration(self.seconds)}{more} (from {self.forecast.source})"
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a run of a grid: it begins (``run`` is None), or is there.
+
+    ``seconds``: since it began, 0 for a run that was in the ledger before.
+    """
+
+    job: Job
+    run: Run | None
+    seconds: float
+
+    @property
+    def score(self) -> float | None:
+        """Mean nDCG@10 over the test collections, 0 to 1."""
+        return None if self.run is None else float(self.run.passport["mean_ndcg@10"])
+
+
+def read_seeds(text: str) -> tuple[int, ...]:
+    """The seeds of a list such as ``0,1,2``, each once; ParameterError for what is no list of them."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() for part in parts):
+        raise ParameterError(
+            f"--seeds takes whole numbers from 0 with commas between, such as 0,1,2, not {text!r}."
+        )
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def plan_grid(
+    shop: Workshop, recipes: Sequence[Recipe], seeds: Iterable[int], recorded: Path | None = None
+) -> Plan:
+    """What a grid needs at a profile, beside what its ledger has; builds nothing, and no text while there is no run.
+
+    ``recorded``: where recorded passports are, ``data/runs`` by default; their times count where the ledger has none.
+    ParameterError without a seed.
+    """
+    seeds = tuple(dict.fromkeys(seeds))
+    jobs = grid_jobs(recipes, seeds)
+    runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
+    found = {job: shop.ledger.get(shop.key(job.recipe, job.seed)) for job in jobs} if runs else {}
+    done = {job: run for job, run in found.items() if run is not None}
+    return Plan(
+        shop.profile.name,
+        tuple(recipes),
+        seeds,
+        jobs,
+        done,
+        forecast(shop.profile.name, shop.device, runs, recorded),
+    )
+
+
+def forecast(profile: str, device: str, runs: Iterable[Run], recorded: Path | None = None) -> Forecast:
+    """Median times and sizes: of ``runs`` (finished ones of the profile), else of recorded passports.
+
+    Only those count that ran on the same kind of device (processor or graphics card); a recorded passport that cannot
+    be read is passed over.
+    """
+    on_cpu = device.startswith("cpu")
+
+    def alike(passport: Mapping[str, Any]) -> bool:
+        return str(passport.get("device", "")).startswith("cpu") == on_cpu
+
+    own = [run for run in runs if alike(run.passport)]
+    others = [passport for passport in _recorded(profile, recorded) if alike(passport)]
+    from_own, from_others = _medians([run.passport for run in own]), _medians(others)
+    told = [f"{len(own)} runs in the ledger"] if from_own else []
+    if set(from_others) - set(from_own):
+        told.append(f"{len(others)} recorded runs")
+    sizes = [bytes_in(run.folder) for run in own]
+    weights = [_PARAMETER_BYTES * passport["parameters"] for passport in others if passport.get("parameters")]
+    per_run = sizes or weights
+    return Forecast(
+        {**from_others, **from_own},
+        int(statistics.median(per_run)) if per_run else None,
+        " and ".join(told) or "nothing",
+    )
+
+
+def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
+    """Run what a plan lacks, in order: an event when a run begins and one when it is there.
+
+    Runs that the ledger has come as one event each. The first error ends it; what is finished stays, and the same grid
+    goes on from there (a run that was broken off resumes from its last checkpoint).
+    """
+    from .execute import run_recipe
+
+    for job in plan.jobs:
+        run = plan.done.get(job)
+        if run is not None:
+            yield Event(job, run, 0.0)
+            continue
+        yield Event(job, None, 0.0)
+        started = time.perf_counter()
+        run = run_recipe(job.recipe, seed=job.seed, shop=shop)
+        yield Event(job, run, time.perf_counter() - started)
+
+
+def _work(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """The parts of one run that take time, its own step and its evaluation: (kind of work, field of wall_seconds)."""
+    last = recipe.steps[-1] if recipe.steps else None
+    if recipe.trains:
+        if last is None:
+            yield "pretraining", "pretraining"
+        else:
+            yield f"{last.interaction.value}:{last.phase.value}", last.phase.value
+    # The untrained base is searched as a late-interaction model.
+    yield f"{(last.interaction if last else Interaction.COLBERT).value} evaluation", "evaluation"
+
+
+def _medians(passports: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """Median wall seconds of each kind of work; what a passport says of earlier steps was timed by their own runs."""
+    found: dict[str, list[float]] = {}
+    for passport in passports:
+        for kind, field in _work(Recipe.parse(passport["recipe"])):
+            if field in passport["wall_seconds"]:
+                found.setdefault(kind, []).append(float(passport["wall_seconds"][field]))
+    return {kind: statistics.median(seconds) for kind, seconds in found.items()}
+
+
+def _recorded(profile: str, folder: Path | None) -> Iterator[dict[str, Any]]:
+    for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
+        try:
+            passport = read_passport(file)
+        except RunError:
+            continue
+        if {"recipe", "wall_seconds", "device"} <= set(passport):
+            yield passport
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def duration(seconds: float) -> str:
+    """Seconds for print: ``45 s``, ``12 min``, ``3 h 20 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(count: int) -> str:
+    """Bytes for print: ``740 MB``, ``1.2 GB``."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"

@@ -1,0 +1,216 @@
+"""Tests and power on simulated figures whose truth is known: how often they are wrong, and what seeds would show."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.evaluation import Evaluation
+from colbert_zero_lib.evaluation.power import (
+    Variances,
+    borrow,
+    decompose,
+    mean_test,
+    pooled_spread,
+    predicted_power,
+    seeds_needed,
+    smallest_effect,
+    split,
+    two_level_test,
+)
+from colbert_zero_lib.evaluation.statistics import contrast
+from colbert_zero_lib.published.verdict_tables import holm
+
+SIZES = {"large": 120, "small": 60}
+# Deviations of a paired difference: of a query, of a seed, of a query under a seed (nDCG from 0 to 1).
+MIXES = {"queries": (0.2, 0.0, 0.05), "both": (0.1, 0.01, 0.05), "seeds": (0.02, 0.02, 0.05)}
+
+
+def evaluation_of(scores: dict[str, np.ndarray]) -> Evaluation:
+    names = [(name, f"q{place}") for name, values in scores.items() for place in range(len(values))]
+    table = pd.DataFrame(names, columns=["collection", "query"])
+    table["ndcg@10"] = np.concatenate(list(scores.values()))
+    table["recall@100"] = table["mrr@10"] = 0.0
+    return Evaluation(table)
+
+
+def drawn(
+    rng: np.random.Generator, mix: tuple[float, float, float], effect: float = 0.0, seeds: int = 3
+) -> dict[str, np.ndarray]:
+    """Per-query differences [seeds, queries] of each collection, of a true mean of ``effect`` points."""
+    query, seed, both = mix
+    luck = rng.normal(0, seed, (seeds, 1))
+    return {
+        name: effect / 100 + rng.normal(0, query, (1, size)) + luck + rng.normal(0, both, (seeds, size))
+        for name, size in SIZES.items()
+    }
+
+
+def truth(mix: tuple[float, float, float], seeds: int) -> float:
+    """The variance of the mean, in points, worked out by hand."""
+    query, seed, both = mix
+    of_queries = sum((query**2 + both**2 / seeds) / size for size in SIZES.values()) / len(SIZES) ** 2
+    return 1e4 * (of_queries + seed**2 / seeds)
+
+
+@pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_a_planted_null_is_found_in_no_more_than_five_cases_in_a_hundred(
+    mix: tuple[float, float, float], seeds: int
+) -> None:
+    rng = np.random.default_rng(seeds)
+    tests = [two_level_test(drawn(rng, mix, seeds=seeds)) for _ in range(600)]
+    found = np.mean([test.p < 0.05 for test in tests])
+    # Standard error 0.9 points; with few seeds that matter as much as queries the test is careful.
+    assert 0.005 <= found <= 0.07
+    assert found == np.mean([not test.low <= 0 <= test.high for test in tests])
+
+
+def test_the_variances_are_those_that_were_planted() -> None:
+    rng = np.random.default_rng(1)
+    for mix in MIXES.values():
+        found = [split(drawn(rng, mix, seeds=4)) for _ in range(200)]
+        mean = np.mean([one.queries + one.seeds / 4 for one in found])
+        assert mean == pytest.approx(truth(mix, 4), rel=0.12)
+
+
+def test_a_planted_effect_is_found_as_often_as_predicted() -> None:
+    rng = np.random.default_rng(2)
+    mix, seeds, effect = MIXES["both"], 5, 2.5
+    query, seed, both = mix
+    queries = 1e4 * query**2 * sum(1 / size for size in SIZES.values()) / len(SIZES) ** 2
+    noise = 1e4 * both**2 * sum(1 / size for size in SIZES.values()) / len(SIZES) ** 2
+    known = Variances(effect, queries, 1e4 * seed**2 + noise, seeds, 150.0, seeds - 1.0, "planted")
+    expected = predicted_power(known, effect, seeds)
+    found = np.mean([two_level_test(drawn(rng, mix, effect, seeds)).p < 0.05 for _ in range(400)])
+    assert 0.5 < expected < 0.95
+    assert found == pytest.approx(expected, abs=0.07)  # three standard errors of the share
+    assert predicted_power(known, smallest_effect(known, seeds), seeds) == pytest.approx(0.8, abs=1e-6)
+
+
+def test_a_bootstrap_over_three_seeds_is_too_sure_where_the_test_is_not() -> None:
+    rng = np.random.default_rng(3)
+    sure, tested = [], []
+    zeros = evaluation_of({name: np.full(size, 0.5) for name, size in SIZES.items()})
+    for draw in range(60):
+        scores = drawn(rng, (0.01, 0.02, 0.02))
+        arms = [
+            evaluation_of({name: np.clip(0.5 + m[s], 0, 1) for name, m in scores.items()}) for s in range(3)
+        ]
+        found = contrast([(1, arms), (-1, [zeros] * 3)], samples=150, seed=draw)
+        sure.append(found.low > 0 or found.high < 0)
+        tested.append(two_level_test(scores).p < 0.05)
+    assert np.mean(sure) > 0.09 > np.mean(tested)
+
+
+def test_holm_keeps_the_chance_of_any_false_finding_below_five_percent() -> None:
+    rng = np.random.default_rng(4)
+    some, uncorrected = [], []
+    for _ in range(100):
+        p = np.array([two_level_test(drawn(rng, MIXES["both"], seeds=4)).p for _ in range(17)])
+        some.append((holm(p) < 0.05).any())
+        uncorrected.append((p < 0.05).any())
+    assert np.mean(uncorrected) > 0.3  # 1 - 0.95 ** 17 = 0.58, less where the test is careful
+    assert np.mean(some) <= 0.09  # two standard errors above five in a hundred
+
+
+def test_by_hand_one_collection_of_two_queries_and_two_seeds() -> None:
+    # Seeds' means 0.15 and 0.35; residuals 0; queries' means 0.2 and 0.3.
+    found = split({"one": np.array([[0.1, 0.2], [0.3, 0.4]])})
+    assert found.value == pytest.approx(25.0)
+    assert found.queries == pytest.approx(1e4 * 0.005 / 2)
+    assert found.seeds == pytest.approx(1e4 * 0.02)
+    assert (found.count, found.degrees, found.seed_degrees) == (2, 1.0, 1.0)
+    test = mean_test(found)
+    assert test.error == pytest.approx(math.sqrt(25 + 100))
+    t = 12.7062  # of one degree of freedom, at 0.975
+    assert (test.low, test.high) == (
+        pytest.approx(25 - t * math.sqrt(125), rel=1e-4),
+        pytest.approx(25 + t * math.sqrt(125), rel=1e-4),
+    )
+    # With one degree of freedom on both sides p is Cauchy's: 1 - 2 atan(25 / sqrt(125)) / pi.
+    assert test.p == pytest.approx(1 - 2 * math.atan(25 / math.sqrt(125)) / math.pi, rel=1e-6)
+
+
+def test_one_seed_speaks_of_queries_alone_until_a_spread_is_borrowed() -> None:
+    rng = np.random.default_rng(5)
+    mix = MIXES["seeds"]
+    alone, lent = [], []
+    for _ in range(300):
+        found = split(drawn(rng, mix, seeds=1))
+        assert math.isnan(found.seeds) and math.isnan(smallest_effect(found, 1))
+        alone.append(mean_test(found).p < 0.05)
+        arm = rng.normal(0, 100 * mix[1], 8)  # eight seeds of another delta
+        lent.append(mean_test(borrow(found, float(arm.var(ddof=1)), 7, "elsewhere")).p < 0.05)
+    assert np.mean(alone) > 0.3
+    assert np.mean(lent) <= 0.08
+
+
+def test_the_pooled_spread_is_the_mean_variance_of_arms_with_several_seeds() -> None:
+    def arm(*means: float) -> list:
+        return [evaluation_of({"one": np.array([mean, mean])}) for mean in means]
+
+    assert pooled_spread([arm(0.1, 0.2), arm(0.5), arm(0.3, 0.3, 0.6)]) == (
+        pytest.approx((50 + 600) / 3),
+        3,
+    )
+    spread, degrees = pooled_spread([arm(0.4)])
+    assert math.isnan(spread) and degrees == 0
+
+
+def test_the_number_of_seeds_is_the_smallest_that_has_the_power() -> None:
+    known = Variances(0.0, 0.002, 0.25, 3, 200.0, 2.0, "three seeds")
+    found = seeds_needed(known, effect=0.3)
+    assert found.seeds is not None
+    assert predicted_power(known, 0.3, found.seeds) >= 0.8 > predicted_power(known, 0.3, found.seeds - 1)
+    # The normal approximation, 0.25 / ((0.3 / (1.96 + 0.84)) ** 2 - 0.002), gives 26.4; t needs a few more.
+    assert 27 <= found.seeds <= 31
+    more = seeds_needed(known, effect=0.15)
+    assert more.seeds is not None and more.seeds > 4 * found.seeds
+
+
+def test_no_number_of_seeds_outweighs_too_few_queries() -> None:
+    known = Variances(0.0, 0.04, 0.25, 3, 200.0, 2.0, "three seeds")
+    found = seeds_needed(known, effect=0.3)
+    assert found.seeds is None
+    assert found.smallest == pytest.approx(0.2 * (1.96 + 0.84), rel=0.02)
+    unknown = seeds_needed(Variances(0.0, 0.04, math.nan, 1, 200.0, 0.0, "one"), effect=0.3)
+    assert unknown.seeds is None and math.isnan(unknown.smallest)
+
+
+def test_pairing_takes_out_what_arms_share() -> None:
+    rng = np.random.default_rng(6)
+    hard = {name: rng.uniform(0.2, 0.8, size) for name, size in SIZES.items()}
+    arms = [
+        (weight, [evaluation_of({n: np.clip(v + shift, 0, 1) for n, v in hard.items()}) for _ in range(2)])
+        for weight, shift in ((1.0, 0.02), (-1.0, 0.0))
+    ]
+    found = decompose(arms)
+    assert found.value == pytest.approx(2.0)
+    assert found.queries == pytest.approx(0.0) and found.seeds == pytest.approx(0.0)
+    test = mean_test(found)
+    assert test.p == pytest.approx(0.0) and test.low == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda known: predicted_power(known, 0.3, 1),
+        lambda known: predicted_power(known, 0.3, 3, alpha=1.5),
+        lambda known: seeds_needed(known, effect=0.0),
+        lambda known: seeds_needed(known, power=0.01),
+        lambda known: smallest_effect(known, 1),
+        lambda known: borrow(known, -1.0, 2, "nowhere"),
+        lambda known: borrow(known, 1.0, 0, "nowhere"),
+        lambda known: split({"one": np.zeros((2, 1))}),
+        lambda known: split({}),
+    ],
+)
+def test_bad_questions_are_one_sentence(ask) -> None:
+    with pytest.raises(ParameterError) as raised:
+        ask(Variances(0.0, 0.1, 0.1, 3, 100.0, 2.0, "three seeds"))
+    assert str(raised.value).endswith(".") and "\n" not in str(raised.value)
