@@ -98,7 +98,7 @@ class Collator:
                 if self._room > 0:
                     kept[text] = found[text]
                     self._room -= width
-        ids, attention = zip(*(found[text] for text in texts), strict=True)
+        ids, attention = ([found[text][side] for text in texts] for side in (0, 1))
         padding = self.model.tokenizer.pad_token_id
         return {
             "input_ids": pad_sequence(ids, batch_first=True, padding_value=padding).long(),
