@@ -10,9 +10,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import AutoLocator
+from matplotlib.ticker import AutoLocator, LogLocator
 
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.profiles import PhaseBudget
 
 from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
 
@@ -42,6 +43,8 @@ def _label(row: Mapping[str, Any]) -> str:
         words += ", expanded queries"
     if row.get("activations_kept") and row["phase"] == "unsupervised":
         words += ", activations kept"
+    if row.get("mini_batch_tokens", PhaseBudget.mini_batch_tokens) != PhaseBudget.mini_batch_tokens:
+        words += f", {row['mini_batch_tokens']:,} tokens at once"
     return words
 
 
@@ -139,12 +142,15 @@ def search_speed(content: Mapping[str, Any]) -> Figure:
         left.text(
             row["ours_seconds"],
             place + 0.18,
-            f" {row['ratio']:.1f} times faster",
+            f" {row['ratio']:.1f} times as fast",
             va="center",
             fontsize=SMALL,
         )
+    for name, colour in (("PyLate, every document reranked", _PEER), ("ours, exact", _OURS)):
+        left.bar(0, 0, color=colour, label=name)
     left.set_yticks(range(len(exact)), [row["encoder"] for row in exact])
     left.set(ylim=(len(exact) - 0.5, -0.5), xlabel="seconds, encoding included")
+    left.set_xlim(0, None)
     left.set_title(f"{exact[0]['documents']:,} documents, {exact[0]['queries']} queries")
     left.grid(axis="y", visible=False)
     sizes = [row["documents"] for row in index]
@@ -158,7 +164,9 @@ def search_speed(content: Mapping[str, Any]) -> Figure:
     right.set(xscale="log", yscale="log", xlabel="documents", ylabel="milliseconds a query")
     right.set_xticks(sizes, [f"{size:,}" for size in sizes])
     right.minorticks_off()
+    right.yaxis.set_major_formatter("{x:g}")
     right.legend(frameon=False)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     pays = [row for row in index if row["pays_after_queries"] is not None]
     right.set_title(f"An index pays from {pays[0]['documents']:,}" if pays else "An index pays nowhere here")
     headline(figure, "Exact search in large tiles against one query at a time, and against an index")
@@ -220,6 +228,9 @@ def roofline(content: Mapping[str, Any]) -> Figure:
         _dots(right, values, offset, ours)
     left.set_yticks(range(len(work)), labels)
     left.set(ylim=(len(work) - 0.5, -0.5), xlabel="billion operations a step", xscale="log")
+    left.minorticks_off()
+    left.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    left.xaxis.set_major_formatter("{x:g}")
     right.set(xlabel="share of the machine's rate (%)")
     right.set_xlim(0, None)
     for axes in (left, right):
