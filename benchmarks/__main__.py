@@ -61,7 +61,7 @@ def memory(run: Run) -> Cases:
     from . import memory as own
     from . import training as cases_of
 
-    cases = cases_of.quick_cases()[:1] if run.quick else cases_of.default_cases()
+    cases = cases_of.quick_cases()[:1] if run.quick else cases_of.default_cases()[:6]
     for case in cases_of.all_cases() if run.full else cases:
 
         def measure(case: cases_of.Case = case, repeats: int = 1 if run.quick else 3) -> Rows:

@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import cuda, curves, memory, records, roofline, scaling, sides, training
+from benchmarks import cuda, curves, memory, records, roofline, scaling, search, sides, training
 from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
 from benchmarks.statistics import Rounds, alternate, ratio_of
 from benchmarks.texts import GivenTexts, batches
 from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
 from colbert_zero_lib.figures import benchmarks as figures
+from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.published import recorded_runs
 from colbert_zero_lib.recipes import TABLE1, Phase
 
@@ -30,6 +31,7 @@ SENTENCES = (
     "Bees find their way by the sun and tell each other where the flowers are by dancing.",
 )
 TEXTS = GivenTexts(SENTENCES)
+STEP, PEAK = "time of a training step", "peak memory of a step"
 
 
 @pytest.fixture(scope="module")
@@ -300,3 +302,34 @@ def test_curves_need_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_do_not_fit_are_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ParameterError, match=says):
         command.main(**options)
+
+
+def test_the_readmes_figures_are_the_recorded_ones() -> None:
+    folder = data_folder() / "benchmarks"
+    rows = {
+        (row["case"], row["quantity"], row["peer"]): row
+        for name in ("training", "memory", "search")
+        for row in records.read(folder / f"{name}.json")["rows"]
+    }
+
+    def cell(case: str, quantity: str, peer: str = sides.AUTHORS) -> str:
+        row = rows[case, quantity, peer]
+        return f"{row['ratio']:.1f} [{row['ratio_low']:.1f}, {row['ratio_high']:.1f}]"
+
+    promised = {
+        case.phase.value: {
+            one.encoder: one.name for one in training.default_cases()[:6] if one.phase is case.phase
+        }
+        for case in training.default_cases()[:3]
+    }
+    lines = [
+        f"| {phase} step | {cell(names['4x256'], STEP)} | {cell(names['2x128'], STEP)} | {cell(names['4x256'], PEAK)} |"
+        for phase, names in promised.items()
+    ]
+    searched = [
+        cell(search.exact_name(encoder, 10_000, 300), "time to encode and search", search.RERANK)
+        for encoder in ("4x256", "2x128")
+    ]
+    lines.append(f"| encode and search 10,000 documents | {searched[0]} | {searched[1]} | |")
+    readme = (data_folder().parent / "README.md").read_text(encoding="utf-8")
+    assert [line for line in lines if line not in readme] == []
