@@ -118,7 +118,7 @@ def memory(
     maximum length. The peak is taken ``repeats`` times, since how pages are handed out differs from process to process.
     """
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    settings = settings or Settings()
+    settings, name = settings or Settings(), case.name
     if case.phase is Phase.UNSUPERVISED and not case.keep_activations:
         case = replace(
             case, mini_batch_tokens=settings.mini_batch_size * (case.document_length + PROMPT_TOKENS)
@@ -130,8 +130,8 @@ def memory(
             # Counted to the byte and always the same: once is enough.
             results.append(in_fresh_process(side, case, folder, settings, rows, activations=not number))
     return [
-        _row(case, found, "step_bytes", "peak memory of a step", repeats),
-        _row(case, found, "activation_bytes", "activations kept for the backward pass", 1),
+        {"case": name} | _row(case, found, "step_bytes", "peak memory of a step", repeats),
+        {"case": name} | _row(case, found, "activation_bytes", "activations kept for the backward pass", 1),
     ]
 
 
@@ -140,7 +140,6 @@ def _row(
 ) -> dict[str, Any]:
     ours, peer = ([result[key] for result in found[side][:repeats]] for side in (OURS, AUTHORS))
     return {
-        "case": case.name,
         "peer": AUTHORS,
         "quantity": quantity,
         **case.fields(),

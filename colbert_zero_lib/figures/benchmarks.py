@@ -87,7 +87,7 @@ def training_memory(content: Mapping[str, Any]) -> Figure:
     return _ratios(
         _rows(content, _PEAK),
         lambda span: f"The authors' way takes {span} times the memory of a training step",
-        "peak memory above the loaded model, authors' way divided by ours",
+        "peak memory of the authors' way divided by ours, model not counted",
     )
 
 
