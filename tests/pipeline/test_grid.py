@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from colbert_zero_lib.home import home
 from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, Profile, get_profile
@@ -88,7 +89,8 @@ def test_a_grid_killed_in_the_middle_goes_on_and_ends_alike(tmp_path: Path) -> N
     root = tmp_path / "killed"
     # The base encoder, half a minute of work, is taken over: only what the grid itself trains is killed.
     shutil.copytree(whole["base"].folder, root / whole["base"].folder.name)
-    here = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    here = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(root)], stdout=subprocess.PIPE, text=True, env=here
     )
