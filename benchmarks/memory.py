@@ -21,7 +21,7 @@ import torch
 
 from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.recipes import PROMPT_TOKENS, Phase
-from colbert_zero_lib.training.memory import SavedActivations
+from colbert_zero_lib.training.memory import SavedActivations, activation_bytes_per_token
 from colbert_zero_lib.training.trainer import peak_memory
 
 from .encoders import encoder_folder
@@ -161,15 +161,16 @@ def growth(batch: int, texts: Texts, root: Path, peer: bool, encoder: str = GROW
 
     The peer is the authors' loss with as many tokens encoded at once, where ``peer`` says that it is to be
     measured, else what the token vectors and their gradients of the batch must take: the least that any exact gradient
-    cache holds.
+    cache holds. Beside it stands what the activations of all tokens would take, by what one token's take.
     """
     case = replace(growth_case(batch), encoder=encoder)
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
     rows = texts.batch(case.phase, batch, 1, 0)
     longest = case.document_length + PROMPT_TOKENS
     settings = Settings(mini_batch_size=max(1, GROWTH_TOKENS // longest))
-    features, _ = make_side(OURS, case, folder, settings).collate(rows)
-    tokens = sum(int(side["attention_mask"].sum()) for side in features)
+    side = make_side(OURS, case, folder, settings)
+    features, _ = side.collate(rows)
+    tokens = sum(int(each["attention_mask"].sum()) for each in features)
     dimension = 128
     least = 2 * 4 * tokens * dimension
     ours = in_fresh_process(OURS, case, folder, settings, rows, activations=False)["step_bytes"]
@@ -185,6 +186,7 @@ def growth(batch: int, texts: Texts, root: Path, peer: bool, encoder: str = GROW
         "ours_mebibytes": ours / MEBIBYTE,
         "peer_mebibytes": theirs / MEBIBYTE,
         "vectors_and_gradients_mebibytes": least / MEBIBYTE,
+        "activations_mebibytes": tokens * activation_bytes_per_token(side.model, longest) / MEBIBYTE,
         "rounds": 1,
     }
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import RandContext
 from torch import Tensor, nn
 
 from colbert_zero_lib.training.embedding import (
@@ -20,14 +20,16 @@ from colbert_zero_lib.training.embedding import (
     Features,
     assemble,
     chunks,
+    encode_apart,
     interleave,
     inverse,
     is_late_interaction,
+    padded,
+    side_by_side,
     token_vectors,
     unwrapped,
-    with_padding,
 )
-from colbert_zero_lib.training.maxsim import maxsim
+from colbert_zero_lib.training.maxsim import index_type, maxsim_pieces
 from colbert_zero_lib.training.memory import activation_bytes_per_token, device_memory
 from colbert_zero_lib.training.processes import (
     Shares,
@@ -129,11 +131,11 @@ class Contrastive(nn.Module):
             log_temperature = mean_over_processes(log_temperature)
         n = len(query_parts)
         vectors, masks, parts = encode(self.model, query_parts + document_parts)
-        documents = Encoded(vectors[n:], masks[n:], parts[n:])
-        if shares is not None:
-            documents = gather_documents(documents, shares)
         asked = Encoded(vectors[:n], masks[:n], parts[:n])
-        return self._loss(asked, documents, len(columns), log_temperature, shares)
+        documents = Encoded(vectors[n:], masks[n:], parts[n:])
+        documents = padded(documents) if shares is None else gather_documents(documents, shares)
+        targets, batch = _targets(len(queries["input_ids"]), len(columns), shares, vectors[0].device)
+        return self._loss(*assemble(*asked), documents, log_temperature, targets) / batch
 
     def _shares_temperature(self) -> bool:
         # A wrapper around the model averages the model's gradients only.
@@ -157,70 +159,64 @@ class Contrastive(nn.Module):
             self._bytes_per_token = activation_bytes_per_token(self.model, int(longest))
         kept = tokens * self._bytes_per_token
         if is_late_interaction(self.model):
-            # MaxSim remembers, in four bytes, which token of a document was each query token's best.
-            documents = sum(len(part.index) for part in document_parts)
-            kept += 4 * documents * sum(part.features["input_ids"].numel() for part in query_parts)
+            # MaxSim remembers which token of a document was each query token's best.
+            places = sum(len(part.index) for part in document_parts)
+            places *= sum(part.features["input_ids"].numel() for part in query_parts)
+            kept += index_type(max(each.shape[1] for each in ids)).itemsize * places
         return kept > self.memory_share * memory
 
     def _loss(
         self,
-        asked: Encoded,
+        queries: Tensor,
+        query_mask: Tensor,
         documents: Encoded,
-        columns: int,
         log_temperature: Tensor,
-        shares: Shares | None,
-        rows: slice = slice(None),
+        targets: Tensor,
     ) -> Tensor:
-        """Mean loss over the queries in ``rows``, times their share of the batch."""
-        queries, query_mask = assemble(*asked)
-        targets = torch.arange(len(queries), device=queries.device)[rows] * columns
-        batch: float = len(queries)
-        if shares is not None:
-            targets, batch = targets + shares.first_document, shares.mean_queries
-        pieces = map(with_padding, *documents)
-        scores = torch.cat([maxsim(queries[rows], d, query_mask[rows], m) for d, m in pieces], dim=1)
+        """Summed loss of some queries against all documents."""
+        scores = maxsim_pieces(queries, documents.vectors, query_mask, documents.masks)
         scores = scores[:, inverse(documents.parts)] / log_temperature.exp()
-        return F.cross_entropy(scores, targets, reduction="sum") / batch
+        return F.cross_entropy(scores, targets, reduction="sum")
 
     def _cached_loss(
         self, query_parts: list[Chunk], document_parts: list[Chunk], columns: int, shares: Shares | None
     ) -> Tensor:
         parts = query_parts + document_parts
-        states, vectors, masks = [], [], []
-        with torch.no_grad():
-            for part in parts:
-                states.append(RandContext(*part.features.values()))
-                vector, mask = token_vectors(self.model, part.features, part.is_query)
-                vectors.append(vector.detach().requires_grad_())
-                masks.append(mask)
-        n = len(query_parts)
-        asked = Encoded(vectors[:n], masks[:n], query_parts)
-        documents = own = Encoded(vectors[n:], masks[n:], document_parts)
+        asked, query_states = encode_apart(self.model, query_parts)
+        own, document_states = encode_apart(self.model, document_parts)
+        queries, query_mask = assemble(*asked)
+        width = query_parts[0].features["input_ids"].shape[1] if is_late_interaction(self.model) else 1
+        document_gradients = side_by_side([vector.shape for vector in own.vectors], own.vectors[0])
+        for vector, gradient in zip(own.vectors, document_gradients, strict=True):
+            vector.requires_grad_().grad = gradient
+        documents = own
         if shares is not None:
             with torch.enable_grad():
                 gathered = gather_documents(own, shares)
             documents = gathered._replace(vectors=[gathered.vectors[0].detach().requires_grad_()])
-        leaves = [*asked.vectors, *documents.vectors]
-        if self.log_temperature.requires_grad:
-            leaves.append(self.log_temperature)
-        gradients = [torch.zeros_like(leaf) for leaf in leaves]
-        total = torch.zeros((), device=vectors[0].device)
-        batch = sum(len(part.index) for part in query_parts)
+        log_temperature = self.log_temperature.detach().requires_grad_(self.log_temperature.requires_grad)
+        targets, batch = _targets(len(queries), columns, shares, queries.device)
+        query_gradients = torch.empty_like(queries)
+        total = torch.zeros((), device=queries.device)
         with torch.enable_grad():
             # One block of queries against all documents at a time bounds the memory of the scores.
-            step = max(1, self.mini_batch_tokens // vectors[0].shape[1])
-            for start in range(0, batch, step):
-                rows = slice(start, start + step)
-                loss = self._loss(asked, documents, columns, self.log_temperature, shares, rows)
-                for gradient, more in zip(gradients, torch.autograd.grad(loss, leaves), strict=True):
-                    gradient += more
+            step = max(1, self.mini_batch_tokens // width)
+            for rows in torch.arange(len(queries), device=queries.device).split(step):
+                block = queries[rows].requires_grad_()
+                loss = self._loss(block, query_mask[rows], documents, log_temperature, targets[rows]) / batch
+                loss.backward()
+                query_gradients[rows] = cast(Tensor, block.grad)
                 total += loss.detach()
         if shares is not None:
-            gradients[n : n + 1] = torch.autograd.grad(gathered.vectors[0], own.vectors, gradients[n])
-        if self._shares_temperature():
-            dist.all_reduce(gradients[-1])
-            gradients[-1] /= world_size()
-        scale = float(batch if shares is None else sum(shares.queries)) if self.authors_gradient else 1.0
+            torch.autograd.backward(gathered.vectors[0], documents.vectors[0].grad)
+        temperature_gradient = log_temperature.grad
+        if temperature_gradient is not None and self._shares_temperature():
+            dist.all_reduce(temperature_gradient)
+            temperature_gradient /= world_size()
+        gradients = [query_gradients[part.index] for part in query_parts] + document_gradients
+        states = query_states + document_states
+        everyone = len(queries) if shares is None else sum(shares.queries)
+        scale = float(everyone) if self.authors_gradient else 1.0
         total.requires_grad_()
 
         def backward(upstream: Tensor) -> None:
@@ -230,11 +226,20 @@ class Contrastive(nn.Module):
                     with exchange:
                         with state:
                             vector, _ = token_vectors(self.model, part.features, part.is_query)
-                        vector.backward(gradient.to(vector.dtype) * upstream * scale)
-            if self.log_temperature.requires_grad:
+                        gradient = gradient[:, : vector.shape[1]].to(vector.dtype)
+                        vector.backward(gradient * upstream * scale)
+            if temperature_gradient is not None:
                 earlier = self.log_temperature.grad
-                more = gradients[-1] * upstream
+                more = temperature_gradient * upstream
                 self.log_temperature.grad = more if earlier is None else earlier + more
 
         total.register_hook(backward)
         return total
+
+
+def _targets(queries: int, columns: int, shares: Shares | None, device: torch.device) -> tuple[Tensor, float]:
+    """Where each query's own document stands among all, and the number of queries their losses are averaged over."""
+    targets = torch.arange(queries, device=device) * columns
+    if shares is None:
+        return targets, queries
+    return targets + shares.first_document, shares.mean_queries

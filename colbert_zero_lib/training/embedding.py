@@ -5,12 +5,14 @@ Dense models are the special case of one vector a text, so that every loss is wr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import RandContext
 from torch import Tensor, nn
 
 from colbert_zero_lib.prompts import unscored_positions
@@ -125,9 +127,47 @@ def assemble(
     return torch.cat(padded)[back], torch.cat(padded_masks)[back]
 
 
-def with_padding(vectors: Tensor, mask: Tensor, part: Chunk) -> tuple[Tensor, Tensor]:
-    """One masked token for the padding that was cut off, so that scores do not depend on the chunks."""
-    return (F.pad(vectors, (0, 0, 0, 1)), F.pad(mask, (0, 1))) if part.cut else (vectors, mask)
+def padded(encoded: Encoded) -> Encoded:
+    """One masked token for padding that was cut off, so that scores do not depend on the chunks."""
+    vectors = [
+        F.pad(v, (0, 0, 0, 1)) if part.cut else v
+        for v, part in zip(encoded.vectors, encoded.parts, strict=True)
+    ]
+    masks = [
+        F.pad(m, (0, 1)) if part.cut else m for m, part in zip(encoded.masks, encoded.parts, strict=True)
+    ]
+    return Encoded(vectors, masks, [replace(part, cut=False) for part in encoded.parts])
+
+
+def side_by_side(shapes: Sequence[tuple[int, ...]], like: Tensor) -> list[Tensor]:
+    """Zeros of these shapes in one piece of memory.
+
+    Made one by one, among all that the encoder takes and gives back, they leave holes which a CPU's allocator does not
+    fill: a large batch would take several times the memory of what is in it.
+    """
+    sizes = [math.prod(shape) for shape in shapes]
+    pieces = torch.zeros(sum(sizes), dtype=like.dtype, device=like.device).split(sizes)
+    return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
+
+
+def encode_apart(model: nn.Module, parts: Sequence[Chunk]) -> tuple[Encoded, list[RandContext]]:
+    """Vectors and masks of all chunks, :func:`padded` and without a graph, and what repeats each chunk's randomness."""
+    late = is_late_interaction(model)
+    vectors: list[Tensor] = []
+    masks, states = [], []
+    with torch.no_grad():
+        for place, part in enumerate(parts):
+            states.append(RandContext(*part.features.values()))
+            vector, mask = token_vectors(model, part.features, part.is_query)
+            if not vectors:
+                sizes = [(*p.features["input_ids"].shape, p.cut) for p in parts]
+                shapes = [
+                    (rows, length + cut if late else 1, vector.shape[-1]) for rows, length, cut in sizes
+                ]
+                vectors = side_by_side(shapes, vector)
+            vectors[place][:, : vector.shape[1]] = vector
+            masks.append(F.pad(mask, (0, int(part.cut))))
+    return Encoded(vectors, masks, [replace(part, cut=False) for part in parts]), states
 
 
 def interleave(columns: Sequence[Features]) -> Features:

@@ -5,6 +5,7 @@ Only tensors live here; no model, no tokenizer, no loss.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,53 +25,71 @@ def _blocks(queries: Tensor, documents: Tensor) -> int:
     return max(1, limit // max(1, per_document))
 
 
+def index_type(tokens: int) -> torch.dtype:
+    """The smallest type for a place among ``tokens``: of all that waits for the backward pass, places are the most."""
+    return torch.uint8 if tokens <= 1 << 8 else torch.int16 if tokens <= 1 << 15 else torch.int32
+
+
 class _AllPairs(torch.autograd.Function):
-    """``scores[a, b] = sum_s max_t <q[a, s], d[b, t]>``; see :func:`maxsim`."""
+    """``scores[a, b] = sum_s max_t <q[a, s], d[b, t]>`` for documents in pieces; see :func:`maxsim_pieces`.
+
+    What waits for the backward pass is made before anything else, in one piece of memory: among the similarities that
+    come and go it would leave holes that nothing fills.
+    """
 
     @staticmethod
-    def forward(
-        ctx: Any, queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, query_mask: Tensor, *pieces: Tensor) -> Tensor:
         a, s, h = queries.shape
-        b, t, _ = documents.shape
+        documents, masks = pieces[::2], pieces[1::2]
+        b, longest = sum(map(len, documents)), max(piece.shape[1] for piece in documents)
         flat = queries.reshape(a * s, h)
         scores = torch.empty(a, b, dtype=torch.float32, device=queries.device)
-        best = torch.empty(a * s, b, dtype=torch.int32, device=queries.device)
-        step = _blocks(queries, documents)
-        for start in range(0, b, step):
-            block = documents[start : start + step]
-            similarity = (flat @ block.reshape(-1, h).T).view(a * s, len(block), t)
-            # A masked token scores 0, as in PyLate: what is not there neither helps nor hurts.
-            similarity.mul_(document_mask[start : start + step].to(similarity.dtype))
-            values, index = similarity.max(dim=-1)
-            values = values.float().view(a, s, -1) * query_mask[:, :, None]
-            scores[:, start : start + step] = values.sum(dim=1)
-            best[:, start : start + step] = index
-        ctx.save_for_backward(queries, documents, query_mask, document_mask, best)
+        best = torch.empty(a * s, b, dtype=index_type(longest), device=queries.device)
+        first = 0
+        for piece, mask in zip(documents, masks, strict=True):
+            for block, known in zip(
+                *(each.split(_blocks(queries, piece)) for each in (piece, mask)), strict=True
+            ):
+                similarity = (flat @ block.reshape(-1, h).T).view(a * s, *block.shape[:2])
+                # A masked token scores 0, as in PyLate: what is not there neither helps nor hurts.
+                similarity.mul_(known.to(similarity.dtype))
+                values, index = similarity.max(dim=-1)
+                values = values.float().view(a, s, -1) * query_mask[:, :, None]
+                place = slice(first, first := first + len(block))
+                scores[:, place] = values.sum(dim=1)
+                best[:, place] = index
+        ctx.save_for_backward(queries, query_mask, best, *pieces)
         return scores
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        queries, documents, query_mask, document_mask, best = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        queries, query_mask, best, *pieces = ctx.saved_tensors
         a, s, h = queries.shape
-        b, t, _ = documents.shape
-        # One similarity per (query token, document) carries gradient: a weighted sum of b document tokens for each
-        # query token, and of the query tokens that chose it for each document token. Two bags instead of two matmuls.
-        row = best.long() + torch.arange(b, device=best.device) * t
-        weight = (gradient[:, None, :] * query_mask[:, :, None]).reshape(a * s, b)
-        weight = (weight * document_mask.reshape(-1)[row]).to(queries.dtype)
-        flat_documents = documents.reshape(b * t, h)
-        to_queries = F.embedding_bag(row, flat_documents, mode="sum", per_sample_weights=weight)
-        chosen, order = row.view(-1).sort()
-        offsets = torch.searchsorted(chosen, torch.arange(b * t, device=best.device))
-        to_documents = F.embedding_bag(
-            order // b,
-            queries.reshape(a * s, h),
-            offsets,
-            mode="sum",
-            per_sample_weights=weight.view(-1)[order],
-        )
-        return to_queries.view(a, s, h), to_documents.view(b, t, h), None, None
+        documents, masks = pieces[::2], pieces[1::2]
+        to_queries = torch.zeros(a * s, h, dtype=queries.dtype, device=queries.device)
+        to_documents: list[Tensor | None] = []
+        stop = best.shape[1]
+        for piece, mask in zip(reversed(documents), reversed(masks), strict=True):
+            b, t, _ = piece.shape
+            place = slice(stop - b, stop)
+            stop -= b
+            # One similarity per (query token, document) carries gradient: a weighted sum of b document tokens for each
+            # query token, and of the query tokens that chose it for each document token. Two bags, not two matmuls.
+            row = best[:, place].long() + torch.arange(b, device=best.device) * t
+            weight = (gradient[:, None, place] * query_mask[:, :, None]).reshape(a * s, b)
+            weight = (weight * mask.reshape(-1)[row]).to(queries.dtype)
+            to_queries += F.embedding_bag(row, piece.reshape(b * t, h), mode="sum", per_sample_weights=weight)
+            chosen, order = row.view(-1).sort()
+            offsets = torch.searchsorted(chosen, torch.arange(b * t, device=best.device))
+            bags = F.embedding_bag(
+                order // b,
+                queries.reshape(a * s, h),
+                offsets,
+                mode="sum",
+                per_sample_weights=weight.view(-1)[order],
+            )
+            to_documents += [None, bags.view(b, t, h)]
+        return to_queries.view(a, s, h), None, *reversed(to_documents)
 
 
 def maxsim(
@@ -92,14 +111,28 @@ def maxsim(
     ``[queries, documents]`` float32; differentiable in both inputs. On a GPU, and only if the environment's
     ``PYLATE_SCORES_BACKEND`` asks for it, one of PyLate's kernels computes them, in half precision.
     """
-    scores = kernel_scores(queries, documents, query_mask, document_mask)
-    if scores is not None:
-        return scores
+    return maxsim_pieces(queries, [documents], query_mask, [document_mask])
+
+
+def maxsim_pieces(
+    queries: Tensor,
+    documents: Sequence[Tensor],
+    query_mask: Tensor | None,
+    document_masks: Sequence[Tensor | None],
+) -> Tensor:
+    """:func:`maxsim` against documents in pieces of their own lengths, ``[queries, documents of all pieces]``."""
+    pairs = list(zip(documents, document_masks, strict=True))
+    scores = [kernel_scores(queries, piece, query_mask, mask) for piece, mask in pairs]
+    known = [each for each in scores if each is not None]
+    if len(known) == len(pairs):
+        return torch.cat(known, dim=1)
     if query_mask is None:
         query_mask = torch.ones(queries.shape[:2], dtype=torch.bool, device=queries.device)
-    if document_mask is None:
-        document_mask = torch.ones(documents.shape[:2], dtype=torch.bool, device=queries.device)
-    return _AllPairs.apply(queries, documents, query_mask.float(), document_mask.float())
+    pieces: list[Tensor] = []
+    for piece, mask in pairs:
+        mask = torch.ones(piece.shape[:2], dtype=torch.bool, device=piece.device) if mask is None else mask
+        pieces += [piece, mask.float()]
+    return _AllPairs.apply(queries, query_mask.float(), *pieces)
 
 
 def maxsim_lists(

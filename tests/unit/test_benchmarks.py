@@ -261,6 +261,8 @@ def test_growth_is_against_a_peer_or_the_least_that_must_be_held(root: Path, mon
     assert one["peer"] == memory.LEAST
     assert one["peer_mebibytes"] == one["vectors_and_gradients_mebibytes"]
     assert one["ratio"] == pytest.approx(one["peer_mebibytes"] / one["ours_mebibytes"])
+    more = memory.growth(8, TEXTS, root, peer=False, encoder="nano")
+    assert 1.5 < more["activations_mebibytes"] / one["activations_mebibytes"] < 2.5
 
 
 def test_curves_that_are_another_seeds_lie_as_far_apart_as_seeds_do(monkeypatch: pytest.MonkeyPatch) -> None:

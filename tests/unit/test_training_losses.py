@@ -22,7 +22,7 @@ from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation, minmax
 from colbert_zero_lib.training.embedding import chunks, scored_mask, token_vectors
-from colbert_zero_lib.training.maxsim import maxsim, maxsim_lists
+from colbert_zero_lib.training.maxsim import maxsim, maxsim_lists, maxsim_pieces
 from colbert_zero_lib.training.memory import SavedActivations
 
 PROMPTS = ("search_query: ", "search_document: ")
@@ -166,6 +166,36 @@ def test_maxsim_and_its_gradient_are_the_naive_formulas(tensors, monkeypatch, bl
         results.append((scores, *torch.autograd.grad((scores * upstream).sum(), (q, d))))
     for ours, expected in zip(*results, strict=True):
         torch.testing.assert_close(ours.double(), expected.double(), atol=1e-6, rtol=1e-5)
+
+
+def test_documents_in_pieces_of_other_lengths_score_as_each_piece_does(tensors) -> None:
+    queries, documents, query_mask, document_mask = tensors
+    pieces, masks = [documents, documents[1:4, :3]], [document_mask, document_mask[1:4, :3]]
+    upstream = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
+    results = []
+    for function in (
+        maxsim_pieces,
+        lambda q, ds, m, ms: torch.cat(
+            [maxsim(q, *pair) for pair in zip(ds, [m] * 2, ms, strict=True)], dim=1
+        ),
+    ):
+        leaves = [each.clone().requires_grad_() for each in (queries, *pieces)]
+        scores = function(leaves[0], leaves[1:], query_mask, masks)
+        results.append((scores, *torch.autograd.grad((scores * upstream).sum(), leaves)))
+    for ours, expected in zip(*results, strict=True):
+        assert ours.equal(expected)
+
+
+def test_a_place_among_many_tokens_is_kept_whole() -> None:
+    """A query token's best match is remembered in a byte only while a byte can tell the tokens apart."""
+    queries = torch.ones(1, 1, 2)
+    for tokens in (256, 257, 1 << 15, (1 << 15) + 1):
+        documents = torch.zeros(1, tokens, 2, requires_grad=True)
+        with torch.no_grad():
+            documents[0, -1] = 1.0
+        maxsim(queries, documents).sum().backward()
+        assert documents.grad is not None and documents.grad[0, -1].tolist() == [1.0, 1.0]
+        assert documents.grad.sum() == 2.0
 
 
 def test_maxsim_is_pylates_score_with_and_without_masks(tensors) -> None:
