@@ -5,7 +5,7 @@ The paper prints neither seeds nor per-query scores: every interval here asks wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,13 @@ DRAWS = 10_000
 LEVEL = 0.95
 _ARM = ["section", "base_prompts", "stage"]
 _NEITHER, _PROMPT, _LENGTH, _BOTH = ("no", "no"), ("yes", "no"), ("no", "yes"), ("yes", "yes")
-_EFFECTS: dict[str, dict[tuple[str, str], float]] = {
+EFFECTS: dict[str, dict[Any, float]] = {  # weights of a block's rows, see `blocks`
     "prompts": {_PROMPT: 1, _NEITHER: -1},
     "length": {_LENGTH: 1, _NEITHER: -1},
     "both": {_BOTH: 1, _NEITHER: -1},
     "sum": {_PROMPT: 1, _LENGTH: 1, _NEITHER: -2},
     "interaction": {_BOTH: 1, _PROMPT: -1, _LENGTH: -1, _NEITHER: 1},
+    "length at evaluation": {"evaluation": 1, _NEITHER: -1},
 }
 _CSV_PHASE = {Phase.UNSUPERVISED: "unsupervised", Phase.SUPERVISED: "supervised", Phase.DISTILLATION: "kd"}
 
@@ -78,27 +79,25 @@ def switch_effects(table4: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     arms the paper did not train.
     """
     rows = []
-    for (section, base_prompts, stage), block in table4.groupby(_ARM, sort=False):
-        arms = _arms(block)
-        for effect, weights in _EFFECTS.items():
+    for start, stage, _, arms in blocks(table4):
+        for effect, weights in EFFECTS.items():
             if set(weights) <= set(arms.index):
-                rows.append((section, base_prompts, stage, effect, *contrast(arms, weights, level)))
-        if "evaluation" in arms.index:
-            found = contrast(arms, {"evaluation": 1, _NEITHER: -1}, level)
-            rows.append((section, base_prompts, stage, "length at evaluation", *found))
-    table = pd.DataFrame(rows, columns=[*_ARM, "effect", "value", "low", "high"])
-    table.insert(
-        0, "start", [start_of(*pair) for pair in zip(table.section, table.base_prompts, strict=True)]
-    )
-    return table.drop(columns=["section", "base_prompts"])
+                rows.append((start, stage, effect, *contrast(arms, weights, level)))
+    return pd.DataFrame(rows, columns=["start", "stage", "effect", "value", "low", "high"])
+
+
+def blocks(table4: pd.DataFrame) -> Iterator[tuple[str, str, bool, pd.DataFrame]]:
+    """The blocks of Table 4: start, stage, whether that start knows prompts, and the block's rows by their switches.
+
+    Switches are (prompts, length), each ``yes`` or ``no``; the row that was lengthened late is ``evaluation``.
+    """
+    for (section, base_prompts, stage), block in table4.groupby(_ARM, sort=False):
+        yield start_of(section, base_prompts), stage, base_prompts == "yes", _arms(block)
 
 
 def switch_gains(table4: pd.DataFrame) -> pd.DataFrame:
     """What both switches add in each block of Table 4 on each of the 15 data sets, in points; index (start, stage)."""
-    rows = {
-        (start_of(section, base_prompts), stage): per_dataset(_arms(block), _EFFECTS["both"])
-        for (section, base_prompts, stage), block in table4.groupby(_ARM, sort=False)
-    }
+    rows = {(start, stage): per_dataset(arms, EFFECTS["both"]) for start, stage, _, arms in blocks(table4)}
     gains = pd.DataFrame(rows).T[list(BEIR)]
     return gains.rename_axis(["start", "stage"])
 

@@ -46,12 +46,12 @@ RULE = (
 
 _SWITCHED = {"prompts": ("yes", "no"), "length": ("no", "yes"), "both": ("yes", "yes")}
 _PRINTED = {"prompts": "delta_prompt", "length": "delta_length", "both": "delta_both"}
-_BORROWED = "borrowed from the arms of several seeds"
+BORROWED = "borrowed from the arms of several seeds"
 
 
 @dataclass(frozen=True)
 class Delta:
-    """An arm less its baseline in one source's runs, in points, paired by query and by seed.
+    """An arm less its baseline, or another weighted sum of arms, in points, paired by query and by seed.
 
     ``low`` to ``high`` is the interval of the two-level test that ``p`` belongs to; ``drawn_low`` to ``drawn_high``
     the percentile bootstrap's over queries and seeds, which the tables of claims print and which is too narrow where
@@ -73,17 +73,23 @@ class Delta:
 
 def compare(source: RunEvidence, arm: str, baseline: str) -> Delta | None:
     """The difference of two arms (printed recipes) over the seeds that both have; None without such a seed."""
-    drawn = source.contrast({arm: 1.0, baseline: -1.0})
+    return weigh(source, {arm: 1.0, baseline: -1.0})
+
+
+def weigh(source: RunEvidence, weights: Mapping[str, float]) -> Delta | None:
+    """A weighted sum of arms (printed recipes) over the seeds that all of them have; None without such a seed."""
+    drawn = source.contrast(weights)
     if drawn is None:
         return None
-    seeds = source.seeds((arm, baseline))
+    seeds = source.seeds(weights)
     found = decompose(
-        [(weight, [source.evaluations[of][s] for s in seeds]) for of, weight in ((arm, 1), (baseline, -1))]
+        [(weight, [source.evaluations[of][s] for s in seeds]) for of, weight in weights.items()]
     )
     if found.count == 1:
         spread, degrees = pooled_spread([list(of.values()) for of in source.evaluations.values()])
         if degrees:
-            found = borrow(found, 2 * spread, degrees, _BORROWED)
+            lent = sum(weight**2 for weight in weights.values()) * spread
+            found = borrow(found, lent, degrees, BORROWED)
     test = mean_test(found, LEVEL)
     smallest = smallest_effect(found, found.count, POWER, 1 - LEVEL)
     p = math.nan if math.isnan(found.seeds) else test.p
@@ -139,7 +145,7 @@ def delta_findings(source: RunEvidence, folder: Path | None = None) -> pd.DataFr
     """
     table = paper_deltas(folder)
     found = [compare(source, *arms) for arms in zip(table["arm"], table["baseline"], strict=True)]
-    table = table.assign(source=source.name, **_columns(found))
+    table = table.assign(source=source.name, **delta_columns(found))
     table["spread"] = [delta.variances.source if delta else "" for delta in found]
     table["p_holm"] = holm(table["p"].to_numpy(float))
     table["verdict"] = [grid_verdict(*pair) for pair in zip(table["paper"], found, strict=True)]
@@ -172,7 +178,7 @@ def row_findings(number: int, source: RunEvidence, folder: Path | None = None) -
         of_seeds = _mean(source.evaluations.get(recipe, {}))
         asked = {"source": source.name, "paper": paper, "paper_delta": paper_delta, "verdict": said}
         rows.append({**about, **asked, **of_seeds})
-    own = _columns(deltas)
+    own = delta_columns(deltas)
     own.pop("seeds")  # those of the arm stand in its row already
     return pd.DataFrame(rows).assign(**own)[_ROW_COLUMNS]
 
@@ -224,8 +230,8 @@ def delta_caption(findings: pd.DataFrame) -> str:
     run = findings[findings["seeds"] > 0]
     tested = int(run["p"].notna().sum())
     kept = int((run["p_holm"] < 1 - LEVEL).sum())
-    borrowed = int((run["spread"] == _BORROWED).sum())
-    more = f" Of {borrowed} with one seed, the spread between seeds is {_BORROWED}." if borrowed else ""
+    borrowed = int((run["spread"] == BORROWED).sum())
+    more = f" Of {borrowed} with one seed, the spread between seeds is {BORROWED}." if borrowed else ""
     if tested < len(run):
         more += f" Of {len(run) - tested} with one seed that spread is not known: no p, an interval over queries alone."
     sources = ", ".join(sorted(set(findings["source"])))
@@ -236,7 +242,8 @@ def delta_caption(findings: pd.DataFrame) -> str:
     )
 
 
-def _columns(deltas: Sequence[Delta | None]) -> dict[str, Any]:
+def delta_columns(deltas: Sequence[Delta | None]) -> dict[str, Any]:
+    """Columns of a table with a `Delta` a row: NaN, and 0 seeds, where there is none."""
     names = ("value", "low", "high", "p", "drawn_low", "drawn_high", "smallest")
     columns: dict[str, Any] = {
         name: [math.nan if delta is None else getattr(delta, name) for delta in deltas] for name in names

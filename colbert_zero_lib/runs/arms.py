@@ -180,6 +180,22 @@ def arm_name(recipe: Recipe) -> ArmName:
     return ArmName(start, switches, stage)
 
 
+def switch_arms(start: str, stage: str) -> dict[str, Recipe]:
+    """The arms that Table 4 trains from ``start`` to ``stage``, by their switches, as `arm_name` calls them.
+
+    From most starts four: prompts and extra length, each off and on. ParameterError lists what the table has.
+    """
+    found: dict[tuple[str, str], dict[str, Recipe]] = {}
+    for row in PAPER_ROWS:
+        if row.table == 4 and row.recipe is not None:
+            name = arm_name(row.recipe)
+            found.setdefault((name.start, name.stage), {})[name.switches] = row.recipe
+    if (start, stage) not in found:
+        known = "; ".join(f"{stage} from {start}" for start, stage in found)
+        raise ParameterError(f"Table 4 has no arms {stage!r} from {start!r}: choose among {known}.")
+    return found[start, stage]
+
+
 def _interaction(step: Step) -> str:
     return "ColBERT" if step.interaction is Interaction.COLBERT else "dense"
 

@@ -1,0 +1,67 @@
+"""What it takes to see a difference: power against seeds, and false alarms against the number of questions.
+
+Power is computed in `evaluation.power`, corrections in `published.verdict_tables`.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .theme import COLOURS, SMALL, WIDTH, canvas, headline, label_ends
+
+_LINES = (COLOURS["blue"], COLOURS["green"], COLOURS["orange"], COLOURS["purple"])
+_WANTED = 0.8
+
+
+def power_figure(curves: pd.DataFrame, of: str) -> Figure:
+    """How often so many seeds find a true difference: columns effect (points), seeds, power (0 to 1).
+
+    ``of`` says whose spread between queries and seeds the curves have. Without a row, or where nothing is known of
+    the spread, the figure says that it is not known.
+    """
+    known = curves.dropna(subset=["power"])
+    figure, axes = canvas(WIDTH, 3.1)
+    axes.axhline(100 * _WANTED, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)
+    axes.set(ylim=(0, 104), xlabel="seeds of each arm (log scale)", ylabel="found, in 100 cases")
+    axes.set_xscale("log")
+    if known.empty:
+        axes.set_xlim(2, 100)
+        look = {"ha": "center", "va": "center", "color": COLOURS["grey"], "transform": axes.transAxes}
+        axes.text(0.5, 0.4, "no two arms with two seeds or more are recorded", **look)
+        headline(figure, f"How many seeds a difference needs is not known yet: {of}")
+        return figure
+    ends, needed, last = {}, [], int(known["seeds"].max())
+    for (effect, own), colour in zip(known.groupby("effect", sort=True), _LINES, strict=False):
+        own = own.sort_values("seeds")
+        axes.plot(own["seeds"], 100 * own["power"], color=colour, linewidth=1.8)
+        name = f"{effect:g} point{'s' if effect != 1 else ''}"
+        ends[name] = (100 * float(own["power"].iloc[-1]), colour)
+        enough = own.loc[own["power"] >= _WANTED, "seeds"]
+        needed.append(f"{name}: {enough.iloc[0] if len(enough) else f'not with {last:,}'}")
+    axes.set_xlim(int(known["seeds"].min()), last)
+    ticks = [tick for tick in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= last]
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axes.minorticks_off()
+    axes.text(0.01, 100 * _WANTED + 1, "80 of 100", transform=axes.get_yaxis_transform(), fontsize=SMALL)
+    label_ends(axes, last, ends, gap=7)
+    headline(figure, f"Seeds needed, spread of {of}: " + "; ".join(needed))
+    return figure
+
+
+def alarms_figure(table: pd.DataFrame) -> Figure:
+    """False alarms where nothing is there: columns questions, method, share (0 to 1, of all tables of questions)."""
+    figure, axes = canvas(WIDTH, 2.8)
+    ends = {}
+    for (method, own), colour in zip(table.groupby("method", sort=False), _LINES[::-1], strict=False):
+        own = own.sort_values("questions")
+        axes.plot(own["questions"], 100 * own["share"], "o-", color=colour, markersize=4, linewidth=1.6)
+        ends[str(method)] = (100 * float(own["share"].iloc[-1]), colour)
+    last = table.loc[table["questions"].idxmax(), "questions"]
+    axes.axhline(5, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)
+    axes.set(ylim=(0, None), xlabel="questions asked at once", ylabel="tables with a false alarm (%)")
+    axes.set_xticks(sorted(set(table["questions"])))
+    label_ends(axes, float(last), ends, gap=0.08 * axes.get_ylim()[1])
+    told = ", ".join(f"{value:.0f}% {name}" for name, (value, _) in ends.items())
+    headline(figure, f"With {last} questions and nothing there, a table has a false alarm in: {told}")
+    return figure

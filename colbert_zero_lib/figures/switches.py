@@ -1,0 +1,151 @@
+"""Prompts and length beside the paper: each effect with the interval of every source, and the texts that a limit cuts.
+
+What is drawn is measured in `published.switches` and in `lengths`; effects are nDCG@10 in points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from colbert_zero_lib.errors import ParameterError
+
+from .scores import mark_outside
+from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+
+_SOURCES = (COLOURS["blue"], COLOURS["green"], COLOURS["purple"])
+_MARKERS = ("o", "s", "D")
+_KEYS = ("start", "stage", "effect")
+_PROMPTS = {False: (COLOURS["orange"], "-", "without prompts"), True: (COLOURS["blue"], "--", "with prompts")}
+
+
+def alignment_figure(*findings: pd.DataFrame) -> Figure:
+    """What fine-tuning with the switches of pre-training adds: the paper, then a mark for every source.
+
+    Each is an `alignment_findings(source)`; verdicts are of the last one.
+    """
+    last = findings[-1]
+    run = last[last["seeds"] > 0]
+    title = f"Fine-tuning as pre-trained scores higher in {_up(last['paper'])} rows of the paper"
+    title += f", in {_up(run['value'])} here" if len(run) else "; not run here yet"
+    return _forest(findings, title, "points of nDCG@10 over fine-tuning with the opposite switches")
+
+
+def effects_figure(*findings: pd.DataFrame) -> Figure:
+    """Effects of the switches: the paper, then a mark for every source; rows may be any of `effect_findings`.
+
+    Each is an `effect_findings(source)`, with the same rows; verdicts are of the last one.
+    """
+    last = findings[-1]
+    joint = last[last["effect"] == "interaction"]
+    title = "What each switch adds over neither"
+    if len(joint):
+        title = f"Prompts and length do more than their sum in {_up(joint['paper'])} rows of the paper"
+        run = joint[joint["seeds"] > 0]
+        title += f", in {_up(run['value'])} here" if len(run) else "; not run here yet"
+    elif set(last["effect"]) == {"length at evaluation"}:
+        title = "The same weights at a longer limit"
+    return _forest(findings, title, "points of nDCG@10")
+
+
+def _up(values: pd.Series) -> str:
+    return f"{int((values > 0).sum())} of {len(values)}"
+
+
+def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figure:
+    """A row for each of the tables' rows: the paper's cross, then the sources one below the other."""
+    if not findings or findings[0].empty:
+        raise ParameterError("There are no effects to draw: pass the table that published.switches makes.")
+    first = findings[0]
+    names = _names(first)
+    if any(_names(other) != names for other in findings):
+        raise ParameterError("Sources can only be drawn beside each other with the same rows: pass the same.")
+    count = 1 + len(findings)
+    figure, axes = canvas(WIDTH, 1.3 + len(first) * (0.14 + 0.15 * count))
+    shifts = np.linspace(-0.26, 0.26, count)
+    for place, row in enumerate(first.itertuples()):
+        _one(axes, place + shifts[0], (row.paper, row.paper_low, row.paper_high), COLOURS["vermilion"], "X")
+    for shift, found, colour, marker in zip(shifts[1:], findings, _SOURCES, _MARKERS, strict=False):
+        for place, row in enumerate(found.itertuples()):
+            if row.seeds:
+                _one(axes, place + shift, (row.value, row.low, row.high), colour, marker)
+    for place, said in enumerate(findings[-1]["verdict"]):
+        mark_outside(axes, place, str(said).replace(" at this scale", ""))
+    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+    axes.set_yticks(range(len(first)), names)
+    axes.set(ylim=(len(first) - 0.5, -0.5), xlabel=label)
+    axes.grid(axis="y", visible=False)
+    for edge in range(1, len(first)):
+        axes.axhline(edge - 0.5, color=COLOURS["light"], linewidth=0.7, zorder=0)
+    axes.plot([], [], "X", color=COLOURS["vermilion"], label="paper, 95% over data sets")
+    for found, colour, marker in zip(findings, _SOURCES, _MARKERS, strict=False):
+        axes.plot([], [], marker, color=colour, label=f"{found['source'].iloc[0]}, {_over(found)}")
+    figure.legend(loc="outside lower center", ncols=count, frameon=False, handletextpad=0.2)
+    headline(figure, title)
+    return figure
+
+
+def _one(axes: Axes, y: float, found: tuple[float, float, float], colour: str, marker: str) -> None:
+    with_interval(axes, y, found, colour, marker, horizontal=True)
+
+
+def _over(found: pd.DataFrame) -> str:
+    if not found["seeds"].max():
+        return "not run"
+    return "95% over queries" + (" and seeds" if found["seeds"].max() > 1 else "")
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """What tells a table's rows apart, a line each; all keys where nothing does."""
+    keys = [key for key in _KEYS if key in table]
+    telling = [key for key in keys if table[key].nunique() > 1] or keys
+    return ["\n".join(map(str, row)) for row in table[telling].itertuples(index=False)]
+
+
+def cut_figure(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Share of texts that a limit cuts, without and with prompts: ``table`` is `lengths.cut_table(...)`.
+
+    ``marks``: for each side, limits to point out, by name.
+    """
+    sides = list(dict.fromkeys(table["side"]))
+    figure, panels = canvas(WIDTH, 3.1, columns=len(sides), squeeze=False)
+    for axes, side in zip(panels[0], sides, strict=True):
+        own = table[table["side"] == side]
+        ends = {}
+        for on, (colour, style, name) in _PROMPTS.items():
+            line = own[own["prompts"] == on].sort_values("limit")
+            axes.plot(line["limit"], 100 * line["texts"], style, color=colour, linewidth=1.8, label=name)
+            ends[name] = (100 * float(line["texts"].iloc[-1]), colour)
+        top = 1.2 * 100 * float(own["texts"].max())
+        for number, (text, limit) in enumerate(marks.get(side, {}).items()):
+            axes.axvline(limit, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)
+            place = (limit, 0.99 * top)
+            look: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": SMALL}
+            first = number == 0  # to the left of its line, where the next one is not
+            axes.annotate(
+                f"{text}: {limit}", place, (-3 if first else 3, 0), ha="right" if first else "left", **look
+            )
+        axes.set(
+            xlabel=f"limit in tokens, {side}", ylim=(0, top), xlim=tuple(own["limit"].agg(["min", "max"]))
+        )
+    panels[0][0].set_ylabel("texts that are cut (%)")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    headline(figure, _cut_headline(table, marks))
+    return figure
+
+
+def _cut_headline(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> str:
+    """How much prompts move the share that is cut, at the first marked limit of each side."""
+    words = []
+    for side, limits in marks.items():
+        own = table[(table["side"] == side) & (table["limit"] == next(iter(limits.values())))]
+        shares = own.set_index("prompts")["texts"]
+        plural = "queries" if side == "query" else f"{side}s"
+        words.append(f"{shares[False]:.0%} → {shares[True]:.0%} of {plural}")
+    return "Texts cut, without prompts → with: " + ", ".join(words)
