@@ -46,12 +46,12 @@ RULE = (
 
 _SWITCHED = {"prompts": ("yes", "no"), "length": ("no", "yes"), "both": ("yes", "yes")}
 _PRINTED = {"prompts": "delta_prompt", "length": "delta_length", "both": "delta_both"}
-_BORROWED = "borrowed from the arms of several seeds"
+BORROWED = "borrowed from the arms of several seeds"
 
 
 @dataclass(frozen=True)
 class Delta:
-    """An arm less its baseline in one source's runs, in points, paired by query and by seed.
+    """An arm less its baseline, or another sum of arms, in one source's runs: points, paired by query and by seed.
 
     ``low`` to ``high`` is the interval of the two-level test that ``p`` belongs to; ``drawn_low`` to ``drawn_high``
     the percentile bootstrap's over queries and seeds, which the tables of claims print and which is too narrow where
@@ -73,17 +73,21 @@ class Delta:
 
 def compare(source: RunEvidence, arm: str, baseline: str) -> Delta | None:
     """The difference of two arms (printed recipes) over the seeds that both have; None without such a seed."""
-    drawn = source.contrast({arm: 1.0, baseline: -1.0})
+    return weigh(source, {arm: 1.0, baseline: -1.0})
+
+
+def weigh(source: RunEvidence, arms: Mapping[str, float]) -> Delta | None:
+    """A weighted sum of arms (printed recipes), such as a difference of differences; as `compare`."""
+    drawn = source.contrast(arms)
     if drawn is None:
         return None
-    seeds = source.seeds((arm, baseline))
-    found = decompose(
-        [(weight, [source.evaluations[of][s] for s in seeds]) for of, weight in ((arm, 1), (baseline, -1))]
-    )
+    seeds = source.seeds(arms)
+    found = decompose([(weight, [source.evaluations[of][s] for s in seeds]) for of, weight in arms.items()])
     if found.count == 1:
         spread, degrees = pooled_spread([list(of.values()) for of in source.evaluations.values()])
         if degrees:
-            found = borrow(found, 2 * spread, degrees, _BORROWED)
+            squares = sum(weight**2 for weight in arms.values())
+            found = borrow(found, squares * spread, degrees, BORROWED)
     test = mean_test(found, LEVEL)
     smallest = smallest_effect(found, found.count, POWER, 1 - LEVEL)
     p = math.nan if math.isnan(found.seeds) else test.p
@@ -224,8 +228,8 @@ def delta_caption(findings: pd.DataFrame) -> str:
     run = findings[findings["seeds"] > 0]
     tested = int(run["p"].notna().sum())
     kept = int((run["p_holm"] < 1 - LEVEL).sum())
-    borrowed = int((run["spread"] == _BORROWED).sum())
-    more = f" Of {borrowed} with one seed, the spread between seeds is {_BORROWED}." if borrowed else ""
+    borrowed = int((run["spread"] == BORROWED).sum())
+    more = f" Of {borrowed} with one seed, the spread between seeds is {BORROWED}." if borrowed else ""
     if tested < len(run):
         more += f" Of {len(run) - tested} with one seed that spread is not known: no p, an interval over queries alone."
     sources = ", ".join(sorted(set(findings["source"])))
