@@ -23,7 +23,7 @@ def grid(
     name: Annotated[
         str,
         typer.Argument(
-            help="table4, table3, pipelines, a file with a recipe a line, or recipes with commas between."
+            help="table4, table3, pipelines, prefixes, a file with a recipe a line, or recipes with commas between."
         ),
     ],
     profile: Annotated[str, typer.Option(help="tiny, laptop or mini.")] = "tiny",

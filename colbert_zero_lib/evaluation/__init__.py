@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .baselines import evaluate_baselines
     from .bm25 import BM25
     from .choice import measured_costs, retriever_for
-    from .contributions import mean_contributions, score_contributions
+    from .contributions import contribution_intervals, mean_contributions, score_contributions
     from .dense import DenseRetriever
     from .encode import token_vectors
     from .late_interaction import LateInteractionRetriever
@@ -27,6 +27,7 @@ _HOMES = {
     "evaluate_baselines": "baselines",
     "BM25": "bm25",
     "score_contributions": "contributions",
+    "contribution_intervals": "contributions",
     "mean_contributions": "contributions",
     "measured_costs": "choice",
     "retriever_for": "choice",
@@ -65,6 +66,7 @@ __all__ = [
     "SeedSummary",
     "VectorStore",
     "contrast",
+    "contribution_intervals",
     "difference",
     "evaluate",
     "evaluate_baselines",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.prompts import prefix_positions
 
 from .encode import encode_positions
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 
 # marker: [CLS], [SEP], [Q] or [D]; prefix: the prompt or what stands in its place; expansion: [MASK] after a query.
 PARTS = ("marker", "prefix", "text", "expansion")
-COLUMNS = ("query", "relevant", "documents", "side", "part", "tokens", "score")
+COLUMNS = ("query", "relevant", "documents", "side", "part", "tokens", "score", "sum")
 _DOCUMENTS_AT_ONCE = 64
 
 
 class LabelledText(NamedTuple):
-    """The scored tokens of a text: ``vectors`` [tokens, dim] float32 of length 1, ``parts`` [tokens] into `PARTS`."""
+    """The scored tokens of a text: ``vectors`` [tokens, dim] float32 of length 1, ``parts`` [tokens] into `PARTS`.
+
+    ``ids`` [tokens] are the tokens themselves.
+    """
 
     vectors: torch.Tensor
     parts: torch.Tensor
+    ids: torch.Tensor
 
 
 def score_contributions(model: ColBERT, collection: Collection, others: int = 50) -> pd.DataFrame:
@@ -45,11 +49,12 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
     - side ``document``, part p: ``tokens`` = share of the query tokens i whose best match j is of part p; ``score`` =
       sum of s_i over these, divided by S.
 
-    Shares are numbers without a unit which sum to 1 over the parts of a side; a token with s_i < 0 has a share below 0.
-    Tokens that are not scored (punctuation of documents, a prefix that is context alone) have no share. Each row is the
-    mean over ``documents`` documents: those relevant to the query, or ``others`` documents that are not, drawn once
-    for all queries in the order of their names' hashes (fewer where the corpus is small). Average over queries with
-    `mean_contributions`. ParameterError when ``others`` is not positive.
+    ``sum`` is the sum of s_i before it is divided: what the part puts into the score. Shares are numbers without a unit
+    which sum to 1 over the parts of a side; a token with s_i < 0 has a share below 0. Tokens that are not scored
+    (punctuation of documents, a prefix that is context alone) have no share. Each row is the mean over ``documents``
+    documents: those relevant to the query, or ``others`` documents that are not, drawn once for all queries in the
+    order of their names' hashes (fewer where the corpus is small). Average over queries with `mean_contributions`.
+    ParameterError when ``others`` is not positive.
     """
     import pandas as pd
 
@@ -71,15 +76,59 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
         negative = [other for other in drawn if other not in own][:others]
         for is_relevant, names in ((True, relevant[name]), (False, negative)):
             if names:
-                for side, part, tokens, score in _shares(query, names, documents):
-                    rows.append((name, is_relevant, len(names), side, part, tokens, score))
+                rows += [
+                    (name, is_relevant, len(names), *of_part) for of_part in _shares(query, names, documents)
+                ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def mean_contributions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Unweighted mean over queries: one row for each side, part and ``relevant``, with ``tokens`` and ``score``."""
+    """Unweighted mean over queries of each number: one row for each side, part and ``relevant``."""
     keys = ["side", "part", "relevant"]
-    return frame.groupby(keys, sort=True)[["tokens", "score"]].mean().reset_index()
+    return frame.groupby(keys, sort=True)[["tokens", "score", "sum"]].mean().reset_index()
+
+
+def contribution_intervals(
+    frame: pd.DataFrame, level: float = 0.95, samples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """What each part brings in, with percentile bootstrap intervals over queries: ``frame`` of `score_contributions`.
+
+    Columns: side, part, what, tokens, value, low, high. ``what`` is ``relevant`` or ``others``, whose value is the
+    share of the score, or ``margin``: how much more the part puts into the score of relevant documents than into that
+    of others (mean over queries), divided by how much more all parts do. A part that gives every document the same has
+    a share of the score and none of the margin. ``tokens`` is the share of the tokens (for ``margin``, against relevant
+    documents). Queries count that have figures of both kinds of document. DataError when there is none.
+    """
+    import numpy as np
+    import pandas as pd
+
+    both = frame.pivot_table(
+        index="query", columns=["side", "part", "relevant"], values=["tokens", "score", "sum"]
+    ).dropna()
+    if both.empty or both.columns.get_level_values("relevant").nunique() < 2:
+        raise DataError(
+            "No query has both a relevant and another document: take a collection with more of them."
+        )
+    draws = np.random.default_rng(seed).integers(len(both), size=(samples, len(both)))
+    rows = []
+    for side in ("query", "document"):
+        lead = {
+            part: (both["sum", side, part, True] - both["sum", side, part, False]).to_numpy()
+            for part in PARTS
+        }
+        whole = sum(lead.values())
+        for part in PARTS:
+            for what in ("relevant", "others", "margin"):
+                if what == "margin":
+                    values = lead[part]
+                    point, drawn = values.mean() / whole.mean(), values[draws].mean(1) / whole[draws].mean(1)
+                else:
+                    values = both["score", side, part, what == "relevant"].to_numpy()
+                    point, drawn = values.mean(), values[draws].mean(1)
+                tokens = both["tokens", side, part, what != "others"].mean()
+                low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+                rows.append((side, part, what, tokens, point, low, high))
+    return pd.DataFrame(rows, columns=["side", "part", "what", "tokens", "value", "low", "high"])
 
 
 def labelled_texts(model: ColBERT, texts: Sequence[str], is_query: bool) -> list[LabelledText]:
@@ -97,14 +146,14 @@ def labelled_texts(model: ColBERT, texts: Sequence[str], is_query: bool) -> list
         parts[~batch.attended] = PARTS.index("expansion")
         for place, row in enumerate(batch.rows.tolist()):
             scored = batch.scored[place]
-            found[row] = LabelledText(batch.vectors[place][scored], parts[place][scored])
+            found[row] = LabelledText(*(of[place][scored] for of in (batch.vectors, parts, batch.ids)))
     return [found[row] for row in range(len(texts))]
 
 
 def _shares(
     query: LabelledText, names: Sequence[str], documents: Mapping[str, LabelledText]
-) -> Iterator[tuple[str, str, float, float]]:
-    """(side, part, tokens, score) for every part, mean over the documents called ``names``."""
+) -> Iterator[tuple[str, str, float, float, float]]:
+    """(side, part, tokens, score, sum) for every part, mean over the documents called ``names``."""
     best, parts = [], []
     for start in range(0, len(names), _DOCUMENTS_AT_ONCE):
         block = [documents[name] for name in names[start : start + _DOCUMENTS_AT_ONCE]]
@@ -120,7 +169,8 @@ def _shares(
     for side, part_of in (("query", of_query), ("document", torch.cat(parts))):
         for place, part in enumerate(PARTS):
             chosen = part_of == place
-            yield side, part, chosen.float().mean().item(), (share * chosen).sum(dim=1).mean().item()
+            score, summed = ((values * chosen).sum(dim=1).mean().item() for values in (share, similarity))
+            yield side, part, chosen.float().mean().item(), score, summed
 
 
 def _longer(tokens: torch.Tensor, length: int) -> torch.Tensor:

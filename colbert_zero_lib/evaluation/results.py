@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,8 +65,13 @@ class Evaluation:
         """Each collection's figures of one metric, indexed by query."""
         if metric not in METRICS:
             raise UnknownNameError(f"no metric is called {metric!r}: choose one of {', '.join(METRICS)}.")
+        return {name: group[metric] for name, group in self._by_collection.items()}
+
+    @cached_property
+    def _by_collection(self) -> dict[str, pd.DataFrame]:
+        # Kept: one arm is compared with many.
         groups = self.per_query.groupby("collection", sort=False)
-        return {str(name): group.set_index("query")[metric] for name, group in groups}
+        return {str(name): group.set_index("query") for name, group in groups}
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Mean of every metric over the queries of each collection."""

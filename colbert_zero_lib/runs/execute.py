@@ -23,7 +23,7 @@ from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteract
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
-from colbert_zero_lib.prompts import describe_prefix
+from colbert_zero_lib.prompts import describe_prefix, prefix_tokens
 from colbert_zero_lib.recipes import PIPELINES, ZERO, Phase, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
 from colbert_zero_lib.runs.passport import arm_of
@@ -105,6 +105,13 @@ class Workshop:
             base=self.profile.base,
             data=self.corpora.fingerprint,
         )
+
+    def prompt_tokens(self) -> tuple[int, int] | None:
+        """How many tokens the prompts take before a (query, document); None while the base encoder is not there."""
+        base = self.ledger.get(self.key(ZERO, BASE_SEED))
+        if base is None:
+            return None
+        return prefix_tokens(None, _tokenizer(base.model_folder), self.profile.prompts)
 
     def open(self, run: Run, recipe: Recipe | None = None) -> SentenceTransformer:
         """The model of a run, with the lengths at which it is evaluated."""

@@ -17,6 +17,7 @@ from ..home import data_folder
 from ..recipes import Interaction, Recipe
 from .arms import Job, grid_jobs
 from .passport import read_passport
+from .prefix_arms import has_sizes, in_default_size, without_duplicates
 from .run import Run
 
 if TYPE_CHECKING:
@@ -137,12 +138,16 @@ def plan_grid(
 ) -> Plan:
     """What a grid needs at a profile, beside what its ledger has; builds nothing, and no text while there is no run.
 
-    ``recorded``: where recorded passports are, ``data/runs`` by default; their times count where the ledger has none.
-    ParameterError without a seed.
+    Where the base encoder is there, so that its tokenizer is known, two names of one training (prefix ``random`` and
+    ``random/4``, if the prompts take 4 tokens) are one arm. ``recorded``: where recorded passports are, ``data/runs``
+    by default; their times count where the ledger has none. ParameterError without a seed.
     """
     seeds = tuple(dict.fromkeys(seeds))
-    jobs = grid_jobs(recipes, seeds)
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
+    prompts = shop.prompt_tokens() if runs and has_sizes(recipes) else None
+    if prompts:
+        recipes = without_duplicates(recipes, prompts)
+    jobs = grid_jobs(recipes, seeds)
     found = {job: shop.ledger.get(shop.key(job.recipe, job.seed)) for job in jobs} if runs else {}
     done = {job: run for job, run in found.items() if run is not None}
     return Plan(
@@ -185,11 +190,14 @@ def forecast(profile: str, device: str, runs: Iterable[Run], recorded: Path | No
 def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
     """Run what a plan lacks, in order: an event when a run begins and one when it is there.
 
-    Runs that the ledger has come as one event each. The first error ends it; what is finished stays, and the same grid
-    goes on from there (a run that was broken off resumes from its last checkpoint).
+    Runs that the ledger has come as one event each. An arm that a plan made without the base encoder could not know
+    to be another's double comes with the run of that one, and is not trained. The first error ends it; what is finished
+    stays, and the same grid goes on from there (a run that was broken off resumes from its last checkpoint).
     """
     from .execute import run_recipe
 
+    sized = has_sizes(plan.recipes)
+    prompts: tuple[int, int] | None = None
     for job in plan.jobs:
         run = plan.done.get(job)
         if run is not None:
@@ -197,7 +205,10 @@ def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
             continue
         yield Event(job, None, 0.0)
         started = time.perf_counter()
-        run = run_recipe(job.recipe, seed=job.seed, shop=shop)
+        if sized and prompts is None:
+            prompts = shop.prompt_tokens()
+        recipe = in_default_size(job.recipe, prompts) if prompts else job.recipe
+        run = run_recipe(recipe, seed=job.seed, shop=shop)
         yield Event(job, run, time.perf_counter() - started)
 
 

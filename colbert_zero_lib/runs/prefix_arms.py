@@ -5,7 +5,8 @@ Recipes and their labels; what a prefix is in tokens is in ``prompts``, and no r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ..prefixes import NO_PREFIX, PROMPTS, SIZED_KINDS, TRAINED_KINDS, Prefix
@@ -14,6 +15,7 @@ from ..recipes import PIPELINES, Interaction, Phase, Recipe, Step
 # Where supervised fine-tuning of a ColBERT model begins in pipelines b and c.
 STARTS = tuple(PIPELINES[letter].prefixes()[0] for letter in "bc")
 SLOTS = (1, 2, 4, 7, 14, 28)
+CONTEXT = Prefix("context")
 
 
 class PrefixArm(NamedTuple):
@@ -57,16 +59,52 @@ def prefix_arms(
     phase: Phase = Phase.SUPERVISED,
     slots: Sequence[int] = SLOTS,
     mismatched: bool = True,
+    prompts: tuple[int, int] | None = None,
 ) -> tuple[PrefixArm, ...]:
     """The arms of the study: ``start``, then one ColBERT step of ``phase`` under each prefix.
 
     First nothing, nothing with the extra length, the prompts, and every other prefix with as many tokens as the
     prompts take; then random words, learned tokens and ``[MASK]`` in each number of ``slots``. Each arm but the first
     has the extra length of its own prefix. With ``mismatched``, each is followed by what the same weights score, at the
-    same lengths, with nothing and with the prompts before the texts. RecipeError when ``phase`` cannot follow
-    ``start``.
+    same lengths, with nothing and with the prompts before the texts, and the prompts by what is left of theirs when
+    MaxSim does not see them. Where the tokens that the ``prompts`` take are
+    known (`in_default_size`), an arm that would stand there twice does so once. RecipeError when ``phase`` cannot
+    follow ``start``.
     """
-    return tuple(_arms(start, Step(Interaction.COLBERT, phase), slots, mismatched))
+    found: dict[Recipe, PrefixArm] = {}
+    for arm in _arms(start, Step(Interaction.COLBERT, phase), slots, mismatched):
+        recipe = in_default_size(arm.recipe, prompts) if prompts else arm.recipe
+        found.setdefault(recipe, arm._replace(recipe=recipe))
+    return tuple(found.values())
+
+
+def in_default_size(recipe: Recipe, prompts: tuple[int, int]) -> Recipe:
+    """The same recipe with each prefix that has as many tokens as the prompts take written without a number.
+
+    ``prompts``: the tokens of the (query, document) prompts with the tokenizer at hand. ``random/4`` and ``random`` are
+    one training where both prompts take 4 tokens, and two names of it.
+    """
+
+    def of(prefix: Prefix | None) -> Prefix | None:
+        same = prefix is not None and prefix.tokens is not None and (prefix.tokens,) * 2 == prompts
+        return Prefix(prefix.kind) if prefix is not None and same else prefix
+
+    steps = tuple(replace(step, prefix=of(step.prefix)) for step in recipe.steps)
+    return replace(recipe, steps=steps, evaluation_prefix=of(recipe.evaluation_prefix))
+
+
+def without_duplicates(recipes: Iterable[Recipe], prompts: tuple[int, int]) -> tuple[Recipe, ...]:
+    """The recipes, each training named once; ``prompts`` as in `in_default_size`."""
+    return tuple(dict.fromkeys(in_default_size(recipe, prompts) for recipe in recipes))
+
+
+def has_sizes(recipes: Iterable[Recipe]) -> bool:
+    """Whether some prefix of the recipes names its number of tokens, so that it may be another one's double."""
+    return any(
+        prefix is not None and prefix.tokens is not None
+        for recipe in recipes
+        for prefix in (recipe.evaluation_prefix, *(step.prefix for step in recipe.steps))
+    )
 
 
 def _arms(start: Recipe, step: Step, slots: Sequence[int], mismatched: bool) -> Iterator[PrefixArm]:
@@ -79,6 +117,7 @@ def _arms(start: Recipe, step: Step, slots: Sequence[int], mismatched: bool) -> 
     for label, last in arms:
         trained = (*start.steps, last)
         yield PrefixArm(label, prefix_label(last.prepended), Recipe(trained))
-        for prefix in (NO_PREFIX, PROMPTS) if mismatched else ():
+        instead = (NO_PREFIX, PROMPTS, *((CONTEXT,) if last.prepended == PROMPTS else ()))
+        for prefix in instead if mismatched else ():
             if prefix != last.prepended:
                 yield PrefixArm(label, prefix_label(prefix), Recipe(trained, evaluation_prefix=prefix))

@@ -441,8 +441,8 @@ def test_a_step_after_context_scores_its_prompts_again(tiny_encoder_folder: Path
 # Who brings in the score
 
 
-def by_hand(model: ColBERT, query: str, document: str) -> dict[tuple[str, str], tuple[float, float]]:
-    """The shares of one query and one document, token by token in plain Python."""
+def by_hand(model: ColBERT, query: str, document: str) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """The shares and sums of one query and one document, token by token in plain Python."""
     sides = {}
     for text, is_query, side in ((query, True, "query"), (document, False, "document")):
         features = model.tokenize([model.prompts[side] + text], is_query=is_query)
@@ -474,7 +474,7 @@ def by_hand(model: ColBERT, query: str, document: str) -> dict[tuple[str, str], 
     for place, side in enumerate(("query", "document")):
         for part in PARTS:
             chosen = [match[2] for match in matches if match[place] == part]
-            found[side, part] = (len(chosen) / len(matches), sum(chosen) / total)
+            found[side, part] = (len(chosen) / len(matches), sum(chosen) / total, sum(chosen))
     return found
 
 
@@ -490,7 +490,7 @@ def test_contributions_are_those_counted_by_hand(
     pair = [by_hand(model, toy_collection.queries["q1"], toy_collection.corpus[d]) for d in ("d3", "d2")]
     for key, row in shown.iterrows():
         expected = np.mean([found[key] for found in pair], axis=0)
-        np.testing.assert_allclose([row["tokens"], row["score"]], expected, atol=1e-5)
+        np.testing.assert_allclose([row["tokens"], row["score"], row["sum"]], expected, atol=1e-5)
 
 
 def test_contributions_sum_to_one_and_leave_out_what_is_not_scored(
@@ -533,6 +533,7 @@ def test_labels_name_every_scored_token(tiny_encoder_folder: Path) -> None:
     names = [PARTS[part] for part in query.parts.tolist()]
     assert names == ["marker", "marker", *["prefix"] * 5, "text", "text", "marker"]
     assert query.vectors.shape == (10, 32)
+    assert model.tokenizer.convert_ids_to_tokens(query.ids.tolist())[2:7] == ["[MASK]"] * 5
 
 
 # The study
@@ -553,7 +554,8 @@ def test_arms_differ_only_in_what_stands_before_texts(start: Recipe) -> None:
         # The prompts' own arm, whose training is pipeline b's or c's, and those of Table 4 are trained once for all.
         others = [arm for arm in arms if arm.recipe.training == recipe and not arm.matched]
         evaluated = {str(arm.recipe.evaluation_prefix) for arm in others}
-        assert evaluated == {"none", "prompts"} - {str(recipe.steps[-1].prepended)}
+        own = str(recipe.steps[-1].prepended)
+        assert evaluated == {"none", "prompts", *(["context"] if own == "prompts" else [])} - {own}
     assert PIPELINES["b"].prefixes()[1] in grid_recipes("prefixes")
     assert PIPELINES["c"].prefixes()[1] in grid_recipes("prefixes")
 

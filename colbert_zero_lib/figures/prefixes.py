@@ -1,0 +1,304 @@
+"""What stands before texts, as figures and tables: effects by arm and by slots, mismatches, who brings in the score.
+
+Effects are measured in `published.prefixes` (points of nDCG@10), shares in `evaluation.contributions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
+from colbert_zero_lib.published.prefixes import CLEAR, prefix_caption
+
+from .scores import mark_outside
+from .tables import PaperTable, interval_text, make_table
+from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+
+_SHORT = {NOT_RESOLVABLE: "not resolvable"}
+_KIND = {
+    "random": ("random words", COLOURS["orange"], "o"),
+    "learned": ("learned tokens", COLOURS["green"], "s"),
+    "mask": ("[MASK] tokens", COLOURS["purple"], "^"),
+}
+_PROMPTS = ("the prompts", COLOURS["blue"], "D")
+_PAPER = COLOURS["vermilion"]
+_PAPER_TOKENS = 7  # of its prompts, with ModernBERT's tokenizer
+_EVALUATED = {
+    "nothing": ("white", "o"),
+    "the prompts": (COLOURS["blue"], "D"),
+    "the prompts as context only": (COLOURS["blue"], "o"),
+}
+_WHAT = {
+    "relevant": ("of the score, relevant documents", COLOURS["blue"], "D"),
+    "others": ("of the score, other documents", COLOURS["grey"], "o"),
+    "margin": ("of the margin between them", COLOURS["vermilion"], "s"),
+}
+
+
+def effects_figure(findings: pd.DataFrame) -> Figure:
+    """Every arm with as many tokens as the prompts take, less the arm with nothing; a panel a start.
+
+    ``findings`` is `effect_findings(source)`. Crosses are the paper's differences, of which it has two a start; arms
+    that were not run have no dot.
+    """
+    rows = findings[~findings["sized"]]
+    figure, panels, arms = _panels(rows, 1.2)
+    for axes, (_, own) in zip(panels, rows.groupby("start", sort=False), strict=True):
+        for row in own.itertuples():
+            place = arms.index(str(row.arm))
+            if row.seeds:
+                colour = COLOURS["blue"] if row.verdict == CLEAR else COLOURS["grey"]
+                with_interval(axes, place, (row.value, row.low, row.high), colour, "o", horizontal=True)
+            if not np.isnan(row.paper):
+                axes.plot(row.paper, place, "x", color=_PAPER, markersize=6, markeredgewidth=1.6, zorder=4)
+            mark_outside(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
+        axes.set_xlabel("points over the arm with nothing")
+    _legend_of_effects(figure, panels[0], str(findings["source"].iloc[0]))
+    headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
+    return figure
+
+
+def slots_figure(findings: pd.DataFrame) -> Figure:
+    """Effect of random words, learned tokens and ``[MASK]`` by their number, beside that of the prompts.
+
+    ``findings`` is `effect_findings(source, prompts)`; arms whose number of tokens is not known are left out.
+    """
+    starts = list(dict.fromkeys(findings["start"]))
+    figure, panels = canvas(WIDTH, 3.3, columns=len(starts), sharey=True)
+    known = findings[findings["tokens"].fillna(0) > 0]
+    for axes, start in zip(np.atleast_1d(panels), starts, strict=True):
+        own = known[known["start"] == start]
+        for kind, shift in zip(_KIND, (0.94, 1.0, 1.06), strict=True):
+            line = own[(own["kind"] == kind) & (own["seeds"] > 0)].sort_values("tokens")
+            _, colour, marker = _KIND[kind]
+            places = line["tokens"].astype(float).to_numpy() * shift
+            axes.plot(places, line["value"], color=colour, linewidth=1.2, zorder=2)
+            for x, row in zip(places, line.itertuples(), strict=True):
+                with_interval(axes, x, (row.value, row.low, row.high), colour, marker)
+        for row in own[(own["kind"] == "prompts") & (own["seeds"] > 0)].itertuples():
+            with_interval(axes, float(row.tokens) * 1.13, (row.value, row.low, row.high), *_PROMPTS[1:])
+        printed = findings[(findings["start"] == start) & (findings["kind"] == "prompts")]["paper"]
+        axes.plot(
+            [_PAPER_TOKENS] * len(printed), printed, "x", color=_PAPER, markersize=6, markeredgewidth=1.6
+        )
+        axes.axhline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+        axes.set_xscale("log", base=2)
+        counts = sorted(int(count) for count in known["tokens"].unique())
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
+        axes.set(xlim=(0.75, 1.35 * max(counts)), xlabel="tokens before either side (log scale)")
+        axes.set_title(f"from {start}")
+    np.atleast_1d(panels)[0].set_ylabel("points over nothing, 95% interval")
+    run = known[known["seeds"] > 0]
+    for name, colour, marker in [*(_KIND[kind] for kind in _KIND if kind in set(run["kind"])), _PROMPTS]:
+        if name != _PROMPTS[0] or "prompts" in set(run["kind"]):
+            np.atleast_1d(panels)[0].plot([], [], marker, color=colour, label=name)
+    np.atleast_1d(panels)[0].plot(
+        [], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR), prompts"
+    )
+    figure.legend(loc="outside lower center", ncols=5, frameon=False, handletextpad=0.2)
+    sized = known[known["kind"].isin(list(_KIND))]
+    headline(figure, _counted(sized) if sized["seeds"].any() else _only_paper(sized))
+    return figure
+
+
+def mismatch_figure(findings: pd.DataFrame) -> Figure:
+    """The same weights with nothing, or with the prompts, before texts at evaluation, less as trained; a panel a start.
+
+    ``findings`` is `mismatch_findings(source)`.
+    """
+    figure, panels, arms = _panels(findings, 1.3)
+    names = list(_EVALUATED)
+    for axes, (_, own) in zip(panels, findings.groupby("start", sort=False), strict=True):
+        for row in own.itertuples():
+            face, marker = _EVALUATED[str(row.evaluated)]
+            place = arms.index(str(row.arm)) + 0.24 * (names.index(str(row.evaluated)) - 1)
+            if row.seeds:
+                with_interval(
+                    axes, place, (row.value, row.low, row.high), COLOURS["blue"], marker, horizontal=True
+                )
+                look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"]}
+                axes.plot(row.value, place, marker, markersize=4.5, zorder=4, **look)
+        for arm in arms:
+            said = set(own.loc[own["arm"] == arm, "verdict"])
+            word = CLEAR if CLEAR in said else NOT_RUN if said == {NOT_RUN} else ""
+            mark_outside(axes, arms.index(arm), word)
+        axes.set_xlabel("points over evaluated as trained")
+    for name, (face, marker) in _EVALUATED.items():
+        look = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"], "linestyle": "none"}
+        panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
+    none = "No such evaluation is recorded yet, and the paper has none"
+    headline(figure, f"{_counted(findings)} ({_over(findings)})" if findings["seeds"].any() else none)
+    return figure
+
+
+def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
+    """Who brings in the score: shares by part of the query and of the document, with intervals over queries.
+
+    ``shares`` is `contribution_intervals(frame)`; parts that no text has are left out. A grey bar is the share of the
+    tokens. ``title`` says which model it is.
+    """
+    present = shares.groupby("part", sort=False)["tokens"].max()
+    parts = [str(part) for part, most in present.items() if most > 0]
+    figure, panels = canvas(WIDTH, 1.3 + 0.5 * len(parts), columns=2, sharey=True)
+    said = {
+        "query": "query tokens, by what they are",
+        "document": "query tokens, by what they match\nin the document",
+    }
+    for axes, side in zip(panels, said, strict=True):
+        for place, part in enumerate(parts):
+            own = shares[(shares["side"] == side) & (shares["part"] == part)].set_index("what")
+            axes.barh(
+                place, 100 * own.loc["relevant", "tokens"], height=0.74, color=COLOURS["light"], zorder=1
+            )
+            for shift, (what, (_, colour, marker)) in zip((-0.22, 0.0, 0.22), _WHAT.items(), strict=True):
+                value, low, high = (100 * own.loc[what, ["value", "low", "high"]]).astype(float)
+                with_interval(axes, place + shift, (value, low, high), colour, marker, horizontal=True)
+        axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+        axes.set(ylim=(len(parts) - 0.5, -0.5), xlabel="share (%), 95% interval over queries")
+        axes.set_title(said[side], fontsize=SMALL + 0.5)
+        axes.set_yticks(range(len(parts)), parts)
+        axes.grid(axis="y", visible=False)
+    panels[0].barh([0], [0], color=COLOURS["light"], label="of the query's tokens")
+    for label, colour, marker in _WHAT.values():
+        panels[0].plot([], [], marker, color=colour, label=label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, handletextpad=0.3)
+    headline(figure, contributions_headline(shares, title))
+    return figure
+
+
+def contributions_headline(shares: pd.DataFrame, title: str = "") -> str:
+    """What the prefix of queries has of tokens, score and margin, in one line."""
+    own = shares[(shares["side"] == "query") & (shares["part"] == "prefix")].set_index("what")
+    score, margin = (100 * own.loc[what, "value"] for what in ("relevant", "margin"))
+    tokens = 100 * own.loc["relevant", "tokens"]
+    start = f"{title}: the prefix" if title else "The prefix"
+    if not tokens:
+        return f"{start} has no scored token in queries"
+    return (
+        f"{start} has {tokens:.0f}% of query tokens, {score:.0f}% of the score, {margin:.0f}% of the margin"
+    )
+
+
+def token_bars(
+    tokens: Sequence[str], relevant: np.ndarray, others: np.ndarray, prefix: Sequence[bool], title: str
+) -> Figure:
+    """One query token by token: best cosine in its relevant document and, as mean and 90% range, in other documents.
+
+    ``relevant`` is [tokens], ``others`` [documents, tokens]; ``prefix`` marks the tokens that stand before the text.
+    ParameterError when they do not belong together.
+    """
+    relevant, others = np.asarray(relevant, float), np.atleast_2d(np.asarray(others, float))
+    if relevant.shape != (len(tokens),) or others.shape[1:] != (len(tokens),) or len(prefix) != len(tokens):
+        raise ParameterError(
+            f"{len(tokens)} tokens need as many cosines and marks, not {relevant.shape}, {others.shape} and "
+            f"{len(prefix)}."
+        )
+    figure, axes = canvas(WIDTH, 1.2 + 0.24 * len(tokens))
+    colours = [COLOURS["orange"] if marked else COLOURS["blue"] for marked in prefix]
+    axes.barh(range(len(tokens)), relevant, color=colours, height=0.66, alpha=0.75, zorder=2)
+    low, high = np.quantile(others, [0.05, 0.95], axis=0)
+    for place in range(len(tokens)):
+        mean = float(others[:, place].mean())
+        with_interval(axes, place, (mean, low[place], high[place]), COLOURS["ink"], "o", horizontal=True)
+        mark_outside(axes, place, f"{relevant[place] - mean:+.2f}".replace("-", "−"))
+    axes.set_yticks(range(len(tokens)), tokens)
+    axes.set(
+        ylim=(len(tokens) - 0.5, -0.7),
+        xlabel="best cosine in a document; at the right, relevant less mean of others",
+    )
+    axes.grid(axis="y", visible=False)
+    axes.barh([0], [0], color=COLOURS["orange"], alpha=0.75, label="prefix, relevant document")
+    axes.barh([0], [0], color=COLOURS["blue"], alpha=0.75, label="markers and text, relevant document")
+    axes.plot([], [], "o", color=COLOURS["ink"], label=f"{len(others)} other documents, 90% of them")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.3)
+    headline(figure, title)
+    return figure
+
+
+def effect_table(*findings: pd.DataFrame) -> PaperTable:
+    """Each arm less the arm with nothing, a column a source; tests and verdicts are of the last.
+
+    Each is an `effect_findings(source)`, or rows of one.
+    """
+    return _table("prefix_effects", "Arms less the arm with nothing", ["start", "arm", "tokens"], findings)
+
+
+def mismatch_table(*findings: pd.DataFrame) -> PaperTable:
+    """The same weights evaluated otherwise than trained, less as trained; each is a `mismatch_findings(source)`."""
+    what = "Evaluated otherwise than trained, less as trained"
+    return _table("prefix_mismatches", what, ["start", "arm", "evaluated"], findings)
+
+
+def explanation_table(*findings: pd.DataFrame) -> PaperTable:
+    """What would explain prompts: predictions, all of the form "above zero"; each is `explanation_findings(source)`."""
+    columns = ["start", "explanation", "comparison"]
+    return _table("prefix_explanations", "Predictions, all of them above zero", columns, findings)
+
+
+def _table(name: str, what: str, columns: list[str], findings: Sequence[pd.DataFrame]) -> PaperTable:
+    last = findings[-1]
+    table = last[columns].copy()
+    for one in findings:
+        figures = one[["value", "low", "high"]].itertuples(index=False)
+        table[str(one["source"].iloc[0])] = [
+            NOT_RUN if np.isnan(value) else interval_text(value, low, high) for value, low, high in figures
+        ]
+    table = table.assign(**{
+        "seeds": last["seeds"], "smallest shown": last["smallest"], "p": last["p"], "p (Holm)": last["p_holm"],
+        "verdict": last["verdict"],
+    })  # fmt: skip
+    formats = {"smallest shown": "±{:.2f}", "p": "{:.3f}", "p (Holm)": "{:.3f}"}
+    return make_table(table, name, prefix_caption(last, what), formats, labels=columns[:1])
+
+
+def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, Sequence[Axes], list[str]]:
+    """A panel for each start, with a row for each arm and a line at zero."""
+    if rows.empty:
+        raise ParameterError("There are no arms to draw: pass the table that published.prefixes makes.")
+    starts, arms = list(dict.fromkeys(rows["start"])), list(dict.fromkeys(rows["arm"].astype(str)))
+    figure, panels = canvas(WIDTH, height + 0.3 * len(arms), columns=len(starts), sharey=True, sharex=True)
+    for axes, start in zip(np.atleast_1d(panels), starts, strict=True):
+        axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+        axes.set_title(f"from {start}")
+        axes.set(ylim=(len(arms) - 0.5, -0.5))
+        axes.set_yticks(range(len(arms)), arms)
+        axes.grid(axis="y", visible=False)
+    return figure, list(np.atleast_1d(panels)), arms
+
+
+def _legend_of_effects(figure: Figure, axes: Axes, source: str) -> None:
+    axes.plot([], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR)")
+    axes.plot([], [], "o", color=COLOURS["blue"], label=f"{source}, clear")
+    axes.plot([], [], "o", color=COLOURS["grey"], label=f"{source}, not clear")
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
+
+
+def _counted(rows: pd.DataFrame) -> str:
+    """How many differences came out how, e.g. ``Of 16 differences, 5 run: 1 clear, 4 not resolvable``."""
+    counts: Mapping[str, int] = rows["verdict"].value_counts().to_dict()
+    words = [
+        f"{counts[said]} {_SHORT.get(said, said)}"
+        for said in (CLEAR, WITHIN_NOISE, NOT_RESOLVABLE)
+        if said in counts
+    ]
+    run = int((rows["seeds"] > 0).sum())
+    of = "" if run == len(rows) else f", {run} of them run"
+    return f"Of {len(rows)} differences{of}: {', '.join(words)}"
+
+
+def _over(rows: pd.DataFrame) -> str:
+    known = rows.loc[rows["seeds"] > 0, "p"].notna().all()
+    return "95% over queries and seeds" if known else "95% over queries alone"
+
+
+def _only_paper(rows: pd.DataFrame) -> str:
+    return f"None of these {len(rows)} arms is recorded yet: the crosses are the paper's, on BEIR"

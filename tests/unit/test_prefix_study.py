@@ -1,0 +1,509 @@
+"""The prefix study: no training under two names, effects and explanations on planted runs, margins, figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.evaluation import Evaluation, contribution_intervals
+from colbert_zero_lib.evaluation.contributions import COLUMNS, PARTS
+from colbert_zero_lib.figures import prefixes as drawings
+from colbert_zero_lib.figures import save
+from colbert_zero_lib.figures.theme import WIDTH
+from colbert_zero_lib.models import open_model, step_lengths
+from colbert_zero_lib.prefixes import SIZED_KINDS, TRAINED_KINDS
+from colbert_zero_lib.profiles import EvaluationSize, get_profile
+from colbert_zero_lib.prompts import prefix_texts, prefix_tokens
+from colbert_zero_lib.published import RunEvidence, holm, recorded_evidence
+from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE, paper_deltas
+from colbert_zero_lib.published.prefixes import (
+    CLEAR,
+    RULE,
+    effect_findings,
+    explanation_findings,
+    explanations,
+    mismatch_findings,
+    prefix_caption,
+)
+from colbert_zero_lib.recipes import ZERO, Interaction, Phase, Recipe, Step
+from colbert_zero_lib.runs import Run
+from colbert_zero_lib.runs.arms import Job, grid_jobs, grid_recipes
+from colbert_zero_lib.runs.execute import Workshop
+from colbert_zero_lib.runs.grid import plan_grid, run_grid
+from colbert_zero_lib.runs.prefix_arms import (
+    SLOTS,
+    STARTS,
+    has_sizes,
+    in_default_size,
+    prefix_arms,
+    without_duplicates,
+)
+
+mpl.use("Agg")
+
+FOUR = (4, 4)
+DENSE_ARMS = tuple(arm.recipe for arm in prefix_arms(STARTS[0], prompts=FOUR))
+TABLE4 = tuple(recipe for recipe in grid_recipes("table4") if len(recipe) == 2)
+QUERIES = {"one": 60, "two": 40}
+SUPERVISED = "dense:unsupervised > colbert:supervised"
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
+    monkeypatch.setattr("colbert_zero_lib.published.evidence.QUERY_DRAWS", 100)
+
+
+# One training, one name
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("colbert:supervised[prefix=random/4]", "colbert:supervised[prefix=random]"),
+        ("colbert:supervised[prefix=random/7]", "colbert:supervised[prefix=random/7]"),
+        ("colbert:supervised[-length,prefix=mask/4]", "colbert:supervised[-length,prefix=mask]"),
+        ("colbert:supervised @ prefix=random/4", "colbert:supervised @ prefix=random"),
+        # What two names of one prefix said apart is then evaluated as trained.
+        ("colbert:supervised[prefix=mask] @ prefix=mask/4", "colbert:supervised[prefix=mask]"),
+        (
+            "colbert:unsupervised[prefix=learned/4] > colbert:supervised @ prefix=learned/4",
+            "colbert:unsupervised[prefix=learned] > colbert:supervised @ prefix=learned",
+        ),
+        ("colbert:supervised[prefix=swapped]", "colbert:supervised[prefix=swapped]"),
+    ],
+)
+def test_a_prefix_of_the_prompts_size_needs_no_number(text: str, named: str) -> None:
+    recipe = Recipe.parse(text)
+    assert str(in_default_size(recipe, FOUR)) == named
+    for uneven in ((4, 5), (5, 4)):
+        assert in_default_size(recipe, uneven) == recipe
+
+
+@pytest.mark.parametrize("kind", SIZED_KINDS)
+def test_both_names_are_the_same_tokens_and_lengths(tiny_encoder_folder: Path, kind: str) -> None:
+    prompts = ("find the ship: ", "the ship find: ")
+    steps = [Step(Interaction.COLBERT, Phase.SUPERVISED)]
+    model = open_model(tiny_encoder_folder, steps[0], lengths=(24, 40), prompts=prompts, projection=32)
+    count, other = prefix_tokens(None, model.tokenizer, prompts)
+    assert count == other
+    both = (f"colbert:supervised[prefix={kind}]", f"colbert:supervised[prefix={kind}/{count}]")
+    found = []
+    for text in both:
+        [step] = Recipe.parse(text).steps
+        own = open_model(tiny_encoder_folder, step, lengths=(24, 40), prompts=prompts, projection=32)
+        texts = prefix_texts(step, own.tokenizer, prompts)
+        found.append((texts, step_lengths(step, EvaluationSize(), own.tokenizer, prompts)))
+    assert found[0] == found[1]
+    assert in_default_size(Recipe.parse(both[1]), (count, count)) == Recipe.parse(both[0])
+
+
+def test_the_study_leaves_doubles_out_once_the_tokenizer_is_known() -> None:
+    for start in STARTS:
+        every, known = prefix_arms(start), prefix_arms(start, prompts=FOUR)
+        trained = [arm for arm in known if arm.matched]
+        assert len(trained) == 3 + len(TRAINED_KINDS) + len(SIZED_KINDS) * (len(SLOTS) - 1)
+        # A double and its two mismatched evaluations go, for each kind.
+        assert len(every) - len(known) == 3 * len(SIZED_KINDS)
+        assert {arm.recipe for arm in known} == set(without_duplicates((a.recipe for a in every), FOUR))
+        assert not [str(arm) for arm in known if str(arm).startswith("4 ")]
+        assert prefix_arms(start, prompts=(3, 4)) == every
+    assert has_sizes(grid_recipes("prefixes")) and not has_sizes(grid_recipes("table4"))
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """Tiny without texts, and a tokenizer with which both prompts take 4 tokens once the base encoder is there."""
+    shop = Workshop(get_profile("tiny"), tmp_path / "home", "cpu", progress=False)
+    shop.__dict__["corpora"] = SimpleNamespace(fingerprint="f" * 64)
+    shop.__dict__["lists"] = SimpleNamespace(passport={"digest": "d" * 64})
+    base = shop.key(ZERO, 0)
+    monkeypatch.setattr(Workshop, "prompt_tokens", lambda own: FOUR if own.ledger.get(base) else None)
+    return shop
+
+
+def make(shop: Workshop, recipe: Recipe, seed: int) -> Run:
+    def build(work: Path) -> Mapping[str, Any]:
+        (work / "model").mkdir(exist_ok=True)
+        (work / "model" / "weights").write_bytes(b"w")
+        passport = {"profile": "tiny", "seed": seed, "recipe": str(recipe), "device": "cpu (2 threads)"}
+        return {**passport, "wall_seconds": {"evaluation": 1.0}, "mean_ndcg@10": 0.25}
+
+    return shop.ledger.obtain(shop.key(recipe, seed), build)
+
+
+def test_a_plan_names_each_training_once_when_the_base_encoder_is_there(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    recipes = grid_recipes("prefixes")
+    before = plan_grid(shop, recipes, (0,), tmp_path)
+    assert before.jobs == grid_jobs(recipes, (0,))  # nothing is known of the tokenizer yet
+    make(shop, ZERO, 0)
+    after = plan_grid(shop, recipes, (0,), tmp_path)
+    assert len(before.jobs) - len(after.jobs) == len(STARTS) * len(SIZED_KINDS) * 3
+    assert {in_default_size(job.recipe, FOUR) for job in before.jobs} == {job.recipe for job in after.jobs}
+    assert all(in_default_size(job.recipe, FOUR) == job.recipe for job in after.jobs)
+
+
+@pytest.mark.parametrize("base_first", [True, False])
+def test_a_grid_trains_nothing_twice_under_two_names(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_first: bool
+) -> None:
+    trained: list[str] = []
+
+    def fake(recipe: Recipe, seed: int, shop: Workshop) -> Run:
+        if shop.ledger.get(shop.key(recipe, seed)) is None:
+            trained.append(str(recipe))
+        return make(shop, recipe, seed)
+
+    monkeypatch.setattr("colbert_zero_lib.runs.execute.run_recipe", fake)
+    if base_first:
+        make(shop, ZERO, 0)
+    text = f"{SUPERVISED}[prefix=random],{SUPERVISED}[prefix=random/4],{SUPERVISED}[prefix=random/4] @ prefix=none"
+    recipes = grid_recipes(text)
+    events = [event for event in run_grid(shop, plan_grid(shop, recipes, (0,), tmp_path)) if event.run]
+    told = {event.job: event.run for event in events}
+    assert trained == [
+        *([] if base_first else ["base"]), "dense:unsupervised", f"{SUPERVISED}[prefix=random]",
+        f"{SUPERVISED}[prefix=random] @ prefix=none",
+    ]  # fmt: skip
+    one, double = (Job(recipe, 0) for recipe in recipes[:2])
+    # A plan that knew of no double still has a run for each of its arms.
+    assert (double in told) is not base_first
+    assert told.get(double, told[one]) == told[one]
+
+
+# Effects and explanations
+
+
+def planted(
+    effect: Callable[[Recipe], float],
+    seeds: tuple[int, ...] = (0, 1, 2),
+    luck: float = 0.02,
+    noise: float = 0.5,
+    recipes: tuple[Recipe, ...] | None = None,
+) -> RunEvidence:
+    """Runs whose true means are 50 points and what ``effect`` adds to a recipe; all in points."""
+    rng = np.random.default_rng(5)
+    names = [(name, f"q{place}") for name, size in QUERIES.items() for place in range(size)]
+    frame = pd.DataFrame(names, columns=["collection", "query"]).assign(**{"recall@100": 0.0, "mrr@10": 0.0})
+    base = 0.5 + rng.uniform(-0.2, 0.2, len(names))
+    found: dict[str, dict[int, Evaluation]] = {}
+    for recipe in recipes or (*grid_recipes("prefixes"), *TABLE4):
+        for seed in seeds:
+            own = (effect(recipe) + rng.normal(0, luck) + rng.normal(0, noise, len(names))) / 100
+            found.setdefault(str(recipe), {})[seed] = Evaluation(frame.assign(**{"ndcg@10": base + own}))
+    return RunEvidence("planted", found)
+
+
+def as_expansion(recipe: Recipe) -> float:
+    """A world in which every scored token adds, a point a doubling of their number, and nothing else matters."""
+    prefix = recipe.evaluated_step.prepended
+    counts = {"none": 0, "context": 0}
+    count = counts.get(prefix.kind, 4 if prefix.tokens is None else prefix.tokens)
+    return math.log2(1 + count)
+
+
+@cache
+def expansion() -> RunEvidence:
+    return planted(as_expansion)
+
+
+@cache
+def one_seed() -> RunEvidence:
+    return planted(as_expansion, seeds=(0,))
+
+
+@cache
+def effects(source: Callable[[], RunEvidence]) -> pd.DataFrame:
+    return effect_findings(source(), FOUR)
+
+
+@cache
+def mismatches() -> pd.DataFrame:
+    return mismatch_findings(expansion(), FOUR)
+
+
+@cache
+def predictions() -> pd.DataFrame:
+    return explanation_findings(expansion(), FOUR)
+
+
+def test_planted_effects_of_arms_are_found() -> None:
+    table = effects(expansion)
+    assert set(table["seeds"]) == {3} and len(table) == 2 * (2 + 6 + 3 * 5)
+    assert sorted(table.loc[~table["sized"], "tokens"]) == [0, 0] + [4] * 14
+    scored = table[~table["kind"].isin(["none", "context"])]
+    np.testing.assert_allclose(
+        scored["value"].astype(float), np.log2(1 + scored["tokens"].astype(float)), atol=0.2
+    )
+    assert set(scored["verdict"]) == {CLEAR}
+    assert not (table.loc[table["kind"].isin(["none", "context"]), "verdict"] == CLEAR).any()
+    # Each table is a family of its own.
+    for sized in (True, False):
+        own = table[table["sized"] == sized]
+        np.testing.assert_array_equal(own["p_holm"], holm(own["p"].to_numpy(float)))
+
+
+def test_the_papers_own_differences_stand_beside_two_arms_a_start() -> None:
+    table = effect_findings(RunEvidence("nothing", {}))
+    printed = table.dropna(subset="paper")
+    assert list(printed["arm"]) == ["nothing, extra length", "the prompts"] * 2
+    deltas = paper_deltas().set_index(["start", "stage", "effect"])["paper"]
+    for row in printed.itertuples():
+        effect = "both" if row.arm == "the prompts" else "length"
+        assert row.paper == deltas[row.start, "supervised", effect]
+
+
+def test_other_prefixes_at_evaluation_are_held_against_the_same_weights() -> None:
+    table = mismatches().set_index(["start", "arm", "evaluated"])["value"]
+    assert table["dense unsupervised", "the prompts", "nothing"] == pytest.approx(-math.log2(5), abs=0.2)
+    unseen = table["ColBERT unsupervised", "the prompts", "the prompts as context only"]
+    assert unseen == pytest.approx(-math.log2(5), abs=0.2)
+    assert table["dense unsupervised", "nothing", "the prompts"] > 2
+
+
+def test_a_world_of_implicit_expansion_speaks_for_it_and_for_nothing_else() -> None:
+    table = predictions()
+    assert len(table) == 10 + 11 and set(table["seeds"]) == {3}
+    assert set(table.loc[table["explanation"] == "implicit query expansion", "speaks"]) == {"for it"}
+    assert set(table.loc[table["explanation"] != "implicit query expansion", "speaks"]) == {""}
+    trend = table[table["comparison"].str.contains("doubling")]
+    expected = np.polyfit(np.log2(SLOTS), np.log2(1 + np.array(SLOTS)), 1)[0]
+    np.testing.assert_allclose(trend["value"], expected, atol=0.1)
+
+
+def test_a_world_of_content_speaks_for_content_and_against_what_contradicts_it() -> None:
+    def content(recipe: Recipe) -> float:
+        return 2.0 * (recipe.evaluated_step.prepended.kind in ("prompts", "context")) - 1.0 * (
+            recipe.evaluated_step.prepended.kind == "mask"
+        )
+
+    table = explanation_findings(planted(content, recipes=DENSE_ARMS), FOUR)
+    said = table.groupby("explanation")["speaks"].agg(set)
+    assert said["content"] == {"for it"} and said["context"] == {"for it"} and said["budget"] == {""}
+    assert "against it" in said["implicit query expansion"]
+
+
+@pytest.mark.parametrize("start", STARTS, ids=str)
+def test_every_prediction_compares_arms_of_the_study_or_of_the_papers_tables(start: Recipe) -> None:
+    known = {str(arm.recipe) for arm in prefix_arms(start, prompts=FOUR)}
+    known |= {str(recipe) for recipe in TABLE4}
+    claims = explanations(start, FOUR)
+    assert len({claim.id for claim in claims}) == len(claims)
+    for clause in (clause for claim in claims for clause in claim.clauses):
+        assert sum(clause.weights.values()) == pytest.approx(0)  # queries that are hard for all cancel
+        assert set(clause.weights) <= known
+
+
+def test_runs_under_either_name_are_found_and_the_one_of_default_size_comes_first() -> None:
+    random, four = (Recipe.parse(f"{SUPERVISED}[prefix={name}]") for name in ("random", "random/4"))
+    nothing = Recipe.parse(f"{SUPERVISED}[-prompts,-length]")
+    both = planted(lambda r: 1.0 * (r == random) + 5.0 * (r == four), (0, 1), recipes=(random, four, nothing))
+
+    def value(source: RunEvidence) -> float:
+        table = effect_findings(source, FOUR).set_index(["start", "arm"])
+        assert table.loc[("dense unsupervised", "random words"), "seeds"] == 2
+        return table.loc[("dense unsupervised", "random words"), "value"]
+
+    assert value(both) == pytest.approx(1, abs=0.3)
+    lacking = {arm: of for arm, of in both.evaluations.items() if arm != str(random)}
+    assert value(RunEvidence("lacking", lacking)) == pytest.approx(5, abs=0.3)
+    mixed = {**both.evaluations, str(random): {0: both.evaluations[str(random)][0]}}
+    assert value(RunEvidence("mixed", mixed)) == pytest.approx(3, abs=0.3)
+
+
+def test_verdicts_follow_their_rule() -> None:
+    assert set(effect_findings(RunEvidence("nothing", {}))["verdict"]) == {NOT_RUN}
+    alone = effects(one_seed)
+    assert set(alone["verdict"]) == {NOT_RESOLVABLE} and alone["p"].isna().all()
+    assert (alone.loc[alone["kind"] == "random", "low"] > 0).all()  # an interval over queries decides nothing
+    assert "not known" in prefix_caption(alone, "Arms")
+    for luck, word in ((0.01, WITHIN_NOISE), (2.0, NOT_RESOLVABLE)):
+        table = effect_findings(planted(lambda _: 0.0, luck=luck, recipes=DENSE_ARMS), FOUR)
+        table = table[table["seeds"] > 0]
+        assert word in set(table["verdict"])
+        rest = table[table["verdict"] != CLEAR]
+        assert ((rest["smallest"] <= 0.3) == (rest["verdict"] == WITHIN_NOISE)).all()
+        assert ((table["p_holm"] < 0.05) == (table["verdict"] == CLEAR)).all()
+
+
+def test_a_lent_spread_counts_every_arm_of_a_difference_of_differences() -> None:
+    lender = planted(lambda _: 0.0, (0, 1, 2, 3, 4), luck=0.5, recipes=(ZERO,)).evaluations
+    kept = {arm: of for arm, of in one_seed().evaluations.items() if arm.startswith("colbert")}
+    table = explanation_findings(RunEvidence("lent", {**kept, **lender}), FOUR).set_index(
+        ["start", "comparison"]
+    )
+    start = "ColBERT unsupervised"
+    of_two = table.loc[(start, "extra length alone less nothing")]
+    of_four = next(row for (name, text), row in table.iterrows() if name == start and "had not" in text)
+    assert of_two["spread"] == of_four["spread"] and "borrowed" in of_two["spread"]
+    # Four arms of weight 1 vary by root 2 as much as two, and by more than that through their queries.
+    ratio = (of_four["high"] - of_four["low"]) / (of_two["high"] - of_two["low"])
+    assert ratio == pytest.approx(math.sqrt(2), rel=0.05)
+
+
+# What a part of the texts puts into the lead
+
+
+def shares(rows: Mapping[tuple[str, bool, str], float]) -> pd.DataFrame:
+    """A frame of `score_contributions` from sums by (query, relevant, part); both sides alike."""
+    found = []
+    for (query, relevant, _), _ in rows.items():
+        whole = sum(value for (q, r, _), value in rows.items() if (q, r) == (query, relevant))
+        for side in ("query", "document"):
+            for part in PARTS:
+                value = rows.get((query, relevant, part), 0.0)
+                found.append((query, relevant, 1, side, part, 0.25, value / whole, value))
+    return pd.DataFrame(found, columns=list(COLUMNS)).drop_duplicates()
+
+
+def test_what_is_the_same_in_every_document_has_a_share_of_the_score_and_none_of_the_margin() -> None:
+    frame = shares(
+        {
+            ("a", True, "prefix"): 4.0, ("a", True, "text"): 6.0,
+            ("a", False, "prefix"): 4.0, ("a", False, "text"): 4.0,
+            ("b", True, "prefix"): 4.0, ("b", True, "text"): 4.0,
+            ("b", False, "prefix"): 4.0, ("b", False, "text"): 1.0,
+            ("no relevant document", False, "text"): 9.0,
+        }
+    )  # fmt: skip
+    found = contribution_intervals(frame, samples=200).set_index(["side", "part", "what"])
+    for side in ("query", "document"):
+        assert found.loc[(side, "prefix", "relevant"), "value"] == pytest.approx((0.4 + 0.5) / 2)
+        assert found.loc[(side, "prefix", "others"), "value"] == pytest.approx((0.5 + 0.8) / 2)
+        assert found.loc[(side, "prefix", "margin"), ["value", "low", "high"]].tolist() == [0, 0, 0]
+        assert found.loc[(side, "text", "margin"), "value"] == 1
+        # Two queries: the ends are those of either alone.
+        assert found.loc[(side, "prefix", "relevant"), ["low", "high"]].tolist() == pytest.approx([0.4, 0.5])
+    with pytest.raises(DataError, match="both"):
+        contribution_intervals(frame[frame["query"] == "no relevant document"])
+
+
+def test_a_part_that_leads_the_wrong_way_has_a_margin_below_zero() -> None:
+    frame = shares(
+        {
+            ("a", True, "prefix"): 1.0, ("a", True, "text"): 5.0,
+            ("a", False, "prefix"): 2.0, ("a", False, "text"): 2.0,
+        }
+    )  # fmt: skip
+    found = contribution_intervals(frame, samples=50).set_index(["side", "part", "what"])["value"]
+    assert found["query", "prefix", "margin"] == pytest.approx(-1 / 2)
+    assert found["query", "text", "margin"] == pytest.approx(3 / 2)
+
+
+# Figures
+
+
+@cache
+def margins() -> pd.DataFrame:
+    rows = {}
+    rng = np.random.default_rng(3)
+    for query in range(20):
+        for relevant in (True, False):
+            for part in ("marker", "prefix", "text"):
+                rows[f"q{query}", relevant, part] = float(rng.uniform(1, 2) + relevant * (part == "text"))
+    return contribution_intervals(shares(rows), samples=100)
+
+
+def bars() -> Figure:
+    rng = np.random.default_rng(0)
+    tokens = ["[CLS]", "[Q]", "search", "_", "query", ":", "tide", "[SEP]"]
+    prefix = [2 <= place < 6 for place in range(8)]
+    return drawings.token_bars(
+        tokens, rng.uniform(0, 1, 8), rng.uniform(0, 1, (9, 8)), prefix, "A title of it"
+    )
+
+
+NONE = RunEvidence("recorded (laptop)", {})
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "effects": lambda: drawings.effects_figure(effects(expansion)),
+    "effects of one seed": lambda: drawings.effects_figure(effects(one_seed)),
+    "effects not run": lambda: drawings.effects_figure(effect_findings(NONE)),
+    "slots": lambda: drawings.slots_figure(effects(expansion)),
+    "slots of one seed": lambda: drawings.slots_figure(effects(one_seed)),
+    "slots not run": lambda: drawings.slots_figure(effect_findings(NONE, FOUR)),
+    "mismatches": lambda: drawings.mismatch_figure(mismatches()),
+    "mismatches not run": lambda: drawings.mismatch_figure(mismatch_findings(NONE)),
+    "contributions": lambda: drawings.contributions_figure(margins(), "the prompts"),
+    "bars": bars,
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_legible_light_and_the_same_every_time(name: str, tmp_path: Path) -> None:
+    figure = FIGURES[name]()
+    save(figure, "one", tmp_path)
+    save(FIGURES[name](), "two", tmp_path)
+    figure.canvas.draw()
+    assert figure.get_figwidth() <= WIDTH
+    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    assert min(text.get_fontsize() for text in texts) * 6.3 / WIDTH >= 7
+    for text in [*figure.texts, figure._suptitle, *(t for axes in figure.axes for t in axes.texts)]:
+        if text.get_text():
+            extent = text.get_window_extent()
+            assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
+    one, two = ((tmp_path / f"{which}.svg").read_bytes() for which in ("one", "two"))
+    assert one == two and len(one) < 300_000
+
+
+def test_figures_say_what_was_not_run_and_draw_the_papers_side() -> None:
+    for draw in (drawings.effects_figure, drawings.slots_figure):
+        figure = draw(effect_findings(NONE, FOUR))
+        assert "paper" in figure._suptitle.get_text() and "recorded yet" in figure._suptitle.get_text()
+        crosses = [
+            value
+            for axes in figure.axes
+            for line in axes.lines
+            if line.get_marker() == "x" and len(line.get_xdata())
+            for value in (line.get_xdata() if draw is drawings.effects_figure else line.get_ydata())
+        ]
+        printed = effect_findings(NONE)
+        printed = printed if draw is drawings.effects_figure else printed[printed["kind"] == "prompts"]
+        assert crosses == list(printed["paper"].dropna())
+    table = drawings.explanation_table(explanation_findings(NONE), predictions())
+    assert set(table.cells["recorded (laptop)"]) == {NOT_RUN} and CLEAR in set(table.cells["verdict"])
+    assert RULE in table.caption and "nan" not in table.markdown().lower()
+
+
+def test_the_effect_figure_draws_every_interval() -> None:
+    findings = effects(expansion)
+    figure = drawings.effects_figure(findings)
+    drawn = [bars[2][0].get_segments()[0][:, 0] for axes in figure.axes for bars in axes.containers]
+    assert np.array(drawn) == pytest.approx(findings.loc[~findings["sized"], ["low", "high"]].to_numpy())
+
+
+def test_the_title_of_shares_is_counted_from_them() -> None:
+    table = margins()
+    own = table[(table["side"] == "query") & (table["part"] == "prefix")].set_index("what")["value"]
+    text = drawings.contributions_headline(table, "x")
+    assert f"{100 * own['relevant']:.0f}% of the score" in text
+    assert f"{100 * own['margin']:.0f}% of the margin" in text
+    none = table.assign(tokens=table["tokens"].where(table["part"] != "prefix", 0))
+    assert "no scored token" in drawings.contributions_headline(none)
+
+
+def test_bars_of_tokens_that_do_not_belong_together_are_one_sentence() -> None:
+    with pytest.raises(ParameterError, match="2 tokens"):
+        drawings.token_bars(["a", "b"], np.zeros(3), np.zeros((4, 2)), [True, False], "title")
+    with pytest.raises(ParameterError, match="no arms"):
+        drawings.effects_figure(effect_findings(NONE).iloc[:0])
+
+
+def test_the_recorded_runs_can_be_asked() -> None:
+    source = recorded_evidence("laptop")
+    for find in (effect_findings, mismatch_findings, explanation_findings):
+        table = find(source, FOUR)
+        assert set(table["source"]) == {source.name} and (table["seeds"] >= 0).all()
