@@ -63,7 +63,7 @@ benchmarks: data
 	@HF_HUB_OFFLINE=1 $(RUN)/python -m benchmarks
 
 test: data
-	@$(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	@$(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lab: $(INSTALLED)
 	@$(RUN)/jupyter lab notebooks

@@ -40,7 +40,7 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
 
 def _cpu_bfloat16() -> bool:
-    from colbert_zero_lib.training.trainer import native_bfloat16
+    from colbert_zero_lib.training.devices import native_bfloat16
 
     return native_bfloat16("cpu")
 

@@ -46,7 +46,7 @@ app = typer.Typer(
 data_app = typer.Typer(help="Fetch, build and describe the offline text.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
-Profile = Annotated[str, typer.Option(help="tiny, laptop, mini, base or paper.")]
+Profile = Annotated[str, typer.Option(help="smoke, tiny, laptop, mini, base or paper.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 

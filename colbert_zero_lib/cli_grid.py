@@ -26,7 +26,7 @@ def grid(
             help="table4, table3, pipelines, prefixes, a file with a recipe a line, or recipes with commas between."
         ),
     ],
-    profile: Annotated[str, typer.Option(help="tiny, laptop or mini.")] = "tiny",
+    profile: Annotated[str, typer.Option(help="smoke, tiny, laptop or mini.")] = "tiny",
     seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2; the profile's own by default.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what is needed, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a run, no live table.")] = False,

@@ -133,8 +133,9 @@ _UNSUPERVISED, _SUPERVISED, _DISTILLATION = Phase.UNSUPERVISED, Phase.SUPERVISED
 _DENSE, _COLBERT = Interaction.DENSE, Interaction.COLBERT
 
 
-# What the recorded runs were trained with. 2048 is faster on a CPU and rounds differently (benchmarks/README.md).
-_RECORDED_TOKENS = 8192
+# Tokens encoded at once where a GPU is to be filled, and in the recorded runs of laptop. The default of a phase is what
+# a CPU is fastest with; the two differ in rounding (benchmarks/README.md).
+_LARGE_CHUNKS = 8192
 
 
 def _budgets(
@@ -146,6 +147,7 @@ def _budgets(
     temperatures: dict[tuple[Phase, Interaction], float],
     score_scale: float,
     conversion: float | None = None,
+    tokens: int = _LARGE_CHUNKS,
 ) -> dict[tuple[Phase, Interaction], PhaseBudget]:
     """The five budgets of a profile: two interactions in the contrastive phases, ColBERT alone in distillation."""
     columns = (1, 1 + documents[0], documents[1])
@@ -162,7 +164,7 @@ def _budgets(
                 temperature=temperatures[(phase, interaction)],
                 score_scale=score_scale if phase is _DISTILLATION else 1.0,
                 conversion_learning_rate=conversion if phase is _DISTILLATION else None,
-                mini_batch_tokens=_RECORDED_TOKENS,
+                mini_batch_tokens=tokens,
             )
     return result
 
@@ -182,11 +184,13 @@ _TEMPERATURES = {
     (_DISTILLATION, _COLBERT): 1.0,
 }
 
-# What tiny and laptop share: they differ in steps, the masked-LM phase, evaluation and seeds.
+# What smoke, tiny and laptop share: they differ in steps, chunks, the masked-LM phase, evaluation and seeds.
 _SMALL_ENCODER = EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384)
 
 
-def _small_budgets(steps: tuple[int, int, int]) -> dict[tuple[Phase, Interaction], PhaseBudget]:
+def _small_budgets(
+    steps: tuple[int, int, int], tokens: int = PhaseBudget.mini_batch_tokens
+) -> dict[tuple[Phase, Interaction], PhaseBudget]:
     return _budgets(
         steps=steps,
         batch=(128, 24, 32),
@@ -196,6 +200,7 @@ def _small_budgets(steps: tuple[int, int, int]) -> dict[tuple[Phase, Interaction
         temperatures=_TEMPERATURES,
         score_scale=2.0,
         conversion=1e-3,
+        tokens=tokens,
     )
 
 
@@ -213,6 +218,19 @@ def get_profile(name: str) -> Profile:
     except KeyError:
         raise ProfileError(f"there is no profile '{name}'; choose one of {', '.join(PROFILES)}") from None
 
+
+_declare(
+    Profile(
+        name="smoke",
+        summary="two CPU cores, no network, a second a run: whether everything works; its figures mean nothing",
+        source="offline",
+        encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
+        base="modernbert 1x64, offline text",
+        pretraining=PretrainingBudget(steps=5, batch_size=8),
+        budgets={key: replace(each, batch_size=8) for key, each in _small_budgets((12, 12, 12)).items()},
+        evaluation=EvaluationSize(max_queries=8, max_documents=40, query_length=28, document_length=64),
+    )
+)
 
 _declare(
     Profile(
@@ -235,7 +253,7 @@ _declare(
         encoder=_SMALL_ENCODER,
         base="modernbert 2x128, offline text",
         pretraining=PretrainingBudget(steps=400),
-        budgets=_small_budgets((800, 400, 250)),
+        budgets=_small_budgets((800, 400, 250), tokens=_LARGE_CHUNKS),
         evaluation=EvaluationSize(query_length=28, document_length=128),
         seeds=(0, 1, 2),
     )
@@ -276,7 +294,7 @@ _HUB_RATES = {
 }
 _HUB_MISSING = (
     "it trains answerdotai/ModernBERT-base on data sets of the Hugging Face hub, and joining them to the trainer"
-    " (colbert_zero_lib.corpora.hub reads them) is not built yet; use tiny, laptop or mini"
+    " (colbert_zero_lib.corpora.hub reads them) is not built yet; use smoke, tiny, laptop or mini"
 )
 
 

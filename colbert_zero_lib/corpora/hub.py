@@ -183,7 +183,7 @@ def _load(
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise DataError(
             f"Split {split!r} of {where} cannot be loaded ({reason}): "
-            "connect to the hub, or choose an offline profile (tiny, laptop, mini)."
+            "connect to the hub, or choose an offline profile (smoke, tiny, laptop, mini)."
         ) from None
     missing = [column for column in columns if column not in loaded.column_names]
     if missing:
@@ -205,5 +205,5 @@ def _reach(path: str) -> None:
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise DataError(
             f"The data set {path} cannot be reached on the hub ({reason}): check the connection, "
-            "or choose an offline profile (tiny, laptop, mini)."
+            "or choose an offline profile (smoke, tiny, laptop, mini)."
         ) from None

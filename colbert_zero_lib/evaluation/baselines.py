@@ -95,7 +95,7 @@ def _digest(collection: Collection) -> str:
 
 
 def minilm() -> Retriever:
-    """all-MiniLM-L6-v2 on this machine's own accelerator, from the pinned offline wheel."""
+    """all-MiniLM-L6-v2 on this machine's own accelerator, in its fast precision, from the pinned offline wheel."""
     from sentence_transformers import SentenceTransformer
 
     from colbert_zero_lib.corpora import minilm_folder
@@ -104,7 +104,7 @@ def minilm() -> Retriever:
 
     model = SentenceTransformer(str(minilm_folder(home())), local_files_only=True)
     model.max_seq_length = MINILM_TOKENS
-    return DenseRetriever(model)
+    return DenseRetriever(model, precision=_minilm_precision())
 
 
 def _bm25_settings() -> dict[str, Any]:
@@ -112,7 +112,17 @@ def _bm25_settings() -> dict[str, Any]:
 
 
 def _minilm_settings() -> dict[str, Any]:
-    return {"tokens": MINILM_TOKENS, "sentence-transformers": version("sentence-transformers")}
+    return {
+        "tokens": MINILM_TOKENS,
+        "sentence-transformers": version("sentence-transformers"),
+        "precision": _minilm_precision(),
+    }
+
+
+def _minilm_precision() -> str:
+    from colbert_zero_lib.training.devices import device_of_choice, native_precision
+
+    return native_precision(device_of_choice())
 
 
 _BUILDERS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[], Retriever]]] = {

@@ -28,8 +28,9 @@ from colbert_zero_lib.recipes import PIPELINES, ZERO, Phase, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
 from colbert_zero_lib.runs.passport import arm_of
 from colbert_zero_lib.training.data import step_data
-from colbert_zero_lib.training.pretraining import device_of_choice, pretrain
-from colbert_zero_lib.training.trainer import TrainingResult, native_bfloat16, train_step
+from colbert_zero_lib.training.devices import device_of_choice, native_precision
+from colbert_zero_lib.training.pretraining import pretrain
+from colbert_zero_lib.training.trainer import TrainingResult, train_step
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -71,7 +72,7 @@ class Workshop:
     @cached_property
     def precision(self) -> str:
         """Precision of training on this device."""
-        return "bfloat16" if native_bfloat16(self.device) else "float32"
+        return native_precision(self.device)
 
     @cached_property
     def collections(self) -> dict[str, Collection]:

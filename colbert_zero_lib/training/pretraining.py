@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from datasets import Dataset
 from transformers import (
     DataCollatorForLanguageModeling,
@@ -24,7 +23,8 @@ from transformers import (
 from colbert_zero_lib.models import build_base, quiet, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
 from colbert_zero_lib.training.checkpoints import MarkComplete, last_complete_checkpoint
-from colbert_zero_lib.training.trainer import TrainingResult, native_bfloat16, peak_memory
+from colbert_zero_lib.training.devices import native_precision
+from colbert_zero_lib.training.trainer import TrainingResult, peak_memory
 
 
 def _token_rows(
@@ -55,7 +55,7 @@ def pretrain(
     started = time.perf_counter()
     tokenizer = train_tokenizer(texts, shape.vocabulary)
     model = build_base(tokenizer, shape, seed)
-    precision = precision or ("bfloat16" if native_bfloat16(device) else "float32")
+    precision = precision or native_precision(device)
     curve: list[tuple[int, float]] = []
     with quiet():
         if budget.steps:
@@ -111,8 +111,3 @@ def _train(
     resume = last_complete_checkpoint(Path(str(arguments.output_dir)))
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]
-
-
-def device_of_choice() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -36,7 +36,8 @@ from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
-from colbert_zero_lib.training.trainer import native_bfloat16, train_step
+from colbert_zero_lib.training.devices import native_precision
+from colbert_zero_lib.training.trainer import train_step
 
 MISSING = -1
 TRAINED_ON = "trained_on.txt"
@@ -114,7 +115,7 @@ class Scorers:
 
     @property
     def _precision(self) -> str:
-        return "bfloat16" if native_bfloat16("cpu") else "float32"
+        return native_precision("cpu")
 
     @cached_property
     def _late(self) -> tuple[list[np.ndarray], list[np.ndarray]]:

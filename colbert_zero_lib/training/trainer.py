@@ -33,6 +33,7 @@ from colbert_zero_lib.recipes import Phase, Step
 from colbert_zero_lib.training.checkpoints import FollowEpochs, KeepLoss, last_complete_checkpoint
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
+from colbert_zero_lib.training.devices import native_precision
 from colbert_zero_lib.training.distillation import Distillation
 
 
@@ -51,16 +52,6 @@ class TrainingResult:
     def queries_per_second(self) -> float:
         """Queries (pairs in the unsupervised phase) seen per second."""
         return self.queries / self.wall_seconds if self.wall_seconds else 0.0
-
-
-def native_bfloat16(device: str) -> bool:
-    """True where bfloat16 is fast: GPUs that support it, CPUs with AVX512-BF16 or AMX."""
-    if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
-    checks = (
-        getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return any(check() for check in checks if check)
 
 
 class _Arguments(SentenceTransformerTrainingArguments):
@@ -179,7 +170,7 @@ def train_step(
             f"{step.phase.value}: {sum(sizes)} rows cannot fill one batch of {budget.batch_size};"
             " lower batch_size or give more rows"
         )
-    precision = precision or ("bfloat16" if native_bfloat16(str(model.device)) else "float32")
+    precision = precision or native_precision(str(model.device))
     set_seed(seed)
     loss, collator = parts or (make_loss(model, step, budget), Collator(model, lengths))
     arguments = _Arguments(

@@ -1,6 +1,7 @@
-"""Every notebook follows the conventions, is listed in the README, and runs headless at profile tiny.
+"""Every notebook follows the conventions, is listed in the README, and runs headless.
 
-The headless runs share one home folder, so that a recipe trained by one notebook is reused by the next.
+They run at profile tiny, those of the ablations, which train most, at the smallest. The runs share one home folder, so
+that a recipe trained by one notebook is reused by the next.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebo
 
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
+ABLATIONS = ("07", "08", "09")
 
 
 def test_the_readme_lists_exactly_the_notebooks_that_are_there() -> None:
@@ -43,11 +45,11 @@ def test_a_notebook_follows_the_conventions(path: Path) -> None:
 
 @pytest.mark.notebooks
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
-def test_a_notebook_runs_headless_at_tiny(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_notebook_runs_headless(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLBERT_ZERO_HOME", str(home().resolve()))
-    [run] = run_notebooks([path.stem], {}, tmp_path, profile="tiny")
+    [run] = run_notebooks(
+        [path.stem], {}, tmp_path, profile="smoke" if path.stem[:2] in ABLATIONS else "tiny"
+    )
     cells = [
         cell for cell in read_notebook(run.output).cells if cell.cell_type == "code" and cell.source.strip()
     ]

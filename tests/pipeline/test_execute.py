@@ -10,7 +10,7 @@ import pytest
 from benchmarks.curves import authors_run
 from colbert_zero_lib.home import home
 from colbert_zero_lib.models import prompt_tokens
-from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, get_profile
+from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.runs import Ledger, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
@@ -20,16 +20,8 @@ pytestmark = pytest.mark.pipeline
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Three steps a phase on the real text; its runs go to a folder of their own."""
-    tiny = get_profile("tiny")
-    nano = replace(
-        tiny,
-        name="nano",
-        encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
-        budgets={key: replace(budget, steps=3, batch_size=8) for key, budget in tiny.budgets.items()},
-        evaluation=EvaluationSize(max_queries=5, max_documents=40, query_length=28, document_length=64),
-    )
-    shop = Workshop(nano, home(), "cpu", progress=False)
+    """The real text at the smallest profile; its runs go to a folder of their own."""
+    shop = Workshop(get_profile("smoke"), home(), "cpu", progress=False)
     # The texts are the suite's; the ledger is not.
     shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("runs"))
     return shop

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from colbert_zero_lib.home import home
-from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, Profile, get_profile
+from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published import RunEvidence
 from colbert_zero_lib.published.grid import NOT_RUN, delta_findings
 from colbert_zero_lib.runs import Ledger, Run
@@ -43,21 +42,9 @@ for event in run_grid(shop, plan_grid(shop, grid_recipes(GRID), (1,))):
 """
 
 
-def nano() -> Profile:
-    tiny = get_profile("tiny")
-    return replace(
-        tiny,
-        name="nano",
-        encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
-        pretraining=replace(tiny.pretraining, steps=5, batch_size=8),
-        budgets={key: replace(budget, steps=12, batch_size=8) for key, budget in tiny.budgets.items()},
-        evaluation=EvaluationSize(max_queries=5, max_documents=40, query_length=28, document_length=64),
-    )
-
-
 def shop_at(root: Path) -> Workshop:
     """The suite's texts, a ledger of its own."""
-    shop = Workshop(nano(), home(), "cpu", progress=False)
+    shop = Workshop(get_profile("smoke"), home(), "cpu", progress=False)
     shop.__dict__["ledger"] = Ledger(root)
     return shop
 
@@ -111,7 +98,7 @@ def test_a_grid_killed_in_the_middle_goes_on_and_ends_alike(tmp_path: Path) -> N
 
     # Nothing is left to do, and the delta of the two arms stands in the table.
     assert not plan_grid(shop_at(root), grid_recipes(GRID), (1,)).missing
-    deltas = delta_findings(RunEvidence.of_runs("nano", again.values()))
+    deltas = delta_findings(RunEvidence.of_runs("smoke", again.values()))
     run = deltas[deltas["verdict"] != NOT_RUN]
     assert len(run) == 1 and run["effect"].item() == "both"
     means = [100 * float(whole[str(r)].passport["mean_ndcg@10"]) for r in grid_recipes(GRID)]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from colbert_zero_lib.evaluation import mean_contributions, score_contributions, token_vectors
 from colbert_zero_lib.home import home
 from colbert_zero_lib.models import open_model, prompt_tokens
-from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, PretrainingBudget, get_profile
+from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.prompts import SIDES, describe_prefix, learned_names, unscored_positions
 from colbert_zero_lib.recipes import Recipe
 from colbert_zero_lib.runs import Ledger, Run, record, validate_passport
@@ -31,19 +31,12 @@ TEXTS = ["how does a list sort its items", "sorted"]
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Three steps a phase of one layer on the real text; its runs go to a folder of their own."""
-    tiny = get_profile("tiny")
-    nano = replace(
-        tiny,
-        name="nano",
-        pretraining=PretrainingBudget(steps=3),
-        encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
-        budgets={key: replace(budget, steps=3, batch_size=8) for key, budget in tiny.budgets.items()},
-        evaluation=EvaluationSize(max_queries=8, max_documents=40, query_length=28, document_length=64),
-        # Of different lengths, so that the sides cannot be mistaken for each other.
-        prompts=("search_query: ", "this is a search_document: "),
+    """One layer on the real text; its runs go to a folder of their own."""
+    # Of different lengths, so that the sides cannot be mistaken for each other.
+    profile = replace(
+        get_profile("smoke"), name="other", prompts=("search_query: ", "this is a search_document: ")
     )
-    shop = Workshop(nano, home(), "cpu", progress=False)
+    shop = Workshop(profile, home(), "cpu", progress=False)
     shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("runs"))
     return shop
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from colbert_zero_lib.cli import app
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.home import home
-from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, get_profile
+from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published.sweeps import recorded_sweeps
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Ledger
@@ -38,17 +38,8 @@ class Forbidden(dict[str, Any]):
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    """Three steps a phase on the real text, with a ledger of its own."""
-    tiny = get_profile("tiny")
-    nano = replace(
-        tiny,
-        name="nano",
-        encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
-        pretraining=replace(tiny.pretraining, steps=1),
-        budgets={key: replace(budget, steps=3, batch_size=8) for key, budget in tiny.budgets.items()},
-        evaluation=EvaluationSize(max_queries=5, max_documents=40, query_length=28, document_length=64),
-    )
-    shop = Workshop(nano, home(), "cpu", progress=False)
+    """The real text at the smallest profile, with a ledger of its own."""
+    shop = Workshop(get_profile("smoke"), home(), "cpu", progress=False)
     shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("home") / "runs")
     return shop
 
@@ -124,10 +115,10 @@ def test_the_terminal_sweeps_ten_rates_prints_them_and_records_them(
     first = CliRunner().invoke(app, [*words, "--share", "0/2", "--record"])
     assert first.exit_code == 0
     assert "still missing" in first.output
-    assert recorded_sweeps("nano", tmp_path / "runs") == []
+    assert recorded_sweeps("smoke", tmp_path / "runs") == []
     done = CliRunner().invoke(app, [*words, "--record"])
     assert done.exit_code == 0, done.output
-    (found,) = recorded_sweeps("nano", tmp_path / "runs")
+    (found,) = recorded_sweeps("smoke", tmp_path / "runs")
     assert len(found.rows) == 10
     assert all(row.source["run"] and row.source["device"] for row in found.rows)
     missing = [row.rate for row in found.rows if f"{row.rate:.3g}" not in done.output]

@@ -21,7 +21,7 @@ def test_every_arm_of_the_paper_has_budgets(name: str) -> None:
 
 
 def test_an_unknown_profile_is_one_sentence_that_lists_the_known_ones() -> None:
-    with pytest.raises(ProfileError, match="'huge'.*tiny, laptop, mini, base, paper"):
+    with pytest.raises(ProfileError, match="'huge'.*smoke, tiny, laptop, mini, base, paper"):
         get_profile("huge")
 
 
