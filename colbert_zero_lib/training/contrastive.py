@@ -185,6 +185,7 @@ class Contrastive(nn.Module):
         asked, query_states = encode_apart(self.model, query_parts)
         own, document_states = encode_apart(self.model, document_parts)
         queries, query_mask = assemble(*asked)
+        del asked
         width = query_parts[0].features["input_ids"].shape[1] if is_late_interaction(self.model) else 1
         document_gradients = side_by_side([vector.shape for vector in own.vectors], own.vectors[0])
         for vector, gradient in zip(own.vectors, document_gradients, strict=True):
