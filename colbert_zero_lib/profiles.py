@@ -133,9 +133,9 @@ _UNSUPERVISED, _SUPERVISED, _DISTILLATION = Phase.UNSUPERVISED, Phase.SUPERVISED
 _DENSE, _COLBERT = Interaction.DENSE, Interaction.COLBERT
 
 
-# Tokens encoded at once where a GPU is to be filled, and in the recorded runs of laptop. The default of a phase is what
-# a CPU is fastest with; the two differ in rounding (benchmarks/README.md).
-_LARGE_CHUNKS = 8192
+# Fastest with the encoder of tiny and laptop; larger encoders on a CPU prefer the default of a phase. The two differ in
+# rounding (benchmarks/README.md).
+_CHUNK_TOKENS = 8192
 
 
 def _budgets(
@@ -147,7 +147,6 @@ def _budgets(
     temperatures: dict[tuple[Phase, Interaction], float],
     score_scale: float,
     conversion: float | None = None,
-    tokens: int = _LARGE_CHUNKS,
 ) -> dict[tuple[Phase, Interaction], PhaseBudget]:
     """The five budgets of a profile: two interactions in the contrastive phases, ColBERT alone in distillation."""
     columns = (1, 1 + documents[0], documents[1])
@@ -164,7 +163,7 @@ def _budgets(
                 temperature=temperatures[(phase, interaction)],
                 score_scale=score_scale if phase is _DISTILLATION else 1.0,
                 conversion_learning_rate=conversion if phase is _DISTILLATION else None,
-                mini_batch_tokens=tokens,
+                mini_batch_tokens=_CHUNK_TOKENS,
             )
     return result
 
@@ -184,13 +183,11 @@ _TEMPERATURES = {
     (_DISTILLATION, _COLBERT): 1.0,
 }
 
-# What smoke, tiny and laptop share: they differ in steps, chunks, the masked-LM phase, evaluation and seeds.
+# What smoke, tiny and laptop share: they differ in steps, the masked-LM phase, evaluation and seeds.
 _SMALL_ENCODER = EncoderShape(layers=2, hidden=128, heads=2, intermediate=256, vocabulary=16_384)
 
 
-def _small_budgets(
-    steps: tuple[int, int, int], tokens: int = PhaseBudget.mini_batch_tokens
-) -> dict[tuple[Phase, Interaction], PhaseBudget]:
+def _small_budgets(steps: tuple[int, int, int]) -> dict[tuple[Phase, Interaction], PhaseBudget]:
     return _budgets(
         steps=steps,
         batch=(128, 24, 32),
@@ -200,7 +197,6 @@ def _small_budgets(
         temperatures=_TEMPERATURES,
         score_scale=2.0,
         conversion=1e-3,
-        tokens=tokens,
     )
 
 
@@ -253,7 +249,7 @@ _declare(
         encoder=_SMALL_ENCODER,
         base="modernbert 2x128, offline text",
         pretraining=PretrainingBudget(steps=400),
-        budgets=_small_budgets((800, 400, 250), tokens=_LARGE_CHUNKS),
+        budgets=_small_budgets((800, 400, 250)),
         evaluation=EvaluationSize(query_length=28, document_length=128),
         seeds=(0, 1, 2),
     )
