@@ -45,7 +45,8 @@ def power_figure(curves: pd.DataFrame, of: str) -> Figure:
     axes.minorticks_off()
     axes.text(0.01, 100 * _WANTED + 1, "80 of 100", transform=axes.get_yaxis_transform(), fontsize=SMALL)
     label_ends(axes, last, ends, gap=7)
-    headline(figure, f"Seeds needed, spread of {of}: " + "; ".join(needed))
+    axes.set_xlabel(f"seeds of each arm (log scale), their spread as in {of}")
+    headline(figure, f"Seeds that find a difference in {100 * _WANTED:.0f} of 100: " + "; ".join(needed))
     return figure
 
 
@@ -63,5 +64,5 @@ def alarms_figure(table: pd.DataFrame) -> Figure:
     axes.set_xticks(sorted(set(table["questions"])))
     label_ends(axes, float(last), ends, gap=0.08 * axes.get_ylim()[1])
     told = ", ".join(f"{value:.0f}% {name}" for name, (value, _) in ends.items())
-    headline(figure, f"With {last} questions and nothing there, a table has a false alarm in: {told}")
+    headline(figure, f"Tables with a false alarm among {last} questions: {told}")
     return figure

@@ -180,12 +180,10 @@ def contributions_headline(shares: pd.DataFrame, title: str = "") -> str:
     own = shares[(shares["side"] == "query") & (shares["part"] == "prefix")].set_index("what")
     score, margin = (100 * own.loc[what, "value"] for what in ("relevant", "margin"))
     tokens = 100 * own.loc["relevant", "tokens"]
-    start = f"{title}: the prefix" if title else "The prefix"
+    start = f"{title}: prefix" if title else "Prefix"
     if not tokens:
         return f"{start} has no scored token in queries"
-    return (
-        f"{start} has {tokens:.0f}% of query tokens, {score:.0f}% of the score, {margin:.0f}% of the margin"
-    )
+    return f"{start} is {tokens:.0f}% of query tokens, {score:.0f}% of score, {margin:.0f}% of margin"
 
 
 def token_bars(

@@ -5,7 +5,7 @@ What is drawn is measured in `published.switches` and in `lengths`; effects are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,30 +27,35 @@ _PROMPTS = {False: (COLOURS["orange"], "-", "without prompts"), True: (COLOURS["
 def alignment_figure(*findings: pd.DataFrame) -> Figure:
     """What fine-tuning with the switches of pre-training adds: the paper, then a mark for every source.
 
-    Each is an `alignment_findings(source)`; verdicts are of the last one.
+    Each is an `alignment_findings(source)`; a row's verdict is that of the last source which ran it.
     """
-    last = findings[-1]
-    run = last[last["seeds"] > 0]
-    title = f"Fine-tuning as pre-trained scores higher in {_up(last['paper'])} rows of the paper"
-    title += f", in {_up(run['value'])} here" if len(run) else "; not run here yet"
+    title = f"Matched ahead: {_counted(findings)}"
     return _forest(findings, title, "points of nDCG@10 over fine-tuning with the opposite switches")
 
 
 def effects_figure(*findings: pd.DataFrame) -> Figure:
     """Effects of the switches: the paper, then a mark for every source; rows may be any of `effect_findings`.
 
-    Each is an `effect_findings(source)`, with the same rows; verdicts are of the last one.
+    Each is an `effect_findings(source)`, with the same rows; a row's verdict is that of the last source which ran it.
     """
-    last = findings[-1]
-    joint = last[last["effect"] == "interaction"]
     title = "What each switch adds over neither"
-    if len(joint):
-        title = f"Prompts and length do more than their sum in {_up(joint['paper'])} rows of the paper"
-        run = joint[joint["seeds"] > 0]
-        title += f", in {_up(run['value'])} here" if len(run) else "; not run here yet"
-    elif set(last["effect"]) == {"length at evaluation"}:
+    joint = [found[found["effect"] == "interaction"] for found in findings]
+    if findings and len(joint[0]):
+        title = f"Both above their sum: {_counted(joint)}"
+    elif findings and set(findings[0]["effect"]) == {"length at evaluation"}:
         title = "The same weights at a longer limit"
     return _forest(findings, title, "points of nDCG@10")
+
+
+def _counted(findings: Sequence[pd.DataFrame]) -> str:
+    """How many rows are above zero, in the paper and in each source, of those that it has."""
+    if not findings or findings[0].empty:
+        return ""
+    counted = [f"paper {_up(findings[0]['paper'])} rows"]
+    for found in findings:
+        run = found[found["seeds"] > 0]
+        counted.append(f"{found['source'].iloc[0]} {_up(run['value']) if len(run) else 'not run'}")
+    return ", ".join(counted)
 
 
 def _up(values: pd.Series) -> str:
@@ -74,7 +79,11 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
         for place, row in enumerate(found.itertuples()):
             if row.seeds:
                 _one(axes, place + shift, (row.value, row.low, row.high), colour, marker)
-    for place, said in enumerate(findings[-1]["verdict"]):
+    verdicts = findings[0]["verdict"].to_list()
+    for found in findings[1:]:
+        pairs = zip(found["seeds"], found["verdict"], verdicts, strict=True)
+        verdicts = [said if seeds else before for seeds, said, before in pairs]
+    for place, said in enumerate(verdicts):
         mark_outside(axes, place, str(said).replace(" at this scale", ""))
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
     axes.set_yticks(range(len(first)), names)

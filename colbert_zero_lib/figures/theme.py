@@ -6,6 +6,7 @@ No figure is drawn here; every figure is a function of a neighbouring module.
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,8 +90,11 @@ def canvas(
 
 
 def headline(figure: Figure, text: str) -> None:
-    """Write the finding above the whole figure, from its left edge."""
-    figure.suptitle(text, x=0.01, ha="left", fontsize=10, weight="bold")
+    """Write the finding above the whole figure, from its left edge, on two lines where one is too short."""
+    title = figure.suptitle(text, x=0.01, ha="left", fontsize=10, weight="bold")
+    share = title.get_window_extent().width / (0.98 * figure.bbox.width)
+    if share > 1:
+        title.set_text(textwrap.fill(text, int(len(text) / share)))
 
 
 def save(figure: Figure, name: str, folder: Path | None = None, suffix: str = "svg") -> Figure:

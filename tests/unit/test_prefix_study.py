@@ -489,8 +489,8 @@ def test_the_title_of_shares_is_counted_from_them() -> None:
     table = margins()
     own = table[(table["side"] == "query") & (table["part"] == "prefix")].set_index("what")["value"]
     text = drawings.contributions_headline(table, "x")
-    assert f"{100 * own['relevant']:.0f}% of the score" in text
-    assert f"{100 * own['margin']:.0f}% of the margin" in text
+    assert f"{100 * own['relevant']:.0f}% of score" in text
+    assert f"{100 * own['margin']:.0f}% of margin" in text
     none = table.assign(tokens=table["tokens"].where(table["part"] != "prefix", 0))
     assert "no scored token" in drawings.contributions_headline(none)
 

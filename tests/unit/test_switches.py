@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import power, save, switches
-from colbert_zero_lib.figures.theme import WIDTH
+from colbert_zero_lib.figures.theme import WIDTH, headline
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.lengths import cut, cut_table, marker_tokens, text_tokens
 from colbert_zero_lib.published import RunEvidence, paper_table
@@ -272,6 +272,16 @@ def test_figures_are_legible_light_and_the_same_every_time(name: str, tmp_path: 
             assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
     one, two = ((tmp_path / f"{which}.svg").read_bytes() for which in ("one", "two"))
     assert one == two and len(one) < 300_000
+
+
+def test_a_long_title_takes_a_second_line_and_a_short_one_does_not() -> None:
+    figure = switches.effects_figure(effects())
+    headline(figure, "short")
+    assert figure._suptitle.get_text() == "short"
+    headline(figure, "word " * 40)
+    figure.canvas.draw()
+    assert figure._suptitle.get_text().count("\n") >= 1
+    assert figure._suptitle.get_window_extent().x1 <= figure.bbox.width
 
 
 def test_every_interval_of_every_source_is_drawn() -> None:
