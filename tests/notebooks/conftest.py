@@ -1,0 +1,29 @@
+"""What the tests of notebooks share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from colbert_zero_lib.home import home
+from colbert_zero_lib.suite import read_notebook, run_notebooks
+
+
+@pytest.fixture
+def run_headless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Run a notebook at a profile, every cell of it, in the home folder that all notebooks share."""
+
+    def run_one(name: str, profile: str) -> None:
+        monkeypatch.setenv("COLBERT_ZERO_HOME", str(home().resolve()))
+        [run] = run_notebooks([name], {}, tmp_path, profile=profile)
+        cells = [
+            cell
+            for cell in read_notebook(run.output).cells
+            if cell.cell_type == "code" and cell.source.strip()
+        ]
+        assert all(cell.execution_count is not None for cell in cells)
+        assert not [o for cell in cells for o in cell.outputs if o.output_type == "error"]
+
+    return run_one
