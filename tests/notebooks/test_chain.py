@@ -15,9 +15,7 @@ from colbert_zero_lib.runs.execute import obtain_base, run_recipe, workshop
 pytestmark = pytest.mark.notebooks
 
 
-@pytest.mark.parametrize(
-    "name", ["02_data", "03_unsupervised", "04_supervised", "05_distillation", "06_pipelines"]
-)
+@pytest.mark.parametrize("name", ["03_unsupervised", "04_supervised", "05_distillation", "06_pipelines"])
 def test_a_notebook_runs_headless(name: str, run_headless: Callable[[str, str], None]) -> None:
     run_headless(name, "tiny")
 
