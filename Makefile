@@ -63,9 +63,8 @@ benchmarks: data
 	@HF_HUB_OFFLINE=1 $(RUN)/python -m benchmarks
 
 # A core each: with two threads each they would mostly wait for each other.
-test: export OMP_NUM_THREADS ?= 1
 test: data
-	@$(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lab: $(INSTALLED)
 	@$(RUN)/jupyter lab notebooks
