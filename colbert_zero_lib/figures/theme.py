@@ -100,6 +100,8 @@ def headline(figure: Figure, text: str) -> None:
 def save(figure: Figure, name: str, folder: Path | None = None, suffix: str = "svg") -> Figure:
     """Write ``figures/<name>.svg`` of the checkout (or of the home folder) and return the figure, to be shown.
 
+    ``COLBERT_ZERO_FIGURES`` in the environment names another folder.
+
     ``suffix`` is ``svg``, ``pdf`` (fonts embedded) or ``png``. The same figure gives the same bytes: no date, and ids
     that depend on nothing but the drawing. ParameterError for a name or suffix that is none.
     """
@@ -107,7 +109,8 @@ def save(figure: Figure, name: str, folder: Path | None = None, suffix: str = "s
         raise ParameterError(f"A figure cannot be saved as {suffix!r}: choose {', '.join(_METADATA)}.")
     if not name or Path(name).name != name or Path(name).suffix:
         raise ParameterError(f"A figure's name is one word without folder or suffix, not {name!r}.")
-    folder = folder or (repository() or home()) / "figures"
+    elsewhere = os.environ.get("COLBERT_ZERO_FIGURES")
+    folder = folder or (Path(elsewhere) if elsewhere else (repository() or home()) / "figures")
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f".{name}.{os.getpid()}.{suffix}"
     try:
