@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -185,22 +183,6 @@ def test_a_saved_model_holds_no_pickle(tiny_encoder_folder, tmp_path) -> None:
 
 
 # The tokenizer
-
-
-def test_two_processes_learn_the_same_tokenizer_from_the_same_text() -> None:
-    # Hash tables are seeded once a process: only another process shows an order that leaked out of one.
-    script = (
-        "import hashlib, json; from tests.unit.test_models import TEXTS, train_tokenizer;"
-        "vocabulary = train_tokenizer(TEXTS, 120).get_vocab();"
-        "print(hashlib.sha256(json.dumps(sorted(vocabulary.items())).encode()).hexdigest())"
-    )
-    root = Path(__file__).resolve().parents[2]
-    processes = [
-        subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    found = [process.communicate()[0] for process in processes]
-    assert found[0] and found[0] == found[1]
 
 
 def test_continuations_are_pieces_of_words_and_not_special_tokens() -> None:
