@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from pylate.models import ColBERT
     from sentence_transformers import SentenceTransformer
 
@@ -127,3 +128,32 @@ def toy_collection() -> Collection:
     }
     qrels = {"q0": {"d0": 1}, "q1": {"d3": 2, "d2": 1}, "q2": {"d4": 1}, "q3": {"d8": 1}, "q4": {"d7": 1}}
     return Collection("toy", corpus, queries, qrels)
+
+
+@pytest.fixture
+def check_drawing(tmp_path: Path) -> Callable[[Callable[[], Figure]], None]:
+    """Checks that a figure is legible at print width, inside its edges, light, and the same every time."""
+    from matplotlib.text import Text
+
+    from colbert_zero_lib.figures import save
+    from colbert_zero_lib.figures.theme import WIDTH
+
+    def check(make: Callable[[], Figure]) -> None:
+        figure = make()
+        save(figure, "one", tmp_path)
+        save(make(), "two", tmp_path)
+        figure.canvas.draw()
+        assert figure.get_figwidth() <= WIDTH
+        texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+        assert min(text.get_fontsize() for text in texts) * 6.3 / WIDTH >= 7
+        written = [*figure.texts, figure._suptitle]  # type: ignore[attr-defined]
+        for axes in figure.axes:
+            written += [*axes.texts, axes.xaxis.label]
+        for text in written:
+            if text.get_text():
+                extent = text.get_window_extent()
+                assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
+        one, two = ((tmp_path / f"{which}.svg").read_bytes() for which in ("one", "two"))
+        assert one == two and len(one) < 300_000
+
+    return check
