@@ -21,7 +21,10 @@ pytestmark = pytest.mark.pipeline
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """The real text at the smallest profile; its runs go to a folder of their own."""
-    shop = Workshop(get_profile("smoke"), home(), "cpu", progress=False)
+    smoke = get_profile("smoke")
+    # After more steps, what two ways of summing in bfloat16 differ by has grown.
+    budgets = {key: replace(budget, steps=3) for key, budget in smoke.budgets.items()}
+    shop = Workshop(replace(smoke, budgets=budgets), home(), "cpu", progress=False)
     # The texts are the suite's; the ledger is not.
     shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("runs"))
     return shop
@@ -80,8 +83,7 @@ def test_pylates_own_parts_see_the_same_batches_and_begin_with_the_same_loss(
     ours = run_recipe(recipe, seed=1, shop=shop).passport["loss"]["distillation"]
     theirs = authors_run(shop, recipe, seed=1, root=tmp_path)
     assert [step for step, _ in theirs["loss"]] == [step for step, _ in ours]
-    # Two ways to sum in bfloat16; losses of two batches are several times as far apart.
-    assert [value for _, value in theirs["loss"]] == pytest.approx([value for _, value in ours], rel=5e-2)
+    assert [value for _, value in theirs["loss"]] == pytest.approx([value for _, value in ours], rel=1e-2)
     assert 0 <= theirs["mean_ndcg@10"] <= 1
     assert authors_run(shop, recipe, seed=1, root=tmp_path) == theirs  # kept, not trained again
     unsupervised = run_recipe(recipe.prefixes()[0], seed=1, shop=shop).passport["loss"]["unsupervised"]
