@@ -190,26 +190,43 @@ def forecast(profile: str, device: str, runs: Iterable[Run], recorded: Path | No
 def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
     """Run what a plan lacks, in order: an event when a run begins and one when it is there.
 
-    Runs that the ledger has come as one event each. An arm that a plan made without the base encoder could not know
-    to be another's double comes with the run of that one, and is not trained. The first error ends it; what is finished
+    Processes that run one grid share its work: each passes over what another is building, and comes back to it. Runs
+    that the ledger has come as one event each. An arm that a plan made without the base encoder could not know to be
+    another's double comes with the run of that one, and is not trained. The first error ends it; what is finished
     stays, and the same grid goes on from there (a run that was broken off resumes from its last checkpoint).
     """
     from .execute import run_recipe
 
     sized = has_sizes(plan.recipes)
     prompts: tuple[int, int] | None = None
-    for job in plan.jobs:
-        run = plan.done.get(job)
-        if run is not None:
-            yield Event(job, run, 0.0)
-            continue
-        yield Event(job, None, 0.0)
-        started = time.perf_counter()
-        if sized and prompts is None:
-            prompts = shop.prompt_tokens()
-        recipe = in_default_size(job.recipe, prompts) if prompts else job.recipe
-        run = run_recipe(recipe, seed=job.seed, shop=shop)
-        yield Event(job, run, time.perf_counter() - started)
+
+    def wanted(job: Job) -> Recipe:
+        return in_default_size(job.recipe, prompts) if prompts else job.recipe
+
+    def needed(job: Job) -> Job | None:
+        if job.before is None:
+            return None
+        return Job(job.before, job.seed) if job.before.steps else plan.jobs[0]
+
+    def is_free(job: Job) -> bool:
+        if needed(job) in left:
+            return False
+        return job in plan.done or not shop.ledger.is_being_built(shop.key(wanted(job), job.seed))
+
+    left = dict.fromkeys(plan.jobs)
+    while left:
+        # Before the first run of a ledger there is nothing to pass over, and no text to name runs by.
+        job = next(filter(is_free, left), next(iter(left))) if shop.ledger.root.is_dir() else next(iter(left))
+        run, seconds = plan.done.get(job), 0.0
+        if run is None:
+            yield Event(job, None, 0.0)
+            started = time.perf_counter()
+            if sized and prompts is None:
+                prompts = shop.prompt_tokens()
+            run = run_recipe(wanted(job), seed=job.seed, shop=shop)
+            seconds = time.perf_counter() - started
+        yield Event(job, run, seconds)
+        del left[job]
 
 
 def _work(recipe: Recipe) -> Iterator[tuple[str, str]]:

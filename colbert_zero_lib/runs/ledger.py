@@ -77,6 +77,20 @@ class Ledger:
         """The run of ``key`` if it is finished and intact; nothing is built, awaited or set aside."""
         return self._look_up(key)[0]
 
+    def is_being_built(self, key: RunKey) -> bool:
+        """Whether a process, this one or another, is building the run of ``key`` now; never waits."""
+        file = self._lock_file(key)
+        if not file.exists():
+            return False
+        with self._plain_disk_errors():
+            lock = FileLock(file)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return True
+            lock.release()
+        return False
+
     def runs(self) -> list[Run]:
         """Every finished run, by folder name; a folder whose passport cannot be read is warned about."""
         found = []
@@ -163,9 +177,12 @@ class Ledger:
             stacklevel=4,
         )
 
+    def _lock_file(self, key: RunKey) -> Path:
+        return self.root / ".locks" / f"{key.digest}.lock"
+
     @contextlib.contextmanager
     def _lock(self, key: RunKey) -> Iterator[None]:
-        file = self.root / ".locks" / f"{key.digest}.lock"
+        file = self._lock_file(key)
         lock = FileLock(file)
         with self._plain_disk_errors():
             try:

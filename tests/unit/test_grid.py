@@ -276,6 +276,38 @@ def test_a_grid_stops_at_the_first_error_and_keeps_what_is_done(
     assert len(plan_grid(shop, [PIPELINES["c"]], (0,), tmp_path).done) == 2
 
 
+@pytest.mark.parametrize("in_work", range(3))
+def test_a_grid_passes_over_what_another_process_builds_and_what_hangs_on_it(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_work: int
+) -> None:
+    make(shop, ZERO, 0, 50.0)
+    plan = plan_grid(shop, grid_recipes("pipelines"), (0,), tmp_path)
+    other = PIPELINES["a"].prefixes()[in_work]
+    for recipe in other.prefixes()[:-1]:
+        make(shop, recipe, 0, 1.0)
+
+    def fake(recipe: Recipe, seed: int, shop: Workshop) -> Run:
+        return make(shop, recipe, seed, 1.0)
+
+    def while_in_work(work: Path) -> Mapping[str, Any]:
+        begun = []
+        for event in run_grid(shop, plan):
+            if event.run is None and event.job.recipe == other:
+                break  # nothing is left but to wait
+            begun.append(event.job.recipe)
+        expected = {job.recipe for job in plan.jobs if other not in job.recipe.prefixes()}
+        assert set(begun) == expected and PIPELINES["c"] in expected
+        raise ParameterError("Seen.")
+
+    monkeypatch.setattr("colbert_zero_lib.runs.execute.run_recipe", fake)
+    with pytest.raises(ParameterError, match="Seen"):
+        shop.ledger.obtain(shop.key(other, 0), while_in_work)
+    # Nobody is at work any more: the rest comes in order.
+    again = plan_grid(shop, plan.recipes, (0,), tmp_path)
+    assert again.missing[0].recipe == other
+    assert [event.job for event in run_grid(shop, again) if event.run] == list(again.jobs)
+
+
 # The tables
 
 

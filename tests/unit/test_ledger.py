@@ -53,6 +53,19 @@ def test_a_run_is_built_once_and_then_reused(tmp_path: Path) -> None:
     assert list((tmp_path / ".partial").iterdir()) == []
 
 
+def test_a_run_is_known_to_be_in_work_while_it_is(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    assert not ledger.is_being_built(KEY) and list(tmp_path.iterdir()) == []
+    seen = []
+
+    def build(work: Path) -> Mapping[str, Any]:
+        seen.extend(Ledger(tmp_path).is_being_built(key) for key in (KEY, replace(KEY, seed=1)))
+        return {"device": "cpu"}
+
+    ledger.obtain(KEY, build)
+    assert seen == [True, False] and not ledger.is_being_built(KEY)
+
+
 def test_the_folder_name_is_the_slug_and_the_digest() -> None:
     long = replace(KEY, recipe="dense:unsupervised>colbert:supervised[-prompts,-length]>colbert:distillation")
     assert KEY.folder_name == f"colbert-unsupervised-{KEY.digest[:12]}"
