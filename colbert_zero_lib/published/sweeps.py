@@ -108,9 +108,10 @@ def read_sweep(file: Path) -> Sweep:
 
 
 def recorded_sweeps(profile: str, folder: Path | None = None) -> list[Sweep]:
-    """The recorded sweeps of one profile, sorted by file name; an empty list if there are none."""
+    """The recorded sweeps of one profile, phase by phase and then by recipe; an empty list if there are none."""
     where = (folder or data_folder() / "runs") / "sweeps" / profile
-    return [read_sweep(file) for file in sorted(where.glob("*.json"))]
+    found = [read_sweep(file) for file in where.glob("*.json")]
+    return sorted(found, key=lambda sweep: (len(Recipe.parse(sweep.recipe)), sweep.recipe, sweep.seed))
 
 
 def _is_number(value: object) -> bool:
