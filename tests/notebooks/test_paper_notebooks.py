@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.figures.audit_catalogue import FIGURES
+from colbert_zero_lib.home import data_folder, repository
 from colbert_zero_lib.suite import notebooks_folder, read_notebook, run_notebook
 
 TORCH_FREE = "import sys\nassert not {'torch', 'transformers', 'pylate', 'datasets'} & set(sys.modules)"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the published figures that a test may change."""
+    for name in ("paper", "mteb"):
+        shutil.copytree(data_folder() / name, tmp_path / "data" / name, copy_function=shutil.copyfile)
+    return tmp_path / "data"
 
 
 def with_last_cell(name: str, folder: Path, source: str) -> Path:
@@ -35,10 +48,7 @@ def test_it_runs_without_torch(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.notebooks
-def test_a_changed_score_arrives_in_table_text_and_figure(tmp_path: Path) -> None:
-    copied = tmp_path / "data"
-    for name in ("paper", "mteb"):
-        shutil.copytree(data_folder() / name, copied / name, copy_function=shutil.copyfile)
+def test_a_changed_score_arrives_in_table_text_and_figure(copied: Path, tmp_path: Path) -> None:
     file = copied / "paper" / "table2_beir_ndcg10.csv"
     text = file.read_text(encoding="utf-8")
     assert text.count("72.68") == 1  # gte-modernbert on ArguAna
@@ -58,3 +68,59 @@ def test_a_changed_score_arrives_in_table_text_and_figure(tmp_path: Path) -> Non
         assert one != two
     for cell in ("table-3", "table-5-figure"):
         assert outputs(ours, cell) == outputs(changed, cell)
+
+
+ENDING = """
+import json, sys
+print("\\n" + json.dumps({
+    "torch": "torch" in sys.modules,
+    "difference": float(differences["(c) − (b)"].mean()),
+    "claim": float(paper.set_index("claim").loc["full-pretraining-beats-supervised-kd", "value"]),
+    "readings": readings,
+}))
+"""
+
+
+def audit_as_script(folder: Path, home: Path) -> dict:
+    """The notebook's code cells as one script, on a copy of the data; what it ends with."""
+    root = repository()
+    assert root is not None
+    notebook = json.loads((root / "notebooks" / "11_claims_and_audit.ipynb").read_text("utf-8"))
+    lines = ["readings = []"]
+    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
+        source = "".join(cell["source"])
+        if "parameters" in cell["metadata"].get("tags", []):
+            source += f"\ndata, home = {str(folder)!r}, {str(home)!r}"
+        lines.append(source)
+        if source.rstrip().endswith(")") and "\nMarkdown(" in source:
+            lines[-1] = source.replace("\nMarkdown(", "\nreadings.append(")
+    script = home / "script.py"
+    script.write_text("\n".join([*lines, ENDING]), "utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root), "MPLBACKEND": "agg"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.notebooks
+def test_the_audit_needs_no_torch_and_a_changed_figure_arrives_in_it(copied: Path, tmp_path: Path) -> None:
+    before = audit_as_script(copied, tmp_path)
+    assert not before["torch"] and before["claim"] == pytest.approx(before["difference"])
+    for number in (2, 3, 4):
+        file = next((copied / "paper").glob(f"table{number}_*.csv"))
+        file.write_text(file.read_text("utf-8").replace("90.59", "60.59"), "utf-8")  # ColBERT-Zero's FEVER
+    after = audit_as_script(copied, tmp_path)
+    assert after["difference"] - before["difference"] == pytest.approx(-2.0)
+    assert after["claim"] == pytest.approx(after["difference"])
+    moved = [one != two for one, two in zip(before["readings"], after["readings"], strict=True)]
+    assert len(moved) >= 9 and sum(moved) >= 5
+    assert any("**(c) − (b)** is -1.70 points" in text for text in after["readings"])
+    drawn = {file.stem for file in (copied / "figures").glob("*.svg")}
+    assert drawn == {name for name, _ in FIGURES}

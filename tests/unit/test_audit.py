@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +20,7 @@ from colbert_zero_lib.figures import audit as drawings
 from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.audit_catalogue import FIGURES, clause_names, headline_differences
 from colbert_zero_lib.figures.theme import WIDTH
-from colbert_zero_lib.home import data_folder, repository
+from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.published import BEIR, Clause, TableEvidence, find_claim, mteb_evidence, paper_evidence
 from colbert_zero_lib.published.audit import (
     PHASES,
@@ -529,60 +525,3 @@ def test_a_claim_that_one_data_set_turns_is_drawn_apart() -> None:
     [axes] = drawings.leave_one_out_ranges(table, clause_names(table)).axes
     thick = [line.get_color() for line in axes.lines if line.get_linewidth() == 6]
     assert thick[0] != thick[1]
-
-
-# The notebook -------------------------------------------------------------------------------------------
-
-_ENDING = """
-import json, sys
-print("\\n" + json.dumps({
-    "torch": "torch" in sys.modules,
-    "difference": float(differences["(c) − (b)"].mean()),
-    "claim": float(paper.set_index("claim").loc["full-pretraining-beats-supervised-kd", "value"]),
-    "readings": readings,
-}))
-"""
-
-
-def _run_notebook(folder: Path, home: Path) -> dict:
-    """The notebook's code cells as one script, on a copy of the data; what it ends with."""
-    root = repository()
-    assert root is not None
-    notebook = json.loads((root / "notebooks" / "11_claims_and_audit.ipynb").read_text("utf-8"))
-    lines = ["readings = []"]
-    for cell in (cell for cell in notebook["cells"] if cell["cell_type"] == "code"):
-        source = "".join(cell["source"])
-        if "parameters" in cell["metadata"].get("tags", []):
-            source += f"\ndata, home = {str(folder)!r}, {str(home)!r}"
-        lines.append(source)
-        if source.rstrip().endswith(")") and "\nMarkdown(" in source:
-            lines[-1] = source.replace("\nMarkdown(", "\nreadings.append(")
-    script = home / "script.py"
-    script.write_text("\n".join([*lines, _ENDING]), "utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_the_notebook_needs_no_torch_and_a_changed_figure_arrives_in_it(folder: Path, tmp_path: Path) -> None:
-    before = _run_notebook(folder, tmp_path)
-    assert not before["torch"] and before["claim"] == pytest.approx(before["difference"])
-    for number in (2, 3, 4):
-        file = next((folder / "paper").glob(f"table{number}_*.csv"))
-        _change(file, lambda table: table.replace("90.59", "60.59"))
-    after = _run_notebook(folder, tmp_path)
-    assert after["difference"] - before["difference"] == pytest.approx(-2.0)
-    assert after["claim"] == pytest.approx(after["difference"])
-    moved = [one != two for one, two in zip(before["readings"], after["readings"], strict=True)]
-    assert len(moved) >= 9 and sum(moved) >= 5
-    assert any("**(c) − (b)** is -1.70 points" in text for text in after["readings"])
-    drawn = {file.stem for file in (folder / "figures").glob("*.svg")}
-    assert drawn == {name for name, _ in FIGURES}
