@@ -5,8 +5,7 @@ Sweeps come in as `published.sweeps` reads them; what is tried and which rate wi
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -15,35 +14,41 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from colbert_zero_lib.errors import ParameterError
-from colbert_zero_lib.recipes import Interaction, Recipe
+from colbert_zero_lib.recipes import Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs.rates import Sweep
 
 from .theme import COLOURS, INTERACTION, WIDTH, canvas, headline
 
+_DEPTH = 12.0  # points below the best that a scale reaches
 _NAMES = {"dense": "dense", "colbert": "ColBERT"}
 
 
 def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
-    """Development nDCG@10 (points) against the learning rate of the last step, in the order of ``sweeps``.
+    """Development nDCG@10 (points) against the learning rate of the last step; a row of panels for each phase.
 
     The band is the 95 % interval over queries. Filled points cannot be told from the best, compared query by query;
-    hollow ones are worse. ParameterError when there is no sweep to draw.
+    hollow ones are worse. The scale, one for a row, ends 12 points below its lowest optimum; what is further down is
+    a triangle with its value. ParameterError when there is no sweep to draw.
     """
     if not sweeps:
         raise ParameterError("There is no sweep to draw: record one with `colbert-zero sweep ... --record`.")
-    columns = min(3, len(sweeps)) if len(sweeps) != 4 else 2
-    rows = math.ceil(len(sweeps) / columns)
-    figure, grid = canvas(WIDTH, 0.9 + 1.9 * rows, rows=rows, columns=columns, squeeze=False)
-    panels = list(grid.flat)
-    for axes, sweep in zip(panels, sweeps, strict=False):
-        _panel(axes, sweep)
-    for axes in panels[len(sweeps) :]:
-        axes.remove()
-    for axes in grid[:, 0]:
-        axes.set_ylabel("nDCG@10 (points)")
-    for place, axes in enumerate(panels[: len(sweeps)]):
-        if place + columns >= len(sweeps):
-            axes.set_xlabel("learning rate")
+    by_phase = [
+        found for phase in Phase if (found := [sweep for sweep in sweeps if _last(sweep).phase is phase])
+    ]
+    rows, columns = len(by_phase), max(map(len, by_phase))
+    figure, grid = canvas(WIDTH, 0.9 + 1.9 * rows, rows=rows, columns=columns, squeeze=False, sharey="row")
+    for row, (panels, found) in enumerate(zip(grid, by_phase, strict=True)):
+        floor = min(max(100 * (sweep.best.mean or 0.0) - _DEPTH, _edge(sweep, "low", min)) for sweep in found)
+        top = max(_edge(sweep, "high", max) for sweep in found)
+        for axes, sweep in zip(panels, found, strict=False):
+            _panel(axes, sweep, floor)
+        for column, axes in enumerate(panels):
+            if column >= len(found):
+                axes.remove()
+            elif all(column >= len(below) for below in by_phase[row + 1 :]):
+                axes.set_xlabel("learning rate")
+        panels[0].set_ylim(floor - 0.12 * (top - floor), top)  # room for what is below or diverged
+        panels[0].set_ylabel("nDCG@10 (points)")
     figure.legend(
         handles=_legend(sweeps), loc="outside lower left", ncols=5, frameon=False, handletextpad=0.3
     )
@@ -51,8 +56,17 @@ def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, sweep: Sweep) -> None:
-    colour = INTERACTION[Recipe.parse(sweep.recipe).steps[-1].interaction.value]
+def _last(sweep: Sweep) -> Step:
+    return Recipe.parse(sweep.recipe).steps[-1]
+
+
+def _edge(sweep: Sweep, field: str, of: Callable[[list[float]], float]) -> float:
+    """The lowest or highest end of a sweep's intervals, in points."""
+    return of([100 * getattr(row, field) for row in sweep.rows if not row.diverged])
+
+
+def _panel(axes: Axes, sweep: Sweep, floor: float) -> None:
+    colour = INTERACTION[_last(sweep).interaction.value]
     points = [
         (row.rate, 100 * row.mean, 100 * row.low, 100 * row.high)
         for row in sweep.rows
@@ -62,27 +76,27 @@ def _panel(axes: Axes, sweep: Sweep) -> None:
     axes.set_xscale("log")
     axes.fill_between(rates, lows, highs, color=colour, alpha=0.15, linewidth=0)
     axes.plot(rates, means, color=colour, linewidth=1.3)
+    at_the_foot = axes.get_xaxis_transform()
     for row in sweep.rows:
-        if row.mean is not None:
-            look: dict[str, Any] = {"marker": "o", "markersize": 4.5}
-            if row == sweep.best:
-                look = {"marker": "D", "markersize": 6.5}
-            look["markerfacecolor"] = colour if row.level_with_best else "white"
-            axes.plot(row.rate, 100 * row.mean, linestyle="none", markeredgecolor=colour, zorder=4, **look)
+        if row.mean is None:
+            lost: dict[str, Any] = {"color": COLOURS["vermilion"], "markeredgewidth": 1.6, "markersize": 6}
+            axes.plot(row.rate, 0.04, "x", transform=at_the_foot, **lost)
+            continue
+        look: dict[str, Any] = {"marker": "o", "markersize": 4.5}
+        if row == sweep.best:
+            look = {"marker": "D", "markersize": 6.5}
+        height = 100 * row.mean
+        if height < floor:
+            look |= {"marker": "v", "transform": at_the_foot}
+            axes.annotate(
+                f"{height:.1f}", (row.rate, 0.04), (2, 6), xycoords=at_the_foot, textcoords="offset points",
+                ha="center", va="bottom", fontsize=7, color=COLOURS["ink"],
+            )  # fmt: skip
+            height = 0.04
+        look["markerfacecolor"] = colour if row.level_with_best else "white"
+        axes.plot(row.rate, height, linestyle="none", markeredgecolor=colour, zorder=4, **look)
     axes.axvline(sweep.present, color=COLOURS["ink"], linestyle=(0, (4, 3)), linewidth=1.0, zorder=1)
-    lost = [row.rate for row in sweep.rows if row.diverged]
-    if lost:
-        axes.plot(
-            lost,
-            [0.04] * len(lost),
-            "x",
-            color=COLOURS["vermilion"],
-            markeredgewidth=1.6,
-            markersize=6,
-            transform=axes.get_xaxis_transform(),
-        )
     axes.set_xlim(sweep.rows[0].rate / 1.4, sweep.rows[-1].rate * 1.4)
-    axes.set_ylim(min(lows) - 0.12 * (max(highs) - min(lows)), None)  # room for what diverged
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(MaxNLocator(4))

@@ -248,6 +248,9 @@ def test_the_figure_marks_what_was_found() -> None:
         [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "x"] for axes in figure.axes
     ]
     assert crosses == [[[1e-3]], []]
+    below = [line.get_xdata().tolist() for line in figure.axes[1].lines if line.get_marker() == "v"]
+    assert below == [[1e-3]]
+    assert [text.get_text() for text in figure.axes[1].texts] == [f"{100 * (kept.rows[2].mean or 0):.1f}"]
     for axes, sweep_ in zip(figure.axes, (lost, kept), strict=True):
         best = [line for line in axes.lines if line.get_marker() == "D"]
         assert [line.get_xdata()[0] for line in best] == [3e-4]
