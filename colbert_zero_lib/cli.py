@@ -212,7 +212,6 @@ def sweep(
     recipe: Annotated[str, typer.Argument(help="A recipe; the learning rate of its last step is swept.")],
     profile: Profile = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
-    share: Annotated[str, typer.Option(help="i/n: only every n-th value from the i-th on.")] = "0/1",
     record: Annotated[bool, typer.Option("--record", help="Write the result to data/runs/sweeps.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Show progress bars.")] = False,
 ) -> None:
@@ -220,9 +219,6 @@ def sweep(
     from .profiles import get_profile
     from .recipes import find_recipe
 
-    place, slash, of = share.partition("/")
-    if not (slash and place.isdecimal() and of.isdecimal()):
-        raise ParameterError(f"Share {share!r} is not i/n: write for example 0/2.")
     wanted = find_recipe(recipe)
     if get_profile(profile).source == "offline":
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -231,9 +227,7 @@ def sweep(
     from .runs.sweep import sweep as sweep_rates
 
     shop = workshop(profile, progress=progress)
-    found = sweep_rates(wanted, seed=seed, shop=shop, share=(int(place), int(of)), say=typer.echo)
-    if found is None:
-        return
+    found = sweep_rates(wanted, seed=seed, shop=shop, say=typer.echo)
     rows = []
     for row in found.rows:
         figures = (row.mean, row.low, row.high, row.behind, row.behind_low, row.behind_high)

@@ -15,7 +15,7 @@ from colbert_zero_lib.errors import DivergedError, ParameterError, RecipeError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.profiles import Profile
 from colbert_zero_lib.recipes import Recipe, Step
-from colbert_zero_lib.runs import Ledger, Run, environment_versions, git_commit
+from colbert_zero_lib.runs import Ledger, Run, RunKey, environment_versions, git_commit
 from colbert_zero_lib.runs.execute import DEVELOPMENT, Workshop, _build, _device_name, run_recipe, workshop
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 
@@ -85,9 +85,17 @@ class RateSweep:
         """Where the values' runs are."""
         return Ledger(self.shop.ledger.root.with_name("sweeps"))
 
+    def key(self, rate: float) -> RunKey:
+        """The key of a value's run in the sweeps' ledger."""
+        return self._shop(rate, development_only=True).key(self.recipe, self.seed)
+
     def done(self) -> tuple[float, ...]:
         """The rates that need no training any more."""
         return tuple(rate for rate in self.rates if self._finished(rate))
+
+    def is_being_trained(self, rate: float) -> bool:
+        """Whether a process is training this learning rate now."""
+        return self.ledger.is_being_built(self.key(rate))
 
     def obtain(self, rate: float) -> Run:
         """The run of one learning rate: reused, or trained and evaluated; its passport says if it diverged."""
@@ -110,7 +118,7 @@ class RateSweep:
                     "git_commit": git_commit(),
                 }
 
-        return self.ledger.obtain(shop.key(self.recipe, self.seed), build)
+        return self.ledger.obtain(self.key(rate), build)
 
     def result(self) -> Sweep:
         """The sweep's figures and its choice; values that are not there yet are trained first."""
@@ -125,8 +133,7 @@ class RateSweep:
         )
 
     def _finished(self, rate: float) -> bool:
-        key = self._shop(rate, development_only=True).key(self.recipe, self.seed)
-        return self._is_ordinary(rate) or self.ledger.folder(key).is_dir()
+        return self._is_ordinary(rate) or self.ledger.folder(self.key(rate)).is_dir()
 
     def _is_ordinary(self, rate: float) -> bool:
         return self.shop.ledger.folder(self._shop(rate).key(self.recipe, self.seed)).is_dir()
@@ -156,28 +163,22 @@ def sweep(
     seed: int = 0,
     shop: Workshop | None = None,
     rates: Sequence[float] = (),
-    share: tuple[int, int] = (0, 1),
     say: Callable[[str], None] | None = None,
-) -> Sweep | None:
+) -> Sweep:
     """Train the last step of ``recipe`` at every learning rate of its sweep and judge them (rule: see `Sweep`).
 
-    ``share`` (i, n) trains every n-th value from the i-th on and leaves the others to other processes; the result is
-    None while values are missing. ParameterError for a share that is none.
+    Processes that run one sweep share its values: each passes over what another is training, and waits for it in the
+    end.
     """
-    place, of = share
-    if not 0 <= place < of:
-        raise ParameterError(f"There is no share {place}/{of}: give i/n with i from 0 to n - 1, such as 0/2.")
     say = say or (lambda _: None)
     recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
     plan = RateSweep(recipe, seed, shop or workshop(profile), tuple(rates))
-    done = plan.done()
-    say(f"{plan.recipe}: {len(plan.rates)} learning rates, {len(done)} there already")
-    for rate in plan.rates[place::of]:
-        passport = plan.obtain(rate).passport
-        found = passport.get("development_mean_ndcg@10")
+    say(f"{plan.recipe}: {len(plan.rates)} learning rates, {len(plan.done())} there already")
+    left = list(plan.rates)
+    while left:
+        rate = next((rate for rate in left if not plan.is_being_trained(rate)), left[0])
+        left.remove(rate)
+        found = plan.obtain(rate).passport.get("development_mean_ndcg@10")
         reached = "diverged" if found is None else f"development nDCG@10 {found:.4f}"
         say(f"{rate:10.3g}  {reached}" + ("  (present)" if rate == plan.present else ""))
-    if missing := sorted({*plan.rates} - {*plan.done()}):
-        say(f"still missing: {', '.join(f'{rate:.3g}' for rate in missing)}")
-        return None
     return plan.result()

@@ -51,11 +51,9 @@ def test_a_sweep_reads_no_test_collection_shares_its_prefix_and_is_trained_once(
     blind.__dict__.update(
         corpora=replace(shop.corpora, collections=Forbidden()), lists=shop.lists, ledger=shop.ledger
     )
-    assert sweep(RECIPE, seed=1, shop=blind, rates=(1e-5, 1e-2), share=(0, 2)) is None
-    found = sweep(RECIPE, seed=1, shop=blind, rates=(1e-5, 1e-2), share=(1, 2))
+    found = sweep(RECIPE, seed=1, shop=blind, rates=(1e-5, 1e-2))
     with pytest.raises(AssertionError, match="were opened"):
         run_recipe(RECIPE, seed=1, shop=blind)
-    assert found is not None
     assert [row.rate for row in found.rows] == [1e-5, 1e-3, 1e-2]
     assert found.present == 1e-3
     assert {run.folder.name for run in shop.ledger.runs()} == ordinary
@@ -99,11 +97,32 @@ def test_an_ordinary_run_of_a_rate_is_not_trained_again_and_gives_the_same_figur
 
 def test_a_rate_that_diverges_is_a_row_and_is_not_tried_again(shop: Workshop) -> None:
     found = sweep(PREFIX, seed=1, shop=shop, rates=(1e38,))
-    assert found is not None
     assert [row.diverged for row in found.rows] == [False, True]
     assert found.recommended == found.present
     plan = RateSweep(Recipe.parse(PREFIX), 1, shop, (1e38,))
     assert set(plan.done()) == {3e-3, 1e38}
+
+
+def test_a_sweep_passes_over_a_rate_that_another_process_trains(shop: Workshop) -> None:
+    run_recipe(PREFIX, seed=1, shop=shop)
+    rates = (2e-5, 3e-5)
+    plan = RateSweep(Recipe.parse(RECIPE), 1, shop, rates)
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if len(said) == len(plan.rates):
+            raise KeyboardInterrupt  # what is left is in work elsewhere
+
+    def elsewhere(work: Path) -> dict[str, Any]:
+        with pytest.raises(KeyboardInterrupt):
+            sweep(RECIPE, seed=1, shop=shop, rates=rates, say=say)
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        plan.ledger.obtain(plan.key(rates[0]), elsewhere)
+    assert [line.split()[0] for line in said[1:]] == ["3e-05", "0.001"]
+    assert set(plan.done()) == {rates[1], plan.present}
 
 
 def test_the_terminal_sweeps_ten_rates_prints_them_and_records_them(
@@ -112,10 +131,8 @@ def test_the_terminal_sweeps_ten_rates_prints_them_and_records_them(
     monkeypatch.setattr("colbert_zero_lib.runs.execute.workshop", lambda *_, **__: shop)
     monkeypatch.setattr("colbert_zero_lib.published.sweeps.data_folder", lambda: tmp_path)
     words = ["sweep", PREFIX, "--seed", "1"]
-    first = CliRunner().invoke(app, [*words, "--share", "0/2", "--record"])
-    assert first.exit_code == 0
-    assert "still missing" in first.output
-    assert recorded_sweeps("smoke", tmp_path / "runs") == []
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert recorded_sweeps("smoke", tmp_path / "runs") == []  # only where that is asked for
     done = CliRunner().invoke(app, [*words, "--record"])
     assert done.exit_code == 0, done.output
     (found,) = recorded_sweeps("smoke", tmp_path / "runs")

@@ -16,9 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from typer.testing import CliRunner
 
-from colbert_zero_lib.cli import app
 from colbert_zero_lib.errors import ColbertZeroError, DataError, ParameterError, RecipeError, RunError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures.sweep import step_name, sweep_figure
@@ -152,8 +150,6 @@ def test_only_a_recipe_that_trains_a_step_can_be_swept(tmp_path: Path) -> None:
     for text in ("base", "colbert:unsupervised[-prompts,-length] @ +length"):
         with pytest.raises(RecipeError, match="ends in none"):
             sweep(text, shop=shop)
-    with pytest.raises(ParameterError, match="share 2/2"):
-        sweep(RECIPE, shop=shop, share=(2, 2))
     with pytest.raises(ParameterError, match="above 0, not -1"):
         RateSweep(Recipe.parse(RECIPE), 0, shop, (1e-3, -1.0))
 
@@ -267,14 +263,3 @@ def test_the_figure_marks_what_was_found() -> None:
 def test_a_panel_names_the_model_that_a_conversion_starts_from() -> None:
     assert step_name(PIPELINES["c"]) == "ColBERT distillation"
     assert step_name(PIPELINES["a"]) == "ColBERT distillation\nfrom dense supervised"
-
-
-@pytest.mark.parametrize("share", ["0", "x/2", "-1/2", "2/2", "0/0"])
-def test_a_share_that_is_none_is_one_sentence(
-    share: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLBERT_ZERO_HOME", str(tmp_path))
-    done = CliRunner().invoke(app, ["sweep", RECIPE, "--share", share])
-    assert done.exit_code == 2
-    assert "0/2" in done.output
-    assert not list(tmp_path.iterdir())
