@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 
 from colbert_zero_lib.errors import ParameterError
 
@@ -51,31 +50,39 @@ class PaperTable:
         return self.html()
 
     def html(self) -> str:
-        """The table as an HTML fragment; emphasis is in tags, so that it survives where styles are stripped."""
+        """The table as an HTML fragment; styles are in its elements, since style sheets are stripped where a reader's
+        notebook is not trusted yet.
+        """
         tags = {1: "<b>{}</b>", 2: "<u>{}</u>"}
-        shown = self._blanked()
-        for column in shown:
-            pairs = zip(shown[column], self.ranks[column], strict=True)
-            shown[column] = [tags.get(rank, "{}").format(html.escape(_minus(text))) for text, rank in pairs]
-        shown.columns = pd.Index([html.escape(str(name)) for name in shown.columns])
-        right = [place for place, name in enumerate(self.cells.columns) if name in self.numeric]
-        lined = [f".row{row}" for row in self.rules]
-        styles = [
-            {"selector": "", "props": "border-collapse:collapse"},
-            {
-                "selector": "caption",
-                "props": "caption-side:top;text-align:left;font-weight:bold;padding:.4em 0",
-            },
-            {"selector": "th,td", "props": "text-align:left;padding:.15em .5em;white-space:nowrap"},
-            {"selector": ",".join(f".col{place}" for place in right) or ".none", "props": "text-align:right"},
-            {"selector": ",".join(lined) or ".none", "props": "border-top:1px solid #999"},
-        ]
-        styler = (
-            Styler(shown, uuid=self.name, cell_ids=False)
-            .hide(axis="index")
-            .set_caption(html.escape(self.caption))
+        lines = []
+        for place, row in enumerate(self._blanked().itertuples(index=False)):
+            ranks = self.ranks.iloc[place]
+            texts = (html.escape(_minus(str(text))) for text in row)
+            shown = [tags.get(rank, "{}").format(text) for text, rank in zip(texts, ranks, strict=True)]
+            more = ";border-top:1px solid #999" if place in self.rules else ""
+            lines.append(self._html_row("td", shown, "text-align:right;white-space:nowrap", more))
+        heads = self._html_row("th", [html.escape(str(name)) for name in self.cells.columns])
+        caption = "caption-side:top;text-align:left;font-weight:bold;padding:.4em 0"
+        return "\n".join(
+            [
+                '<table style="border-collapse:collapse">',
+                f'<caption style="{caption}">{html.escape(self.caption)}</caption>',
+                f"<thead>\n{heads}\n</thead>",
+                "<tbody>",
+                *lines,
+                "</tbody>",
+                "</table>",
+            ]
         )
-        return str(styler.set_table_styles(styles).to_html())
+
+    def _html_row(
+        self, tag: str, texts: Sequence[str], numbers: str = "text-align:right", more: str = ""
+    ) -> str:
+        styles = [numbers if name in self.numeric else "text-align:left" for name in self.cells.columns]
+        cells = [
+            f'<{tag} style="{style}{more}">{text}</{tag}>' for style, text in zip(styles, texts, strict=True)
+        ]
+        return f"<tr>{''.join(cells)}</tr>"
 
     def latex(self) -> str:
         """The table as a LaTeX float with booktabs rules; wide ones turn their headings (graphicx)."""
