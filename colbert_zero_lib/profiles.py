@@ -168,6 +168,7 @@ def _budgets(
     return result
 
 
+# Ten values of each were tried at laptop (data/runs/sweeps, rule in data/README.md): none is better beyond doubt.
 _RATES = {
     (_UNSUPERVISED, _DENSE): 3e-3,
     (_UNSUPERVISED, _COLBERT): 3e-3,
