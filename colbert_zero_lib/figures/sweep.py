@@ -19,7 +19,7 @@ from colbert_zero_lib.runs.rates import Sweep
 
 from .theme import COLOURS, INTERACTION, WIDTH, canvas, headline
 
-_DEPTH = 12.0  # points below the best that a scale reaches
+_DEPTH = 15.0  # points below the best that a scale reaches
 _NAMES = {"dense": "dense", "colbert": "ColBERT"}
 
 
@@ -27,7 +27,7 @@ def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
     """Development nDCG@10 (points) against the learning rate of the last step; a row of panels for each phase.
 
     The band is the 95 % interval over queries. Filled points cannot be told from the best, compared query by query;
-    hollow ones are worse. The scale, one for a row, ends 12 points below its lowest optimum; what is further down is
+    hollow ones are worse. The scale, one for a row, ends 15 points below its lowest optimum; what is further down is
     a triangle with its value. ParameterError when there is no sweep to draw.
     """
     if not sweeps:
