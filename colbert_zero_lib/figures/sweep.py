@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,6 +18,7 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.recipes import Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs.rates import Sweep
 
+from .tables import PaperTable, interval_text, make_table
 from .theme import COLOURS, INTERACTION, WIDTH, canvas, headline
 
 _DEPTH = 15.0  # points below the best that a scale reaches
@@ -54,6 +56,26 @@ def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
     )
     headline(figure, _finding(sweeps))
     return figure
+
+
+def sweep_table(sweeps: Sequence[Sweep]) -> PaperTable:
+    """A row for each sweep: the rate in use, the best, how far the first is behind in points, and which are level."""
+    columns = ("step", "in use", "best", "in use behind by", "level with the best", "chosen")
+    rows = []
+    for sweep in sweeps:
+        kept = next(row for row in sweep.rows if row.rate == sweep.present)
+        behind = "diverged"
+        if kept.behind is not None and kept.behind_low is not None and kept.behind_high is not None:
+            behind = interval_text(100 * kept.behind, 100 * kept.behind_low, 100 * kept.behind_high)
+        name = step_name(Recipe.parse(sweep.recipe)).replace("\n", " ")
+        rates = [f"{rate:.3g}" for rate in (sweep.present, sweep.best.rate, sweep.recommended)]
+        level = [f"{rate:.3g}" for rate in sweep.level_with_best]
+        told = level[0] if len(level) == 1 else f"{len(level)}, {level[0]} to {level[-1]}"
+        rows.append((name, *rates[:2], "is the best" if kept == sweep.best else behind, told, rates[2]))
+    caption = (
+        "Learning rates tried on development collections; nDCG@10 in points with 95% intervals over queries"
+    )
+    return make_table(pd.DataFrame(rows, columns=pd.Index(columns)), "sweeps", caption)
 
 
 def _last(sweep: Sweep) -> Step:

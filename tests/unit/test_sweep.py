@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 from colbert_zero_lib.errors import ColbertZeroError, DataError, ParameterError, RecipeError, RunError
 from colbert_zero_lib.evaluation import Evaluation
-from colbert_zero_lib.figures.sweep import step_name, sweep_figure
+from colbert_zero_lib.figures.sweep import step_name, sweep_figure, sweep_table
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published.sweeps import read_sweep, record_sweep, recorded_sweeps, sweep_file
 from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase, Recipe
@@ -258,6 +258,19 @@ def test_the_figure_marks_what_was_found() -> None:
     assert "In all 2 sweeps" in sweep_figure([kept, kept])._suptitle.get_text()
     with pytest.raises(ParameterError, match="no sweep to draw"):
         sweep_figure([])
+
+
+def test_the_table_has_the_rates_and_how_far_the_one_in_use_is_behind() -> None:
+    worse = planted({1e-4: -0.02, 3e-4: 0.0, 1e-3: None}, present=1e-4)
+    best = planted({1e-4: -0.1, 3e-4: 0.0, 1e-3: 0.0}, present=3e-4)
+    lost = planted({1e-4: -0.1, 3e-4: 0.0, 1e-3: None}, present=1e-3)
+    name = "dense supervised"
+    assert sweep_table([worse, best, lost]).cells.to_numpy().tolist() == [
+        [name, "0.0001", "0.0003", "+2.00 [+2.00, +2.00]", "0.0003", "0.0003"],
+        [name, "0.0003", "0.0003", "is the best", "2, 0.0003 to 0.001", "0.0003"],
+        [name, "0.001", "0.0003", "diverged", "0.0003", "0.0003"],
+    ]
+    assert len(sweep_table([]).cells) == 0
 
 
 def test_a_panel_names_the_model_that_a_conversion_starts_from() -> None:
