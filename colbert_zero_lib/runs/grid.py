@@ -216,7 +216,8 @@ def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
     left = dict.fromkeys(plan.jobs)
     while left:
         # Before the first run of a ledger there is nothing to pass over, and no text to name runs by.
-        job = next(filter(is_free, left), next(iter(left))) if shop.ledger.root.is_dir() else next(iter(left))
+        first = next(iter(left))
+        job = next(filter(is_free, left), first) if shop.ledger.root.is_dir() else first
         run, seconds = plan.done.get(job), 0.0
         if run is None:
             yield Event(job, None, 0.0)

@@ -84,12 +84,9 @@ class Ledger:
             return False
         with self._plain_disk_errors():
             lock = FileLock(file)
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                return True
+            free = self._take(lock)
             lock.release()
-        return False
+        return not free
 
     def runs(self) -> list[Run]:
         """Every finished run, by folder name; a folder whose passport cannot be read is warned about."""
@@ -180,6 +177,18 @@ class Ledger:
     def _lock_file(self, key: RunKey) -> Path:
         return self.root / ".locks" / f"{key.digest}.lock"
 
+    def _take(self, lock: FileLock) -> bool:
+        """Take a lock without waiting; whether it was free."""
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except NotImplementedError as error:
+            raise RunError(
+                f"The disk of {self.root} has no file locks: name a local folder with COLBERT_ZERO_HOME."
+            ) from error
+        return True
+
     @contextlib.contextmanager
     def _lock(self, key: RunKey) -> Iterator[None]:
         file = self._lock_file(key)
@@ -192,15 +201,9 @@ class Ledger:
                     f"Runs cannot be kept under {self.root}, where a file stands in the way: move it or name "
                     "another folder with COLBERT_ZERO_HOME."
                 ) from error
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
+            if not self._take(lock):
                 _log.info("Waiting for another process that builds %s.", key.folder_name)
                 lock.acquire()
-            except NotImplementedError as error:
-                raise RunError(
-                    f"The disk of {self.root} has no file locks: name a local folder with COLBERT_ZERO_HOME."
-                ) from error
         try:
             yield
         finally:

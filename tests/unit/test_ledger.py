@@ -66,6 +66,23 @@ def test_a_run_is_known_to_be_in_work_while_it_is(tmp_path: Path) -> None:
     assert seen == [True, False] and not ledger.is_being_built(KEY)
 
 
+def test_a_disk_without_file_locks_is_one_sentence_whoever_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.obtain(KEY, building([]))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr("colbert_zero_lib.runs.ledger.FileLock.acquire", refuse)
+    with pytest.raises(RunError, match="no file locks"):
+        ledger.obtain(replace(KEY, seed=1), building([]))
+    (tmp_path / ".locks" / f"{KEY.digest}.lock").touch()
+    with pytest.raises(RunError, match="no file locks"):
+        ledger.is_being_built(KEY)
+
+
 def test_the_folder_name_is_the_slug_and_the_digest() -> None:
     long = replace(KEY, recipe="dense:unsupervised>colbert:supervised[-prompts,-length]>colbert:distillation")
     assert KEY.folder_name == f"colbert-unsupervised-{KEY.digest[:12]}"
