@@ -125,17 +125,15 @@ def split(scores: Mapping[str, np.ndarray]) -> Variances:
     )
 
 
-def pooled_spread(arms: Iterable[Sequence[Evaluation]], metric: str = "ndcg@10") -> tuple[float, float]:
-    """The variance between seeds of one arm's mean, in points, pooled over arms, and its degrees of freedom.
+def pooled_spread(means: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """The variance between seeds of one arm's mean, pooled over arms, and its degrees of freedom.
 
-    Each arm is its evaluations, one a seed; arms of a single seed say nothing. (NaN, 0) if none says anything.
+    ``means``: an arm's means (or differences), one a seed, in points; arms of a single seed say nothing. (NaN, 0) if
+    none says anything.
     """
-    total, degrees = 0.0, 0.0
-    for evaluations in arms:
-        means = np.array([100 * evaluation.mean(metric) for evaluation in evaluations])
-        if len(means) > 1:
-            total += float(((means - means.mean()) ** 2).sum())
-            degrees += len(means) - 1
+    arms = [np.asarray(of_seeds, dtype=float) for of_seeds in means if len(of_seeds) > 1]
+    degrees = float(sum(len(arm) - 1 for arm in arms))
+    total = float(sum(((arm - arm.mean()) ** 2).sum() for arm in arms))
     return (total / degrees if degrees else math.nan), degrees
 
 

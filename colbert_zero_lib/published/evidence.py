@@ -132,6 +132,14 @@ class RunEvidence:
             profiles.add(run.passport["profile"])
         return cls(name, found, full_scale=profiles == {"paper"})
 
+    @cached_property
+    def means(self) -> dict[str, dict[int, float]]:
+        """Mean nDCG@10 over collections, in points: recipe -> seed -> mean."""
+        return {
+            arm: {seed: 100 * found.mean() for seed, found in of_seeds.items()}
+            for arm, of_seeds in self.evaluations.items()
+        }
+
     def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
         """Those of ``arms`` without a run; GH200 hours are known of none."""
         return tuple(arm for arm in arms if measure != "nDCG@10" or not self.evaluations.get(arm))

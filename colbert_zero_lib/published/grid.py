@@ -6,27 +6,19 @@ Figures of runs come from `evidence`, tests from ``evaluation``; torch is not ne
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..errors import ParameterError
-from ..evaluation.power import (
-    Variances,
-    borrow,
-    decompose,
-    mean_test,
-    pooled_spread,
-    seeds_needed,
-    smallest_effect,
-)
+from ..evaluation.power import seeds_needed
 from ..evaluation.statistics import seed_summary
 from ..home import data_folder
 from ..recipes import Recipe
 from ..runs.arms import arm_name, baseline_of
+from .deltas import POWER, Delta, compare, delta_columns, lent_words
 from .effects import start_of
 from .evidence import LEVEL, QUERY_DRAWS, RunEvidence
 from .tables import paper_table
@@ -36,7 +28,6 @@ from .verdicts import NOTHING
 AGREES, WITHIN_NOISE, DIFFERS = "agrees", "within noise", "differs"
 NOT_RESOLVABLE = "not resolvable at this scale"
 NOT_RUN = "not run"
-POWER = 0.8
 EFFECT = 0.3  # points: near the paper's distance between pipelines (b) and (c)
 RULE = (
     f"agrees, differs: the {LEVEL:.0%} interval leaves out zero on the paper's side, or on the other; within noise: it "
@@ -46,54 +37,6 @@ RULE = (
 
 _SWITCHED = {"prompts": ("yes", "no"), "length": ("no", "yes"), "both": ("yes", "yes")}
 _PRINTED = {"prompts": "delta_prompt", "length": "delta_length", "both": "delta_both"}
-BORROWED = "borrowed from the arms of several seeds"
-
-
-@dataclass(frozen=True)
-class Delta:
-    """An arm less its baseline, or another weighted sum of arms, in points, paired by query and by seed.
-
-    ``low`` to ``high`` is the interval of the two-level test that ``p`` belongs to; ``drawn_low`` to ``drawn_high``
-    the percentile bootstrap's over queries and seeds, which the tables of claims print and which is too narrow where
-    few seeds differ much. ``smallest``: the smallest true delta that as many seeds show in 80 of 100 cases, NaN where
-    the spread between seeds is not known. With one seed that spread is borrowed from the source's arms of several;
-    if there are none, the interval is over queries alone and ``p`` is NaN.
-    """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    drawn_low: float
-    drawn_high: float
-    seeds: int
-    smallest: float
-    variances: Variances
-
-
-def compare(source: RunEvidence, arm: str, baseline: str) -> Delta | None:
-    """The difference of two arms (printed recipes) over the seeds that both have; None without such a seed."""
-    return weigh(source, {arm: 1.0, baseline: -1.0})
-
-
-def weigh(source: RunEvidence, weights: Mapping[str, float]) -> Delta | None:
-    """A weighted sum of arms (printed recipes) over the seeds that all of them have; None without such a seed."""
-    drawn = source.contrast(weights)
-    if drawn is None:
-        return None
-    seeds = source.seeds(weights)
-    found = decompose(
-        [(weight, [source.evaluations[of][s] for s in seeds]) for of, weight in weights.items()]
-    )
-    if found.count == 1:
-        spread, degrees = pooled_spread([list(of.values()) for of in source.evaluations.values()])
-        if degrees:
-            lent = sum(weight**2 for weight in weights.values()) * spread
-            found = borrow(found, lent, degrees, BORROWED)
-    test = mean_test(found, LEVEL)
-    smallest = smallest_effect(found, found.count, POWER, 1 - LEVEL)
-    p = math.nan if math.isnan(found.seeds) else test.p
-    return Delta(test.value, test.low, test.high, p, drawn.low, drawn.high, found.count, smallest, found)
 
 
 def grid_verdict(paper: float, delta: Delta | None) -> str:
@@ -230,25 +173,13 @@ def delta_caption(findings: pd.DataFrame) -> str:
     run = findings[findings["seeds"] > 0]
     tested = int(run["p"].notna().sum())
     kept = int((run["p_holm"] < 1 - LEVEL).sum())
-    borrowed = int((run["spread"] == BORROWED).sum())
-    more = f" Of {borrowed} with one seed, the spread between seeds is {BORROWED}." if borrowed else ""
-    if tested < len(run):
-        more += f" Of {len(run) - tested} with one seed that spread is not known: no p, an interval over queries alone."
     sources = ", ".join(sorted(set(findings["source"])))
     return (
         f"Table 5 and {sources}: deltas in points of nDCG@10, {len(run)} of {len(findings)} run. Intervals and p count "
         f"queries and seeds (two-level test); p (Holm) is corrected over the {tested} deltas tested, and {kept} of "
-        f"them stay below {1 - LEVEL:.2f}.{more} Verdicts ask for the sign only, each by its own interval; {RULE}."
+        f"them stay below {1 - LEVEL:.2f}.{lent_words(run)} Verdicts ask for the sign only, each by its own interval; "
+        f"{RULE}."
     )
-
-
-def delta_columns(deltas: Sequence[Delta | None]) -> dict[str, Any]:
-    """Columns of a table with a `Delta` a row: NaN, and 0 seeds, where there is none."""
-    names = ("value", "low", "high", "p", "drawn_low", "drawn_high", "smallest")
-    columns: dict[str, Any] = {
-        name: [math.nan if delta is None else getattr(delta, name) for delta in deltas] for name in names
-    }
-    return {**columns, "seeds": [0 if delta is None else delta.seeds for delta in deltas]}
 
 
 def _mean(evaluations: Mapping[int, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What stands before texts, arm by arm: each less the arm with nothing, matched or not, and what would explain it.
 
-The arms are those of ``runs.prefix_arms``, figures come from `evidence`, tests from `grid`; torch is not needed.
+The arms are those of ``runs.prefix_arms``, figures come from `evidence`, tests from `deltas`; torch is not needed.
 """
 
 from __future__ import annotations
@@ -18,19 +18,9 @@ from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs.arms import arm_name
 from ..runs.prefix_arms import CONTEXT, SLOTS, STARTS, PrefixArm, in_default_size, prefix_arms
 from .clauses import Claim, Clause
+from .deltas import POWER, Delta, compare, lent_words, weigh
 from .evidence import LEVEL, RunEvidence
-from .grid import (
-    BORROWED,
-    EFFECT,
-    NOT_RESOLVABLE,
-    NOT_RUN,
-    POWER,
-    WITHIN_NOISE,
-    Delta,
-    compare,
-    paper_deltas,
-    weigh,
-)
+from .grid import EFFECT, NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE, paper_deltas
 from .verdict_tables import holm
 
 CLEAR = "clear"
@@ -195,14 +185,11 @@ def prefix_verdict(delta: Delta | None, p_holm: float) -> str:
 def prefix_caption(findings: pd.DataFrame, what: str) -> str:
     """What stands above such a table: ``what`` is in it, how much was run, tested and corrected, and the rule."""
     run = findings[findings["seeds"] > 0]
-    borrowed, unknown = int((run["spread"] == BORROWED).sum()), int(run["p"].isna().sum())
-    more = f" In {borrowed} rows of one seed the spread between seeds is {BORROWED}." if borrowed else ""
-    if unknown:
-        more += f" In {unknown} rows of one seed it is not known: an interval over queries alone, and no p."
+    tested = int(run["p"].notna().sum())
     sources = ", ".join(sorted(set(findings["source"])))
     return (
-        f"{what}, points of nDCG@10, {sources}: {len(run)} of {len(findings)} rows run, {len(run) - unknown} "
-        f"tested.{more} {RULE}."
+        f"{what}, points of nDCG@10, {sources}: {len(run)} of {len(findings)} rows run, {tested} "
+        f"tested.{lent_words(run)} {RULE}."
     )
 
 

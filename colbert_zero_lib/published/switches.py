@@ -14,9 +14,10 @@ import pandas as pd
 
 from ..evaluation.statistics import Interval
 from ..home import data_folder
+from .deltas import delta_columns, weigh
 from .effects import EFFECTS, blocks, contrast
 from .evidence import RunEvidence
-from .grid import delta_columns, grid_verdict, weigh
+from .grid import grid_verdict
 from .tables import paper_table
 from .verdict_tables import holm
 

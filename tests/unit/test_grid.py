@@ -26,6 +26,7 @@ from colbert_zero_lib.figures import grid as drawings
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published import RunEvidence, ledger_evidence, paper_table, recorded_evidence
+from colbert_zero_lib.published.deltas import compare
 from colbert_zero_lib.published.grid import (
     AGREES,
     DIFFERS,
@@ -33,7 +34,6 @@ from colbert_zero_lib.published.grid import (
     NOT_RUN,
     RULE,
     WITHIN_NOISE,
-    compare,
     delta_caption,
     delta_findings,
     paper_deltas,

@@ -151,14 +151,9 @@ def test_one_seed_speaks_of_queries_alone_until_a_spread_is_borrowed() -> None:
 
 
 def test_the_pooled_spread_is_the_mean_variance_of_arms_with_several_seeds() -> None:
-    def arm(*means: float) -> list:
-        return [evaluation_of({"one": np.array([mean, mean])}) for mean in means]
-
-    assert pooled_spread([arm(0.1, 0.2), arm(0.5), arm(0.3, 0.3, 0.6)]) == (
-        pytest.approx((50 + 600) / 3),
-        3,
-    )
-    spread, degrees = pooled_spread([arm(0.4)])
+    arms = [(10, 20), (50,), (30, 30, 60)]
+    assert pooled_spread(arms) == (pytest.approx((50 + 600) / 3), 3)
+    spread, degrees = pooled_spread([(40,)])
     assert math.isnan(spread) and degrees == 0
 
 

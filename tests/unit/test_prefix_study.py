@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from colbert_zero_lib.prefixes import SIZED_KINDS, TRAINED_KINDS
 from colbert_zero_lib.profiles import EvaluationSize, get_profile
 from colbert_zero_lib.prompts import prefix_texts, prefix_tokens
 from colbert_zero_lib.published import RunEvidence, holm, recorded_evidence
+from colbert_zero_lib.published.deltas import BORROWED, BORROWED_AGAIN, weigh
 from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE, paper_deltas
 from colbert_zero_lib.published.prefixes import (
     CLEAR,
@@ -191,16 +193,22 @@ def planted(
     luck: float = 0.02,
     noise: float = 0.5,
     recipes: tuple[Recipe, ...] | None = None,
+    rng: np.random.Generator | None = None,
 ) -> RunEvidence:
-    """Runs whose true means are 50 points and what ``effect`` adds to a recipe; all in points."""
-    rng = np.random.default_rng(5)
+    """Runs whose true means are 50 points and what ``effect`` adds to a recipe; all in points.
+
+    Evaluations of one training share the ``luck`` of its seed, and have 0.02 points of their own.
+    """
+    rng = rng or np.random.default_rng(5)
     names = [(name, f"q{place}") for name, size in QUERIES.items() for place in range(size)]
     frame = pd.DataFrame(names, columns=["collection", "query"]).assign(**{"recall@100": 0.0, "mrr@10": 0.0})
     base = 0.5 + rng.uniform(-0.2, 0.2, len(names))
+    lucks: defaultdict[tuple[Recipe, int], float] = defaultdict(lambda: rng.normal(0, luck))
     found: dict[str, dict[int, Evaluation]] = {}
     for recipe in recipes or (*grid_recipes("prefixes"), *TABLE4):
         for seed in seeds:
-            own = (effect(recipe) + rng.normal(0, luck) + rng.normal(0, noise, len(names))) / 100
+            shift = effect(recipe) + lucks[recipe.training, seed] + (not recipe.trains) * rng.normal(0, 0.02)
+            own = (shift + rng.normal(0, noise, len(names))) / 100
             found.setdefault(str(recipe), {})[seed] = Evaluation(frame.assign(**{"ndcg@10": base + own}))
     return RunEvidence("planted", found)
 
@@ -350,6 +358,58 @@ def test_a_lent_spread_counts_every_arm_of_a_difference_of_differences() -> None
     # Four arms of weight 1 vary by root 2 as much as two, and by more than that through their queries.
     ratio = (of_four["high"] - of_four["low"]) / (of_two["high"] - of_two["low"])
     assert ratio == pytest.approx(math.sqrt(2), rel=0.05)
+
+
+def with_one_seed(source: RunEvidence, but: Sequence[str] = ()) -> RunEvidence:
+    """The same, of every arm but those named its seed 0 alone."""
+    return RunEvidence(
+        "few", {arm: of if arm in but else {0: of[0]} for arm, of in source.evaluations.items()}
+    )
+
+
+def test_the_same_weights_under_another_prefix_share_the_luck_of_their_training() -> None:
+    def reliance(recipe: Recipe) -> float:
+        """Models that were trained with a prefix lose a point without it; one that had none misses none."""
+        return -1.0 * (not recipe.trains and recipe.evaluated_step.prepended.kind == "none")
+
+    recipes = tuple(arm.recipe for arm in prefix_arms(STARTS[0], slots=()))
+    several = [str(recipe) for recipe in recipes if str(recipe.training) == SUPERVISED]
+    found, false = [], []
+    for draw in range(8):
+        rng = np.random.default_rng(draw)
+        source = with_one_seed(planted(reliance, luck=2.0, recipes=recipes, rng=rng), several)
+        table = mismatch_findings(source, FOUR)
+        table = table[table["seeds"] == 1]
+        assert set(table["spread"]) == {BORROWED_AGAIN}
+        planted_null = table["evaluated"] != "nothing"
+        found.append((table.loc[~planted_null, "verdict"] == CLEAR).mean())
+        false.append((table.loc[planted_null, "p"] < 0.05).mean())
+    arms = effect_findings(source, FOUR)
+    assert set(arms.loc[arms["seeds"] == 1, "spread"]) == {BORROWED}  # two trainings have the luck of two
+    assert np.mean(found) > 0.8 and np.mean(false) < 0.1
+
+
+def test_a_difference_across_trainings_and_switches_has_the_luck_of_both() -> None:
+    source = planted(lambda _: 0.0, (0, 1, 2, 3), luck=1.0, recipes=DENSE_ARMS)
+    arm, other = SUPERVISED, f"{SUPERVISED}[prefix=mask]"
+    few = with_one_seed(source, [str(r) for r in DENSE_ARMS if str(r.training) not in (arm, other)])
+
+    def variance(weights: Mapping[str, float]) -> float:
+        delta = weigh(few, weights)
+        assert delta is not None and delta.seeds == 1
+        return delta.variances.seeds
+
+    trained = variance({arm: 1.0, other: -1.0})
+    again = variance({f"{arm} @ prefix=none": 1.0, arm: -1.0})
+    assert 0.5 < trained / 2 < 2 and again < 0.01
+    assert variance({f"{arm} @ prefix=none": 1.0, other: -1.0}) == pytest.approx(trained + again)
+    assert variance({f"{arm} @ prefix=none": 0.5, arm: 0.5, other: -1.0}) == pytest.approx(
+        trained + again / 4
+    )
+    # Nobody lends what an evaluation under other switches adds: queries alone, and no p.
+    bare = {a: of for a, of in few.evaluations.items() if len(of) == 1 or "@" not in a}
+    alone = weigh(RunEvidence("bare", bare), {f"{arm} @ prefix=none": 1.0, arm: -1.0})
+    assert alone is not None and math.isnan(alone.p)
 
 
 # What a part of the texts puts into the lead
