@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+
+from colbert_zero_lib.home import data_folder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -70,6 +73,14 @@ def build_encoder(
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def published_copy(tmp_path: Path) -> Path:
+    """The root of a ``data`` folder with a copy of the published figures, which a test may change."""
+    for name in ("paper", "mteb"):
+        shutil.copytree(data_folder() / name, tmp_path / "data" / name, copy_function=shutil.copyfile)
+    return tmp_path / "data"
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,18 +13,10 @@ import nbformat
 import pytest
 
 from colbert_zero_lib.figures.audit_catalogue import FIGURES
-from colbert_zero_lib.home import data_folder, repository
+from colbert_zero_lib.home import repository
 from colbert_zero_lib.suite import notebooks_folder, read_notebook, run_notebook
 
 TORCH_FREE = "import sys\nassert not {'torch', 'transformers', 'pylate', 'datasets'} & set(sys.modules)"
-
-
-@pytest.fixture
-def copied(tmp_path: Path) -> Path:
-    """A copy of the published figures that a test may change."""
-    for name in ("paper", "mteb"):
-        shutil.copytree(data_folder() / name, tmp_path / "data" / name, copy_function=shutil.copyfile)
-    return tmp_path / "data"
 
 
 def with_last_cell(name: str, folder: Path, source: str) -> Path:
@@ -48,14 +39,14 @@ def test_it_runs_without_torch(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.notebooks
-def test_a_changed_score_arrives_in_table_text_and_figure(copied: Path, tmp_path: Path) -> None:
-    file = copied / "paper" / "table2_beir_ndcg10.csv"
+def test_a_changed_score_arrives_in_table_text_and_figure(published_copy: Path, tmp_path: Path) -> None:
+    file = published_copy / "paper" / "table2_beir_ndcg10.csv"
     text = file.read_text(encoding="utf-8")
     assert text.count("72.68") == 1  # gte-modernbert on ArguAna
     file.write_text(text.replace("72.68", "12.34"), encoding="utf-8")
     path = notebooks_folder() / "10_paper_results.ipynb"
     ours = run_notebook(path, {}, tmp_path / "ours.ipynb").output
-    changed = run_notebook(path, {"data": str(copied)}, tmp_path / "changed.ipynb").output
+    changed = run_notebook(path, {"data": str(published_copy)}, tmp_path / "changed.ipynb").output
 
     assert (
         "12.34" in outputs(changed, "table-2")["text/html"]
@@ -110,17 +101,19 @@ def audit_as_script(folder: Path, home: Path) -> dict:
 
 
 @pytest.mark.notebooks
-def test_the_audit_needs_no_torch_and_a_changed_figure_arrives_in_it(copied: Path, tmp_path: Path) -> None:
-    before = audit_as_script(copied, tmp_path)
+def test_the_audit_needs_no_torch_and_a_changed_figure_arrives_in_it(
+    published_copy: Path, tmp_path: Path
+) -> None:
+    before = audit_as_script(published_copy, tmp_path)
     assert not before["torch"] and before["claim"] == pytest.approx(before["difference"])
     for number in (2, 3, 4):
-        file = next((copied / "paper").glob(f"table{number}_*.csv"))
+        file = next((published_copy / "paper").glob(f"table{number}_*.csv"))
         file.write_text(file.read_text("utf-8").replace("90.59", "60.59"), "utf-8")  # ColBERT-Zero's FEVER
-    after = audit_as_script(copied, tmp_path)
+    after = audit_as_script(published_copy, tmp_path)
     assert after["difference"] - before["difference"] == pytest.approx(-2.0)
     assert after["claim"] == pytest.approx(after["difference"])
     moved = [one != two for one, two in zip(before["readings"], after["readings"], strict=True)]
     assert len(moved) >= 9 and sum(moved) >= 5
     assert any("**(c) − (b)** is -1.70 points" in text for text in after["readings"])
-    drawn = {file.stem for file in (copied / "figures").glob("*.svg")}
+    drawn = {file.stem for file in (published_copy / "figures").glob("*.svg")}
     assert drawn == {name for name, _ in FIGURES}

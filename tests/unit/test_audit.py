@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from colbert_zero_lib.figures import audit as drawings
 from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.audit_catalogue import FIGURES, clause_names, headline_differences
 from colbert_zero_lib.figures.theme import WIDTH
-from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.published import BEIR, Clause, TableEvidence, find_claim, mteb_evidence, paper_evidence
 from colbert_zero_lib.published.audit import (
     PHASES,
@@ -57,14 +55,6 @@ from colbert_zero_lib.published.robustness import (
 
 PRINT_WIDTH = 6.3
 _DIFFERENCES = st.lists(st.integers(-40, 40).map(lambda number: number / 8), min_size=2, max_size=12)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A copy of the published figures that a test may change."""
-    for name in ("paper", "mteb"):
-        shutil.copytree(data_folder() / name, tmp_path / "data" / name)
-    return tmp_path / "data"
 
 
 def _change(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -258,9 +248,9 @@ def test_group_averages_weigh_their_data_sets_alike() -> None:
     ],
 )
 def test_a_training_mix_that_is_wrong_names_the_line(
-    folder: Path, column: str, value: str, sentence: str
+    published_copy: Path, column: str, value: str, sentence: str
 ) -> None:
-    file = folder / "paper" / "training_mix.csv"
+    file = published_copy / "paper" / "training_mix.csv"
     _set(file, column, value, split="hotpotqa_hn_mine_shuffled")
     line = next(
         number
@@ -268,23 +258,23 @@ def test_a_training_mix_that_is_wrong_names_the_line(
         if "hotpotqa_hn_mine_shuffled" in text
     )
     with pytest.raises(DataError, match=rf"training_mix.csv:{line} .*{sentence}"):
-        training_mix(folder)
+        training_mix(published_copy)
 
 
-def test_a_split_has_one_size(folder: Path) -> None:
-    file = folder / "paper" / "training_mix.csv"
+def test_a_split_has_one_size(published_copy: Path) -> None:
+    file = published_copy / "paper" / "training_mix.csv"
     _set(file, "rows", "7", split="wikipedia", data_set="FEVER")
     with pytest.raises(DataError, match="another size"):
-        training_mix(folder)
+        training_mix(published_copy)
 
 
-def test_moving_a_split_moves_the_groups(folder: Path) -> None:
-    file = folder / "paper" / "training_mix.csv"
+def test_moving_a_split_moves_the_groups(published_copy: Path) -> None:
+    file = published_copy / "paper" / "training_mix.csv"
     _set(file, "relation", "same source", split="quora")
-    assert "Quora" in domains(folder)["zero-shot"]
+    assert "Quora" in domains(published_copy)["zero-shot"]
 
 
-def test_query_noise_by_hand(folder: Path) -> None:
+def test_query_noise_by_hand(published_copy: Path) -> None:
     queries = beir_queries()
     found = query_noise(20.0)
     assert found.loc["TREC-COVID", "error"] == pytest.approx(20 / np.sqrt(50))
@@ -292,10 +282,10 @@ def test_query_noise_by_hand(folder: Path) -> None:
     for bad in (0.0, -1.0, float("nan")):
         with pytest.raises(ParameterError):
             query_noise(bad)
-    file = folder / "paper" / "beir_sets.csv"
+    file = published_copy / "paper" / "beir_sets.csv"
     _change(file, lambda table: table[table["data_set"] != "NQ"])
     with pytest.raises(DataError, match="queries for NQ"):
-        beir_queries(folder)
+        beir_queries(published_copy)
 
 
 # Claims -------------------------------------------------------------------------------------------------
@@ -376,11 +366,11 @@ def test_the_deviation_between_queries_is_the_mean_of_the_collections() -> None:
 # The rerun ----------------------------------------------------------------------------------------------
 
 
-def test_gaps_are_mteb_minus_paper(folder: Path) -> None:
-    before = rerun_gaps(folder)
+def test_gaps_are_mteb_minus_paper(published_copy: Path) -> None:
+    before = rerun_gaps(published_copy)
     assert before["average"].to_numpy() == pytest.approx(before[list(BEIR)].mean(axis=1).to_numpy())
-    _set(folder / "paper" / "table2_beir_ndcg10.csv", "SciFact", "70.00", model="colbert-zero")
-    after = rerun_gaps(folder)
+    _set(published_copy / "paper" / "table2_beir_ndcg10.csv", "SciFact", "70.00", model="colbert-zero")
+    after = rerun_gaps(published_copy)
     assert after.loc["colbert-zero", "SciFact"] - before.loc["colbert-zero", "SciFact"] == pytest.approx(6.5)
     others = before.index != "colbert-zero"
     assert after[others].equals(before[others])
@@ -395,8 +385,8 @@ def test_a_row_that_repeats_the_model_card_is_no_second_witness() -> None:
     assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
 
 
-def test_causes_follow_from_facts_in_the_files(folder: Path) -> None:
-    table = likely_causes(folder)
+def test_causes_follow_from_facts_in_the_files(published_copy: Path) -> None:
+    table = likely_causes(published_copy)
     assert table["gap"].abs().min() >= 0.5 and table["gap"].abs().is_monotonic_decreasing
     assert (table["rerun"] - table["paper"]).to_numpy() == pytest.approx(table["gap"].to_numpy())
     named = table.set_index(["model", "data_set"])["likely_cause"]
@@ -405,26 +395,26 @@ def test_causes_follow_from_facts_in_the_files(folder: Path) -> None:
     assert "whole model" not in named["colbert-zero-supervised", "TREC-COVID"]
     assert "another revision" in named["gte-modernbert", "SciFact"]
     _set(
-        folder / "mteb" / "beir_scores.csv",
+        published_copy / "mteb" / "beir_scores.csv",
         "dataset_revision",
         "x",
         model="lightonai/GTE-ModernColBERT-v1",
         task="ArguAna",
     )
-    changed = likely_causes(folder).set_index(["model", "data_set"])["likely_cause"]
+    changed = likely_causes(published_copy).set_index(["model", "data_set"])["likely_cause"]
     assert "another revision" in changed["gte-moderncolbert", "ArguAna"]
-    assert likely_causes(folder, noticeable=100.0).empty
+    assert likely_causes(published_copy, noticeable=100.0).empty
 
 
-def test_one_combined_figure_is_not_the_mean_of_its_forums(folder: Path) -> None:
-    table = forum_check(folder)
+def test_one_combined_figure_is_not_the_mean_of_its_forums(published_copy: Path) -> None:
+    table = forum_check(published_copy)
     assert table.index[~table["agrees"]].tolist() == ["Alibaba-NLP/gte-modernbert-base"]
     wrong = table.loc["Alibaba-NLP/gte-modernbert-base"]
     assert wrong["with_forums"] - wrong["average"] == pytest.approx(wrong["gap"] / 15)
-    assert forum_scores(folder).shape[1] == 12
-    file = folder / "mteb" / "beir_scores.csv"
+    assert forum_scores(published_copy).shape[1] == 12
+    file = published_copy / "mteb" / "beir_scores.csv"
     _set(file, "ndcg_at_10", "0.5", model="lightonai/LateOn", task="CQADupstackRetrieval")
-    assert "lightonai/LateOn" in forum_check(folder).index[~forum_check(folder)["agrees"]]
+    assert "lightonai/LateOn" in forum_check(published_copy).index[~forum_check(published_copy)["agrees"]]
 
 
 def test_forum_tests_are_paired() -> None:
@@ -435,8 +425,8 @@ def test_forum_tests_are_paired() -> None:
     assert table["holm_p"].iloc[0] == pytest.approx(2 * 2 / 2**12)
 
 
-def test_the_field_is_ranked_and_measured_against_one_model(folder: Path) -> None:
-    table = field_since(folder=folder)
+def test_the_field_is_ranked_and_measured_against_one_model(published_copy: Path) -> None:
+    table = field_since(folder=published_copy)
     assert table["average"].is_monotonic_decreasing and set(table["kind"]) == {"colbert", "dense", "lexical"}
     assert np.isnan(table.loc["lightonai/ColBERT-Zero", "difference"])
     gaps = table["average"] - table.loc["lightonai/ColBERT-Zero", "average"]
@@ -500,23 +490,23 @@ def _shown(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
-def test_a_changed_score_arrives_in_claim_table_and_figure(folder: Path) -> None:
+def test_a_changed_score_arrives_in_claim_table_and_figure(published_copy: Path) -> None:
     draw = dict(FIGURES)
-    before = robustness(paper_evidence(folder)).set_index(["claim", "clause"])
+    before = robustness(paper_evidence(published_copy)).set_index(["claim", "clause"])
     for number in (2, 3, 4):
-        file = next((folder / "paper").glob(f"table{number}_*.csv"))
+        file = next((published_copy / "paper").glob(f"table{number}_*.csv"))
         _change(file, lambda table: table.replace("90.59", "60.59"))  # ColBERT-Zero's FEVER, in three tables
-    after = robustness(paper_evidence(folder)).set_index(["claim", "clause"])
+    after = robustness(paper_evidence(published_copy)).set_index(["claim", "clause"])
     key = ("full-pretraining-beats-supervised-kd", "")
     assert after.loc[key, "value"] - before.loc[key, "value"] == pytest.approx(-2.0)
     assert before.loc[key, "holds"] and not after.loc[key, "holds"]
-    assert headline_differences(folder)["(c) − (b)"]["FEVER"] == pytest.approx(60.59 - 89.71)
+    assert headline_differences(published_copy)["(c) − (b)"]["FEVER"] == pytest.approx(60.59 - 89.71)
     assert "mean +0.30" in _shown(draw["audit_contributions"](None))
-    assert "mean -1.70" in _shown(draw["audit_contributions"](folder))
+    assert "mean -1.70" in _shown(draw["audit_contributions"](published_copy))
     assert "colbert-zero, best as printed" in _shown(draw["audit_ranks"](None))
-    assert "colbert-zero, best as printed" not in _shown(draw["audit_ranks"](folder))
-    assert "(c) 53.43" in _shown(draw["audit_full_cost"](folder))
-    assert "+29.9" in _shown(draw["audit_rerun"](folder))
+    assert "colbert-zero, best as printed" not in _shown(draw["audit_ranks"](published_copy))
+    assert "(c) 53.43" in _shown(draw["audit_full_cost"](published_copy))
+    assert "+29.9" in _shown(draw["audit_rerun"](published_copy))
 
 
 def test_a_claim_that_one_data_set_turns_is_drawn_apart() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -198,26 +197,18 @@ def test_the_rerun_has_what_it_measured_and_says_what_it_lacks() -> None:
     assert rerun.missing([str(PIPELINES["a"]), str(PIPELINES["c"])]) == (str(PIPELINES["a"]),)
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    for name in ("paper", "mteb"):
-        shutil.copytree(DATA / name, tmp_path / name)
-    return tmp_path
-
-
 def change(file: Path, old: str, new: str) -> None:
     text = file.read_text(encoding="utf-8")
     assert text.count(old) == 1
-    file.chmod(0o644)
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def test_a_changed_score_arrives_in_the_claim(data: Path) -> None:
+def test_a_changed_score_arrives_in_the_claim(published_copy: Path) -> None:
     about = find_claim("beats-the-gte-models")
     change(
-        data / "paper" / "table2_beir_ndcg10.csv", ",72.68,88.55", ",99.68,88.55"
+        published_copy / "paper" / "table2_beir_ndcg10.csv", ",72.68,88.55", ",99.68,88.55"
     )  # gte-modernbert on ArguAna
-    before, after = judge(about, paper_evidence()), judge(about, paper_evidence(data))
+    before, after = judge(about, paper_evidence()), judge(about, paper_evidence(published_copy))
     assert (before.holds, after.holds) == (True, False)
     was, now = before.estimates[1], after.estimates[1]
     assert was is not None and now is not None
@@ -225,34 +216,33 @@ def test_a_changed_score_arrives_in_the_claim(data: Path) -> None:
     assert now.low < was.low
 
 
-def test_changed_hours_arrive_in_the_claim(data: Path) -> None:
+def test_changed_hours_arrive_in_the_claim(published_copy: Path) -> None:
     about = find_claim("almost-all-at-a-tenth-of-the-cost")
-    assert judge(about, paper_evidence(data)).holds
-    change(data / "paper" / "figure2_pipelines.csv", ",40,55.12", ",42,55.12")
-    found = judge(about, paper_evidence(data))
+    assert judge(about, paper_evidence(published_copy)).holds
+    change(published_copy / "paper" / "figure2_pipelines.csv", ",40,55.12", ",42,55.12")
+    found = judge(about, paper_evidence(published_copy))
     assert (found.holds, found.verdict, found.support) == (False, "differs", 0.0)
     assert found.weakest is not None and found.weakest.clause.label == "hours"
     assert "hours" in found.reason
 
 
-def test_a_changed_rerun_arrives_in_the_claim(data: Path) -> None:
+def test_a_changed_rerun_arrives_in_the_claim(published_copy: Path) -> None:
     arms = {str(PIPELINES["c"]): 1.0}
-    was = mteb_evidence(data).contrast(arms)
-    scores = pd.read_csv(data / "mteb" / "beir_scores.csv", dtype=str, keep_default_na=False)
+    was = mteb_evidence(published_copy).contrast(arms)
+    scores = pd.read_csv(published_copy / "mteb" / "beir_scores.csv", dtype=str, keep_default_na=False)
     row = (scores["model"] == "lightonai/ColBERT-Zero") & (scores["beir_name"] == "SciFact")
     lowered = float(scores.loc[row, "ndcg_at_10"].item()) - 0.15
     scores.loc[row, "ndcg_at_10"] = str(lowered)
-    (data / "mteb" / "beir_scores.csv").chmod(0o644)
-    scores.to_csv(data / "mteb" / "beir_scores.csv", index=False)
-    now = mteb_evidence(data).contrast(arms)
+    scores.to_csv(published_copy / "mteb" / "beir_scores.csv", index=False)
+    now = mteb_evidence(published_copy).contrast(arms)
     assert was is not None and now is not None and now.value - was.value == pytest.approx(-1.0)
 
 
-def test_a_row_that_differs_between_tables_is_named(data: Path) -> None:
-    file = data / "paper" / "table4_prompt_length_ndcg10.csv"
+def test_a_row_that_differs_between_tables_is_named(published_copy: Path) -> None:
+    file = published_copy / "paper" / "table4_prompt_length_ndcg10.csv"
     change(file, ",55.43,42.62,", ",55.43,43.62,")
     with pytest.raises(DataError) as refused:
-        paper_scores(data)
+        paper_scores(published_copy)
     message = str(refused.value)
     assert f"{file.name}:21 " in message and "FiQA" in message and "table2" in message
     assert "43.62" in message and "42.62" in message and "\n" not in message

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
 from pathlib import Path
 
 import pytest
 
 from colbert_zero_lib.errors import DataError, ParameterError
-from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.published import paper_table
 from colbert_zero_lib.published.cost import (
     Hardware,
@@ -23,13 +21,6 @@ from colbert_zero_lib.published.cost import (
 from colbert_zero_lib.recipes import PIPELINES, Phase, Recipe
 
 A, B, C = PIPELINES.values()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in ("paper", "mteb"):
-        shutil.copytree(data_folder() / name, tmp_path / "data" / name)
-    return tmp_path / "data"
 
 
 def test_the_hours_of_figure_2_follow_from_table_1() -> None:
@@ -131,14 +122,14 @@ def test_a_price_that_cannot_be_worked_out_says_why(options: dict, sentence: str
         price(B, Hardware("mine"), **options)
 
 
-def test_a_changed_hour_arrives(folder: Path) -> None:
-    file = folder / "paper" / "table1_hyperparameters.csv"
+def test_a_changed_hour_arrives(published_copy: Path) -> None:
+    file = published_copy / "paper" / "table1_hyperparameters.csv"
     text = file.read_text("utf-8")
     assert text.count(",32,1,") == 1
     file.write_text(text.replace(",32,1,", ",52,1,"), "utf-8")
-    assert recipe_hours(B, folder).counted == 60
-    assert cost_table(folder).set_index("pipeline").loc["c", "counted"] == 428
-    assert price(B, Hardware("GH200"), folder=folder).device_hours == pytest.approx(60)
+    assert recipe_hours(B, published_copy).counted == 60
+    assert cost_table(published_copy).set_index("pipeline").loc["c", "counted"] == 428
+    assert price(B, Hardware("GH200"), folder=published_copy).device_hours == pytest.approx(60)
     file.write_text(text.replace("kd,1e-3", "distilling,1e-3"), "utf-8")
     with pytest.raises(DataError, match="no phase 'kd'"):
-        phase_hours(folder)
+        phase_hours(published_copy)

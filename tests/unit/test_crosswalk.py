@@ -108,12 +108,11 @@ def test_a_misspelt_tag_is_named_by_crosswalk_and_conventions(notebooks: Path) -
     assert any("unknown tag 'paper:tabel-3'" in problem for problem in problems)
 
 
-def test_a_missing_data_file_is_named(notebooks: Path, tmp_path: Path) -> None:
-    shutil.copytree(data_folder() / "paper", tmp_path / "paper", copy_function=shutil.copyfile)
-    assert len(crosswalk(notebooks, tmp_path))
-    (tmp_path / "paper" / "table5_deltas.csv").unlink()
+def test_a_missing_data_file_is_named(notebooks: Path, published_copy: Path) -> None:
+    assert len(crosswalk(notebooks, published_copy))
+    (published_copy / "paper" / "table5_deltas.csv").unlink()
     with pytest.raises(DataError, match=r"table5_deltas\.csv, the data of Table 5"):
-        crosswalk(notebooks, tmp_path)
+        crosswalk(notebooks, published_copy)
 
 
 def test_the_page_is_written_once_and_a_change_makes_it_stale(

@@ -455,28 +455,28 @@ def test_different_seeds_differ_and_are_paired_by_name() -> None:
     assert found.value == same.value
 
 
-def test_a_change_of_a_file_arrives_in_the_table(tmp_path: Path) -> None:
-    shutil.copytree(data_folder() / "paper", tmp_path / "paper")
-    file = tmp_path / "paper" / "table5_deltas.csv"
+def test_a_change_of_a_file_arrives_in_the_table(published_copy: Path) -> None:
+    file = published_copy / "paper" / "table5_deltas.csv"
     text = file.read_text(encoding="utf-8")
     assert text.count(",1.26,") == 1
-    file.chmod(0o644)
     file.write_text(text.replace(",1.26,", ",-1.26,"), encoding="utf-8")
     runs = as_in_the_paper()
-    before, after = deltas_as_in_the_paper().set_index("arm"), delta_findings(runs, tmp_path).set_index("arm")
+    before, after = (
+        deltas_as_in_the_paper().set_index("arm"),
+        delta_findings(runs, published_copy).set_index("arm"),
+    )
     assert (before.loc[BOTH, "verdict"], after.loc[BOTH, "verdict"]) == (AGREES, DIFFERS)
     assert after.loc[BOTH, "paper"] == -1.26
 
-    runs_folder = tmp_path / "runs" / "laptop"
-    shutil.copytree(data_folder() / "runs" / "laptop", runs_folder)
-    shown = row_findings(4, recorded_evidence("laptop", tmp_path)).set_index("recipe")
+    runs_folder = published_copy / "runs" / "laptop"
+    shutil.copytree(data_folder() / "runs" / "laptop", runs_folder, copy_function=shutil.copyfile)
+    shown = row_findings(4, recorded_evidence("laptop", published_copy)).set_index("recipe")
     assert shown.loc[BOTH, "seeds"] == 3
     one = runs_folder / f"{PIPELINES['c'].slug}--seed1.parquet"
-    one.chmod(0o644)
     frame = pd.read_parquet(one)
     frame["ndcg@10"] = 0.0
     frame.to_parquet(one)
-    moved = row_findings(4, recorded_evidence("laptop", tmp_path)).set_index("recipe")
+    moved = row_findings(4, recorded_evidence("laptop", published_copy)).set_index("recipe")
     assert moved.loc[BOTH, "by_seed"][1] == 0.0
     assert moved.loc[BOTH, "mean"] == pytest.approx(
         shown.loc[BOTH, "mean"] - shown.loc[BOTH, "by_seed"][1] / 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,6 @@ from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
 from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.catalogue import FIGURES, draw
 from colbert_zero_lib.figures.theme import WIDTH
-from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.published import BEIR, paper_table
 from colbert_zero_lib.published.effects import (
     alignment,
@@ -43,15 +41,6 @@ NAMES = [name for name, _ in FIGURES]
 
 def _texts(figure: Figure) -> str:
     return "\n".join(text.get_text() for text in figure.findobj(Text))
-
-
-@pytest.fixture
-def copied(tmp_path: Path) -> Path:
-    for name in ("paper", "mteb"):
-        shutil.copytree(data_folder() / name, tmp_path / "data" / name)
-    for file in (tmp_path / "data").rglob("*"):
-        file.chmod(0o755 if file.is_dir() else 0o644)
-    return tmp_path / "data"
 
 
 def change(folder: Path, file: str, row: dict[str, str], column: str, value: str) -> None:
@@ -248,18 +237,18 @@ CHANGES = [
 
 @pytest.mark.parametrize("case", CHANGES, ids=lambda case: f"{case[4]}: {case[0]}")
 def test_a_changed_value_arrives_in_the_figure(
-    case: tuple[str, dict[str, str], str, str, str, str], copied: Path
+    case: tuple[str, dict[str, str], str, str, str, str], published_copy: Path
 ) -> None:
     file, row, column, value, name, said = case
-    assert said not in _texts(draw(name, copied))
-    change(copied, file, row, column, value)
-    assert said in _texts(draw(name, copied))
+    assert said not in _texts(draw(name, published_copy))
+    change(published_copy, file, row, column, value)
+    assert said in _texts(draw(name, published_copy))
 
 
 @pytest.mark.parametrize("name", ["paper_table4", "paper_table5"])
-def test_a_changed_value_moves_the_points_and_their_intervals(name: str, copied: Path) -> None:
+def test_a_changed_value_moves_the_points_and_their_intervals(name: str, published_copy: Path) -> None:
     def drawn() -> list[float]:
-        axes = [axes for axes in draw(name, copied).axes if axes.containers]
+        axes = [axes for axes in draw(name, published_copy).axes if axes.containers]
         bars = [bars for one in axes for bars in one.containers]
         return [
             float(value)
@@ -270,7 +259,7 @@ def test_a_changed_value_moves_the_points_and_their_intervals(name: str, copied:
         ]
 
     before = drawn()
-    change(copied, "table4_prompt_length_ndcg10.csv", ARM, "FEVER", "44.82")
+    change(published_copy, "table4_prompt_length_ndcg10.csv", ARM, "FEVER", "44.82")
     after = drawn()
     assert len(before) == len(after) and np.abs(np.subtract(before, after)).max() > 1
 
@@ -290,9 +279,11 @@ def test_the_heat_map_marks_the_best_model_of_every_data_set() -> None:
 # all at once
 
 
-def test_a_damaged_file_is_one_sentence_from_the_command(copied: Path, tmp_path: Path) -> None:
-    change(copied, "table2_beir_ndcg10.csv", ZERO, "FiQA", "high")
-    result = CliRunner().invoke(app, ["figures", "--data", str(copied), "--output", str(tmp_path / "out")])
+def test_a_damaged_file_is_one_sentence_from_the_command(published_copy: Path, tmp_path: Path) -> None:
+    change(published_copy, "table2_beir_ndcg10.csv", ZERO, "FiQA", "high")
+    result = CliRunner().invoke(
+        app, ["figures", "--data", str(published_copy), "--output", str(tmp_path / "out")]
+    )
     assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1
     assert (
         "table2_beir_ndcg10.csv:11" in result.stderr and "'high'" in result.stderr and "FiQA" in result.stderr

@@ -139,10 +139,9 @@ TABLE2 = "table2_beir_ndcg10.csv"
     ],
 )
 def test_a_table_that_was_changed_by_mistake_names_the_place(
-    tmp_path: Path, edit: Callable[[list[str]], None], named: list[str]
+    published_copy: Path, edit: Callable[[list[str]], None], named: list[str]
 ) -> None:
-    folder = tmp_path / "paper"
-    shutil.copytree(DATA / "paper", folder)
+    folder = published_copy / "paper"
     edited(folder, TABLE2, edit)
     with pytest.raises(DataError) as refused:
         paper_table(2, folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,6 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import power, switches
 from colbert_zero_lib.figures.theme import headline
-from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.lengths import cut, cut_table, marker_tokens, text_tokens
 from colbert_zero_lib.published import RunEvidence, paper_table
 from colbert_zero_lib.published.effects import switch_effects
@@ -147,16 +145,14 @@ def test_arms_that_were_not_run_say_so_and_one_that_comes_fills_its_row() -> Non
     assert list(some.loc[some["seeds"] > 0, "effect"]) == ["both"]
 
 
-def test_a_changed_score_of_the_paper_arrives(tmp_path: Path) -> None:
-    shutil.copytree(data_folder() / "paper", tmp_path / "paper")
-    file = tmp_path / "paper" / "table4_prompt_length_ndcg10.csv"
-    file.chmod(0o644)
+def test_a_changed_score_of_the_paper_arrives(published_copy: Path) -> None:
+    file = published_copy / "paper" / "table4_prompt_length_ndcg10.csv"
     text = file.read_text(encoding="utf-8")
     old = "54.18,42.75,37.28"
     assert text.count(old) == 1
     # The mean printed must stay that of its scores.
     file.write_text(text.replace(old, "60.18,87.75,82.28"), encoding="utf-8")
-    table = alignment_findings(RunEvidence("nothing", {}), tmp_path).set_index(["start", "stage"])
+    table = alignment_findings(RunEvidence("nothing", {}), published_copy).set_index(["start", "stage"])
     assert table.loc[(BARE, "distilled"), "paper"] == pytest.approx(54.61 - 60.18, abs=0.02)
 
 
