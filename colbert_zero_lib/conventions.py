@@ -38,7 +38,6 @@ _WIDGET = "application/vnd.jupyter.widget"
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PROGRESS = re.compile(r"\d+%\s*\|.*\||\b\d+(?:\.\d+)?(?:it|s)/(?:s|it)\b|^Map(?: \(num_proc.*)?:")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
-_STYLER = re.compile(r"\bT_([0-9a-f]{5})(?![0-9a-f])")
 _ABSOLUTE = re.compile(r"(?<![\w.:/~*-])/(?:home|root|Users|tmp|work|opt|var|mnt|private)/\w|\b[A-Z]:\\\\?\w")
 
 
@@ -60,12 +59,6 @@ def _clean_text(text: str) -> str:
     for place, name in _replacements():
         text = text.replace(place, name)
     return text
-
-
-def _number_styles(html: str) -> str:
-    # pandas draws a Styler's ids at random: numbered in order of appearance they do not churn
-    numbers: dict[str, str] = {}
-    return _STYLER.sub(lambda found: f"T_{numbers.setdefault(found[1], f'{len(numbers):05d}')}", html)
 
 
 def _light_png(text: str) -> str:
@@ -90,7 +83,6 @@ def _clean_data(data: dict[str, Any]) -> dict[str, Any]:
             continue
         if isinstance(value, str) and (kind.startswith("text/") or kind == "image/svg+xml"):
             value = _clean_text(value)
-            value = _number_styles(value)
             value = re.sub(r"<dc:date>.*?</dc:date>", "", value, flags=re.DOTALL)
         if kind == "image/png":
             value = _light_png(value)
@@ -244,6 +236,8 @@ def _check_cells(notebook: nbformat.NotebookNode) -> list[str]:
             problems.append(f"cell {number} has {lines} lines of code: move the plumbing to the library")
         if any(output.output_type == "error" for output in cell.outputs):
             problems.append(f"cell {number} shows an error")
+        if any("<style" in output.get("data", {}).get("text/html", "") for output in cell.outputs):
+            problems.append(f"cell {number} shows a style sheet, which readers do not get: use `data_table`")
     for number, cell in enumerate(notebook.cells, 1):
         known = (*_TAGS, *(TAG + item.id for item in PAPER_ITEMS))
         problems += [

@@ -5,6 +5,7 @@ What is drawn is measured elsewhere; no figure reads a file.
 
 from __future__ import annotations
 
+from .tables import data_table
 from .theme import COLOURS, canvas, save, use_theme
 
-__all__ = ["COLOURS", "canvas", "save", "use_theme"]
+__all__ = ["COLOURS", "canvas", "data_table", "save", "use_theme"]

@@ -9,9 +9,10 @@ import csv
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -24,6 +25,7 @@ _LATEX = {
     "×": r"$\times$",
 }  # fmt: skip
 _NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
+_NUMBER = re.compile(r"–|[+−-]?\d[\d,]*(\.\d+)?( ?%)?( \[[^]]*\])?")
 _MANY_COLUMNS = 9  # from here on LaTeX turns the headings and fits the table to the text's width
 
 
@@ -44,7 +46,8 @@ class PaperTable:
     labels: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<PaperTable {self.name}: {len(self.cells)} rows, {len(self.cells.columns)} columns>"
+        name = f"PaperTable {self.name}".strip()
+        return f"<{name}: {len(self.cells)} rows, {len(self.cells.columns)} columns>"
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -62,11 +65,12 @@ class PaperTable:
             more = ";border-top:1px solid #999" if place in self.rules else ""
             lines.append(self._html_row("td", shown, "text-align:right;white-space:nowrap", more))
         heads = self._html_row("th", [html.escape(str(name)) for name in self.cells.columns])
-        caption = "caption-side:top;text-align:left;font-weight:bold;padding:.4em 0"
+        style = "caption-side:top;text-align:left;font-weight:bold;padding:.4em 0"
+        caption = f'<caption style="{style}">{html.escape(self.caption)}</caption>'
         return "\n".join(
             [
                 '<table style="border-collapse:collapse">',
-                f'<caption style="{caption}">{html.escape(self.caption)}</caption>',
+                *([caption] if self.caption else []),
                 f"<thead>\n{heads}\n</thead>",
                 "<tbody>",
                 *lines,
@@ -196,6 +200,43 @@ def make_table(
         n for n in range(1, len(cells)) if not named.iloc[n].equals(named.iloc[n - 1].set_axis(named.columns))
     )
     return PaperTable(name, caption, cells, ranks, numeric, rules, tuple(labels))
+
+
+def data_table(
+    frame: pd.DataFrame | Mapping[str, Any] | Iterable[Mapping[str, Any]],
+    formats: str | Mapping[str, str] | None = None,
+    caption: str = "",
+    bold: pd.DataFrame | None = None,
+) -> PaperTable:
+    """A frame as notebooks show it: text to the left, numbers to the right, named rows with their names in front.
+
+    ``frame``: or columns by name, or rows, to make one of. ``formats``: one format for all columns of numbers, or
+    formats by column; other numbers are written short, truth values as yes and no. ``bold``: truth values, one a cell
+    of the columns that it has. Rows with whole numbers for names are shown without them; of several levels, repetitions
+    are left blank.
+    """
+    frame = (frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(frame)).infer_objects()
+    names = [] if pd.api.types.is_integer_dtype(frame.index) else [name or "" for name in frame.index.names]
+    frame = frame.reset_index(names=names) if names else frame.reset_index(drop=True)
+    for column in frame.select_dtypes("bool"):
+        frame[column] = frame[column].map({True: "yes", False: "no"})
+    numbers = list(frame.select_dtypes("number"))
+    if isinstance(formats, str):
+        formats = dict.fromkeys(numbers, formats)
+    short = {column: "{:,g}" for column in frame.select_dtypes("floating")}
+    table = make_table(frame, "", caption, {**short, **(formats or {})}, labels=names[:-1])
+    shown = {column: table.cells[column] for column in table.cells if column not in numbers}
+    numbers += [column for column, cells in shown.items() if _numbers(cells)]
+    ranks = table.ranks.copy()
+    for column, cells in bold.items() if bold is not None else ():
+        ranks[column] = cells.to_numpy(int)
+    return replace(table, numeric=tuple(numbers), ranks=ranks)
+
+
+def _numbers(cells: pd.Series) -> bool:
+    """Whether what was made text before is still numbers, alone or with an interval."""
+    written = [cell for cell in cells if cell]
+    return bool(written) and all(_NUMBER.fullmatch(cell) for cell in written)
 
 
 def interval_text(value: float, low: float, high: float) -> str:

@@ -327,6 +327,9 @@ DEFECTS = {
     "cell 3 shows an error": lambda n: n.cells[2].outputs.append(
         nbformat.v4.new_output("error", ename="E", evalue="v", traceback=[])
     ),
+    "cell 3 shows a style sheet": lambda n: n.cells[2].outputs.append(
+        nbformat.v4.new_output("display_data", {"text/html": "<style scoped>td {color: red}</style>"})
+    ),
     "cell 3 holds an absolute path": lambda n: n.cells[2].update(source="open('/home/me/data.csv')"),
     "it weighs 1.1 MB": lambda n: n.cells[2].update(outputs=[stream("x" * 1_100_000)]),
     "clean form": lambda n: n.metadata.update(papermill={"duration": 1}),

@@ -14,7 +14,7 @@ import pytest
 
 from colbert_zero_lib.errors import ParameterError, UnknownNameError
 from colbert_zero_lib.figures.catalogue import TABLES, tabulate
-from colbert_zero_lib.figures.tables import FORMATS, PaperTable, interval_text, make_table
+from colbert_zero_lib.figures.tables import FORMATS, PaperTable, data_table, interval_text, make_table
 from colbert_zero_lib.published import BEIR, paper_table
 from colbert_zero_lib.report import table_rows
 
@@ -88,6 +88,51 @@ def test_repeated_labels_are_blank_in_print_and_lines_part_the_groups() -> None:
     body = table.latex().split(r"\midrule")
     assert len(body) == 3 and body[1].count("one") == 1 and body[2].count("two") == 1
     assert table.csv().count("one") == 3 and table.markdown().count("one") == 3
+
+
+def test_a_frame_in_a_notebook_has_text_to_the_left_and_numbers_to_the_right() -> None:
+    frame = pd.DataFrame(
+        {
+            "claim": ["<b> & more", "other"],
+            "n": [1200, 7],
+            "mean": [1 / 3, np.nan],
+            "written": ["+0.30 [-0.86, +0.24]", "–"],
+            "held": [True, False],
+            "mixed": ["0.3", "not run"],
+        },
+        index=[4, 2],
+    )
+    table = data_table(frame, {"n": "{:,}"})
+    assert list(table.cells.iloc[0]) == [
+        "<b> & more",
+        "1,200",
+        "0.333333",
+        "+0.30 [-0.86, +0.24]",
+        "yes",
+        "0.3",
+    ]
+    assert list(table.cells.iloc[1])[1:5] == ["7", "", "–", "no"]
+    assert set(table.numeric) == {"n", "mean", "written"}
+    page = table.html()
+    assert "<style" not in page and "<caption" not in page and "&lt;b&gt; &amp; more" in page
+    assert (
+        page.count("text-align:left") == page.count("text-align:right") == 3 * 3
+    )  # a head and two rows each
+
+
+def test_a_frames_names_of_rows_stand_in_front_and_repetitions_are_blank() -> None:
+    index = pd.MultiIndex.from_tuples([("one", "a"), ("one", "b"), ("two", "a")], names=["start", "stage"])
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [-1.0, 0.0, 4.0]}, index=index)
+    bold = pd.DataFrame({"y": [True, False, False]}, index=index)
+    table = data_table(frame, "{:+.2f}", "A caption", bold)
+    assert list(table.cells) == ["start", "stage", "x", "y"] and table.rules == (2,)
+    assert "<b>−1.00</b>" in table.html() and table.html().count("<b>") == 1 and "A caption" in table.html()
+    assert table.html().count(">one<") == 1 and table.csv().count("one") == 2
+    alone = data_table(pd.DataFrame({"x": [1, 2]}, index=["a", "b"]))
+    assert list(alone.cells) == ["", "x"] and alone.numeric == ("x",)
+    assert repr(alone) == "<PaperTable: 2 rows, 2 columns>"
+    with pytest.raises(ParameterError, match="'z'"):
+        data_table(frame, {"z": "{}"})
 
 
 def test_an_unknown_column_or_table_is_refused() -> None:
