@@ -245,8 +245,6 @@ def test_cleaning_drops_what_churns_and_keeps_what_is_said() -> None:
     assert clean_texts(stream("<Axes at 0x7f12ab34cd>\n")) == ["<Axes>\n"]
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "HBox()"}
     assert clean_texts(display(widget)) == []
-    html = {"text/html": "<table id='T_0a1b2'><td id='T_0a1b2_row0'></table>"}
-    assert clean_texts(display(html)) == [{"text/html": "<table id='T_00000'><td id='T_00000_row0'></table>"}]
 
 
 def test_cleaning_twice_is_cleaning_once_and_drops_run_metadata() -> None:
