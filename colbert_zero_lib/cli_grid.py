@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from .published import RunEvidence
+    from .recipes import Recipe
     from .runs.arms import Job
     from .runs.grid import Event, Plan
 
@@ -33,6 +36,7 @@ def grid(
 ) -> None:
     """Run a grid of arms: each shared step once, resumed where it stopped; says first what that takes."""
     from .profiles import get_profile
+    from .published import ledger_evidence
     from .runs.arms import grid_recipes
     from .runs.grid import plan_grid, read_seeds, run_grid
 
@@ -60,27 +64,43 @@ def grid(
         with Live(console=console, refresh_per_second=1, get_renderable=lambda: board.table(console.height)):
             for event in run_grid(shop, found):
                 board.take(event)
-    _show_deltas(profile, console)
+    show_differences(ledger_evidence(profile), found.recipes, shop.prompt_tokens(), console)
 
 
-def _show_deltas(profile: str, console: Console) -> None:
-    """Those deltas of Table 5 whose arms the ledger has, with their verdicts."""
+def show_differences(
+    evidence: RunEvidence, recipes: Sequence[Recipe], prompts: tuple[int, int] | None, console: Console
+) -> None:
+    """What a grid's own arms say: those of Table 5 beside its deltas, those of the prefix study less nothing."""
+    from .published.grid import NOT_RUN, delta_findings
+    from .published.prefixes import effect_findings
+    from .runs.prefix_arms import in_default_size
+
+    named = {str(in_default_size(recipe, prompts) if prompts else recipe) for recipe in recipes}
+    deltas, effects = delta_findings(evidence), effect_findings(evidence, prompts)
+    deltas = deltas[deltas["arm"].isin(named)]
+    effects = effects[effects["recipe"].isin(named)]
+    if not effects["paper"].isna().any():  # nothing that Table 5 does not have, too
+        effects = effects[:0]
+    for title, about, rows in (
+        ("Table 5", ["start", "stage", "effect", "paper"], deltas),
+        ("less nothing before the texts", ["start", "arm"], effects),
+    ):
+        rows = rows[rows["verdict"] != NOT_RUN].to_dict("records")
+        if rows:
+            console.print(_differences(f"{title}: points of nDCG@10", about, rows))
+
+
+def _differences(title: str, about: list[str], rows: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
-    from .published import ledger_evidence
-    from .published.grid import NOT_RUN, delta_findings
-
-    findings = delta_findings(ledger_evidence(profile))
-    table = Table(title="deltas in points of nDCG@10", title_justify="left")
-    for name in ("start", "stage", "effect", "paper", "yours", "seeds", "verdict"):
+    table = Table(title=title, title_justify="left")
+    for name in (*about, "yours", "seeds", "verdict"):
         table.add_column(name, justify="right" if name in ("paper", "seeds") else "left")
-    for row in findings[findings["verdict"] != NOT_RUN].itertuples():
-        yours = f"{row.value:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
-        table.add_row(
-            row.start, row.stage, row.effect, f"{row.paper:+.2f}", yours, str(row.seeds), row.verdict
-        )
-    if table.row_count:
-        console.print(table)
+    for row in rows:
+        words = [f"{row[name]:+.2f}" if name == "paper" else row[name] for name in about]
+        yours = f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+        table.add_row(*words, yours, str(row["seeds"]), row["verdict"])
+    return table
 
 
 class Board:

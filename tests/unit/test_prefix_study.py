@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from rich.console import Console
 
+from colbert_zero_lib.cli_grid import show_differences
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.evaluation import Evaluation, contribution_intervals
 from colbert_zero_lib.evaluation.contributions import COLUMNS, PARTS
@@ -358,6 +361,22 @@ def test_a_lent_spread_counts_every_arm_of_a_difference_of_differences() -> None
     # Four arms of weight 1 vary by root 2 as much as two, and by more than that through their queries.
     ratio = (of_four["high"] - of_four["low"]) / (of_two["high"] - of_two["low"])
     assert ratio == pytest.approx(math.sqrt(2), rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "absent"),
+    [
+        ("prefixes", ["ColBERT unsupervised", "28 learned tokens", "Table 5"], ["distilled"]),
+        ("table4", ["Table 5", "supervised"], ["less nothing", "[MASK]"]),
+        (f"{SUPERVISED}[prefix=mask/4]", ["[MASK] tokens"], ["Table 5", "learned"]),
+        ("dense:unsupervised", [], ["Table 5", "less nothing"]),
+    ],
+)
+def test_a_grid_ends_with_what_its_own_arms_say(name: str, there: list[str], absent: list[str]) -> None:
+    console = Console(width=160, file=io.StringIO())
+    show_differences(expansion(), grid_recipes(name), FOUR, console)
+    text = console.file.getvalue()
+    assert all(words in text for words in there) and not any(words in text for words in absent)
 
 
 def with_one_seed(source: RunEvidence, but: Sequence[str] = ()) -> RunEvidence:
