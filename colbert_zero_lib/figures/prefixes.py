@@ -65,58 +65,66 @@ def effects_figure(findings: pd.DataFrame) -> Figure:
     return figure
 
 
-def slots_figure(findings: pd.DataFrame) -> Figure:
-    """Effect of random words, learned tokens and ``[MASK]`` by their number, beside that of the prompts.
+def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
+    """Random words, learned tokens and ``[MASK]`` by their number, beside the prompts: what they add, what they leave.
 
-    ``findings`` is `effect_findings(source, prompts)`; arms whose number of tokens is not known are left out.
+    Above each arm less the arm with nothing, below the same weights evaluated with nothing less as trained; a column a
+    start. ``effects`` is `effect_findings(source, prompts)`, ``mismatches`` `mismatch_findings(source, prompts)`; arms
+    whose number of tokens is not known are left out.
     """
-    starts = list(dict.fromkeys(findings["start"]))
-    figure, panels = canvas(WIDTH, 3.3, columns=len(starts), sharey=True)
-    known = findings[findings["tokens"].fillna(0) > 0]
-    for axes, start in zip(np.atleast_1d(panels), starts, strict=True):
-        own = known[known["start"] == start]
-        for kind, shift in zip(_KIND, (0.94, 1.0, 1.06), strict=True):
-            line = own[(own["kind"] == kind) & (own["seeds"] > 0)].sort_values("tokens")
-            _, colour, marker = _KIND[kind]
-            places = line["tokens"].astype(float).to_numpy() * shift
-            axes.plot(places, line["value"], color=colour, linewidth=1.2, zorder=2)
-            for x, row in zip(places, line.itertuples(), strict=True):
-                with_interval(axes, x, (row.value, row.low, row.high), colour, marker)
-        for row in own[(own["kind"] == "prompts") & (own["seeds"] > 0)].itertuples():
-            with_interval(axes, float(row.tokens) * 1.13, (row.value, row.low, row.high), *_PROMPTS[1:])
-        printed = findings[(findings["start"] == start) & (findings["kind"] == "prompts")]["paper"]
-        axes.plot(
-            [_PAPER_TOKENS] * len(printed), printed, "x", color=_PAPER, markersize=6, markeredgewidth=1.6
-        )
-        axes.axhline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
-        axes.set_xscale("log", base=2)
-        counts = sorted(int(count) for count in known["tokens"].unique())
-        axes.set_xticks(counts, [str(count) for count in counts])
-        axes.minorticks_off()
-        axes.set(xlim=(0.75, 1.35 * max(counts)), xlabel="tokens before either side (log scale)")
-        axes.set_title(f"from {start}")
-    np.atleast_1d(panels)[0].set_ylabel("points over nothing, 95% interval")
-    run = known[known["seeds"] > 0]
-    for name, colour, marker in [*(_KIND[kind] for kind in _KIND if kind in set(run["kind"])), _PROMPTS]:
-        if name != _PROMPTS[0] or "prompts" in set(run["kind"]):
-            np.atleast_1d(panels)[0].plot([], [], marker, color=colour, label=name)
-    np.atleast_1d(panels)[0].plot(
-        [], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR), prompts"
-    )
+    starts = list(dict.fromkeys(effects["start"]))
+    figure, panels = canvas(WIDTH, 5.2, rows=2, columns=len(starts), sharey="row", sharex=True, squeeze=False)
+    without = mismatches[mismatches["evaluated"] == "nothing"]
+    for places, start in zip(panels.T, starts, strict=True):
+        for axes, findings in zip(places, (effects, without), strict=True):
+            _by_tokens(axes, findings[findings["start"] == start])
+        printed = effects[(effects["start"] == start) & (effects["kind"] == "prompts")]["paper"]
+        cross = {"color": _PAPER, "markersize": 6, "markeredgewidth": 1.6}
+        places[0].plot([_PAPER_TOKENS] * len(printed), printed, "x", **cross)
+        places[0].set_title(f"from {start}")
+        places[1].set_xlabel("tokens before either side (log scale)")
+    panels[0, 0].set_ylabel("points over nothing")
+    panels[1, 0].set_ylabel("evaluated with nothing,\npoints over as trained")
+    known = effects[effects["tokens"].fillna(0) > 0]
+    counts = sorted(int(count) for count in known["tokens"].unique())
+    panels[0, 0].set_xscale("log", base=2)
+    panels[0, 0].set_xticks(counts, [str(count) for count in counts])
+    panels[0, 0].minorticks_off()
+    panels[0, 0].set_xlim(0.75, 1.35 * max(counts, default=1))
+    run = set(known.loc[known["seeds"] > 0, "kind"])
+    for kind, (name, colour, marker) in (*_KIND.items(), ("prompts", _PROMPTS)):
+        if kind in run:
+            panels[0, 0].plot([], [], marker, color=colour, label=name)
+    panels[0, 0].plot([], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR), prompts")
     figure.legend(loc="outside lower center", ncols=5, frameon=False, handletextpad=0.2)
     sized = known[known["kind"].isin(list(_KIND))]
-    headline(figure, _counted(sized) if sized["seeds"].any() else _only_paper(sized))
+    headline(figure, f"{_counted(sized)} ({_over(sized)})" if sized["seeds"].any() else _only_paper(sized))
     return figure
+
+
+def _by_tokens(axes: Axes, findings: pd.DataFrame) -> None:
+    """A line for each kind of prefix over its number of tokens, and the prompts beside them."""
+    axes.axhline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+    run = findings[(findings["tokens"].fillna(0) > 0) & (findings["seeds"] > 0)].sort_values("tokens")
+    for (kind, (_, colour, marker)), shift in zip(_KIND.items(), (0.94, 1.0, 1.06), strict=True):
+        line = run[run["kind"] == kind]
+        places = line["tokens"].astype(float).to_numpy() * shift
+        axes.plot(places, line["value"], color=colour, linewidth=1.2, zorder=2)
+        for x, row in zip(places, line.itertuples(), strict=True):
+            with_interval(axes, x, (row.value, row.low, row.high), colour, marker)
+    for row in run[run["kind"] == "prompts"].itertuples():
+        with_interval(axes, float(row.tokens) * 1.13, (row.value, row.low, row.high), *_PROMPTS[1:])
 
 
 def mismatch_figure(findings: pd.DataFrame) -> Figure:
     """The same weights with nothing, or with the prompts, before texts at evaluation, less as trained; a panel a start.
 
-    ``findings`` is `mismatch_findings(source)`.
+    ``findings`` is `mismatch_findings(source)`, of which arms with as many tokens as the prompts are drawn.
     """
-    figure, panels, arms = _panels(findings, 1.3)
+    rows = findings[~findings["sized"]]
+    figure, panels, arms = _panels(rows, 1.3)
     names = list(_EVALUATED)
-    for axes, (_, own) in zip(panels, findings.groupby("start", sort=False), strict=True):
+    for axes, (_, own) in zip(panels, rows.groupby("start", sort=False), strict=True):
         for row in own.itertuples():
             face, marker = _EVALUATED[str(row.evaluated)]
             place = arms.index(str(row.arm)) + 0.24 * (names.index(str(row.evaluated)) - 1)
@@ -136,7 +144,7 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
         panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
     none = "No such evaluation is recorded yet, and the paper has none"
-    headline(figure, f"{_counted(findings)} ({_over(findings)})" if findings["seeds"].any() else none)
+    headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
     return figure
 
 

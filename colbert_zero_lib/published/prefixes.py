@@ -61,15 +61,13 @@ def effect_findings(
 def mismatch_findings(source: RunEvidence, prompts: tuple[int, int] | None = None) -> pd.DataFrame:
     """The same weights with something else before the texts than in training, less evaluated as trained; in points.
 
+    Columns as in `effect_findings`, without ``paper`` (which has no such figure), and ``evaluated``: what stands there;
     ``the prompts as context only`` are there and left out of MaxSim.
-
-    Arms with as many tokens as the prompts take. Columns as in `effect_findings`, without ``paper`` (which has no such
-    figure), and ``evaluated``: what stands there.
     """
     source = _in_default_size(source, prompts)
     rows, deltas = [], []
     for start in STARTS:
-        for arm in prefix_arms(start, slots=()):
+        for arm in prefix_arms(start, prompts=prompts):
             if not arm.matched:
                 rows.append({"start": _start(start), **_about(arm, prompts), "evaluated": arm.evaluated})
                 deltas.append(compare(source, str(arm.recipe), str(arm.recipe.training)))

@@ -508,9 +508,13 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "effects": lambda: drawings.effects_figure(effects(expansion)),
     "effects of one seed": lambda: drawings.effects_figure(effects(one_seed)),
     "effects not run": lambda: drawings.effects_figure(effect_findings(NONE)),
-    "slots": lambda: drawings.slots_figure(effects(expansion)),
-    "slots of one seed": lambda: drawings.slots_figure(effects(one_seed)),
-    "slots not run": lambda: drawings.slots_figure(effect_findings(NONE, FOUR)),
+    "slots": lambda: drawings.slots_figure(effects(expansion), mismatches()),
+    "slots of one seed": lambda: drawings.slots_figure(
+        effects(one_seed), mismatch_findings(one_seed(), FOUR)
+    ),
+    "slots not run": lambda: drawings.slots_figure(
+        effect_findings(NONE, FOUR), mismatch_findings(NONE, FOUR)
+    ),
     "mismatches": lambda: drawings.mismatch_figure(mismatches()),
     "mismatches not run": lambda: drawings.mismatch_figure(mismatch_findings(NONE)),
     "contributions": lambda: drawings.contributions_figure(margins(), "the prompts"),
@@ -526,8 +530,12 @@ def test_figures_are_legible_light_and_the_same_every_time(
 
 
 def test_figures_say_what_was_not_run_and_draw_the_papers_side() -> None:
-    for draw in (drawings.effects_figure, drawings.slots_figure):
-        figure = draw(effect_findings(NONE, FOUR))
+    effects, mismatches = effect_findings(NONE, FOUR), mismatch_findings(NONE, FOUR)
+    for draw, findings in (
+        (drawings.effects_figure, (effects,)),
+        (drawings.slots_figure, (effects, mismatches)),
+    ):
+        figure = draw(*findings)
         assert "paper" in figure._suptitle.get_text() and "recorded yet" in figure._suptitle.get_text()
         crosses = [
             value
@@ -549,6 +557,17 @@ def test_the_effect_figure_draws_every_interval() -> None:
     figure = drawings.effects_figure(findings)
     drawn = [bars[2][0].get_segments()[0][:, 0] for axes in figure.axes for bars in axes.containers]
     assert np.array(drawn) == pytest.approx(findings.loc[~findings["sized"], ["low", "high"]].to_numpy())
+
+
+def test_the_figure_of_slots_draws_what_arms_add_above_and_what_they_leave_below() -> None:
+    findings = {True: effects(expansion), False: mismatches()}
+    panels = np.array(drawings.slots_figure(*findings.values()).axes).reshape(2, 2)
+    for above, row in zip(findings, panels, strict=True):
+        own = findings[above][findings[above]["kind"].isin(["prompts", *SIZED_KINDS])]
+        own = own if above else own[own["evaluated"] == "nothing"]
+        drawn = [bars[2][0].get_segments()[0][:, 1] for axes in row for bars in axes.containers]
+        assert len(drawn) == 2 * (3 * len({*SLOTS, 4}) + 1)
+        assert sorted(map(tuple, drawn)) == sorted(own[["low", "high"]].itertuples(index=False, name=None))
 
 
 def test_the_title_of_shares_is_counted_from_them() -> None:
