@@ -97,8 +97,15 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
             panels[0, 0].plot([], [], marker, color=colour, label=name)
     panels[0, 0].plot([], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR), prompts")
     figure.legend(loc="outside lower center", ncols=5, frameon=False, handletextpad=0.2)
-    sized = known[known["kind"].isin(list(_KIND))]
-    headline(figure, f"{_counted(sized)} ({_over(sized)})" if sized["seeds"].any() else _only_paper(sized))
+    above, below = (
+        found[(found["tokens"] > 0) & found["kind"].isin(list(_KIND))] for found in (effects, without)
+    )
+    words = (
+        f"{_counted(above, ' above')}. {_counted(below, ' below')}"
+        if below["seeds"].any()
+        else _counted(above)
+    )
+    headline(figure, f"{words} ({_over(above)})" if above["seeds"].any() else _only_paper(above))
     return figure
 
 
@@ -288,7 +295,7 @@ def _legend_of_effects(figure: Figure, axes: Axes, source: str) -> None:
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
 
 
-def _counted(rows: pd.DataFrame) -> str:
+def _counted(rows: pd.DataFrame, where: str = "") -> str:
     """How many differences came out how, e.g. ``Of 16 differences, 5 run: 1 clear, 4 not resolvable``."""
     counts: Mapping[str, int] = rows["verdict"].value_counts().to_dict()
     words = [
@@ -298,7 +305,7 @@ def _counted(rows: pd.DataFrame) -> str:
     ]
     run = int((rows["seeds"] > 0).sum())
     of = "" if run == len(rows) else f", {run} of them run"
-    return f"Of {len(rows)} differences{of}: {', '.join(words)}"
+    return f"Of {len(rows)} differences{where}{of}: {', '.join(words)}"
 
 
 def _over(rows: pd.DataFrame) -> str:
