@@ -83,6 +83,10 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
         places[0].plot([_PAPER_TOKENS] * len(printed), printed, "x", **cross)
         places[0].set_title(f"from {start}")
         places[1].set_xlabel("tokens before either side (log scale)")
+    for axes, findings in zip(panels[:, 0], (effects, without), strict=True):
+        drawn = findings[(findings["tokens"].fillna(0) > 0) & (findings["seeds"] > 0)]
+        if len(drawn):
+            axes.set_ylim(*_limits(drawn))
     panels[0, 0].set_ylabel("points over nothing")
     panels[1, 0].set_ylabel("evaluated with nothing,\npoints over as trained")
     known = effects[effects["tokens"].fillna(0) > 0]
@@ -121,6 +125,17 @@ def _by_tokens(axes: Axes, findings: pd.DataFrame) -> None:
             with_interval(axes, x, (row.value, row.low, row.high), colour, marker)
     for row in run[run["kind"] == "prompts"].itertuples():
         with_interval(axes, float(row.tokens) * 1.13, (row.value, row.low, row.high), *_PROMPTS[1:])
+
+
+def _limits(rows: pd.DataFrame) -> tuple[float, float]:
+    """Room for every point and every interval but the widest, which would press the others flat and run out."""
+    widths = rows["high"] - rows["low"]
+    usual = rows[widths <= 3 * widths.median()]
+    low, high = (
+        min(0.0, usual["low"].min(), rows["value"].min()),
+        max(0.0, usual["high"].max(), rows["value"].max()),
+    )
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
 def mismatch_figure(findings: pd.DataFrame) -> Figure:

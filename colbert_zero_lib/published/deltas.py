@@ -18,7 +18,7 @@ from ..recipes import Recipe
 from .evidence import LEVEL, RunEvidence
 
 POWER = 0.8
-BORROWED = "borrowed from trainings of several seeds"
+BORROWED = "borrowed from trainings of several seeds under the paper's switches"
 BORROWED_AGAIN = "borrowed from trainings of several seeds that were evaluated under other switches, too"
 
 
@@ -83,8 +83,7 @@ def _lent_spread(source: RunEvidence, weights: Mapping[str, float]) -> tuple[flo
         again += 0.0 if recipe.trains else weight**2
     parts = []
     if trainings := sum(weight**2 for weight in trained.values() if abs(weight) > 1e-9):
-        own = (list(of.values()) for arm, of in source.means.items() if Recipe.parse(arm).trains)
-        parts.append((trainings, *pooled_spread(own)))
+        parts.append((trainings, *pooled_spread(_trained_plainly(source))))
     if again:
         parts.append((again, *pooled_spread(_evaluated_again(source))))
     if not all(degrees for _, _, degrees in parts):
@@ -93,6 +92,17 @@ def _lent_spread(source: RunEvidence, weights: Mapping[str, float]) -> tuple[flo
     shares = sum((weight * spread) ** 2 / degrees for weight, spread, degrees in parts)
     freedom = variance**2 / shares if shares else min(degrees for _, _, degrees in parts)
     return variance, freedom, BORROWED if trainings else BORROWED_AGAIN
+
+
+def _trained_plainly(source: RunEvidence) -> Iterator[list[float]]:
+    """The means of each training under the paper's own switches: one list an arm, by seed.
+
+    Prefixes of other kinds lend nothing: what an odd one does to a training now and then is no measure of the rest.
+    """
+    for arm, of_seeds in source.means.items():
+        recipe = Recipe.parse(arm)
+        if recipe.trains and all(step.prefix is None for step in recipe):
+            yield list(of_seeds.values())
 
 
 def _evaluated_again(source: RunEvidence) -> Iterator[list[float]]:

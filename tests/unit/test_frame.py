@@ -16,6 +16,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import colbert_zero_lib
+from colbert_zero_lib.evaluation.statistics import seed_summary
+from colbert_zero_lib.published import recorded_evidence
+from colbert_zero_lib.published.grid import NOT_RESOLVABLE, delta_findings
+from colbert_zero_lib.recipes import PIPELINES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -164,6 +168,19 @@ def test_the_readme_prints_the_papers_pipelines_as_published() -> None:
     assert rows == [
         (row["pipeline"][0], row["colbert_gpu_hours_gh200"], row["beir_average_ndcg10"]) for row in published
     ]
+
+
+def test_the_readme_prints_the_recorded_runs_as_they_are() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    printed = re.findall(r"\(([abc])\) ([\d.]+)\s+\[([\d.]+), ([\d.]+)\]", text)
+    source = recorded_evidence("laptop")
+    for letter, *figures in printed:
+        evaluations = source.evaluations[str(PIPELINES[letter])]
+        found = seed_summary([evaluations[seed] for seed in sorted(evaluations)])
+        assert figures == [f"{100 * value:.1f}" for value in (found.mean, found.low, found.high)]
+    assert [letter for letter, *_ in printed] == ["a", "b", "c"]
+    deltas = delta_findings(source)
+    assert f"none of the {len(deltas)} deltas" in text and set(deltas["verdict"]) == {NOT_RESOLVABLE}
 
 
 def test_the_readme_has_no_gap_left_to_fill() -> None:

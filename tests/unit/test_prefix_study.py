@@ -409,7 +409,7 @@ def test_the_same_weights_under_another_prefix_share_the_luck_of_their_training(
 
 
 def test_a_difference_across_trainings_and_switches_has_the_luck_of_both() -> None:
-    source = planted(lambda _: 0.0, (0, 1, 2, 3), luck=1.0, recipes=DENSE_ARMS)
+    source = planted(lambda _: 0.0, tuple(range(12)), luck=1.0, recipes=DENSE_ARMS)
     arm, other = SUPERVISED, f"{SUPERVISED}[prefix=mask]"
     few = with_one_seed(source, [str(r) for r in DENSE_ARMS if str(r.training) not in (arm, other)])
 
@@ -425,6 +425,10 @@ def test_a_difference_across_trainings_and_switches_has_the_luck_of_both() -> No
     assert variance({f"{arm} @ prefix=none": 0.5, arm: 0.5, other: -1.0}) == pytest.approx(
         trained + again / 4
     )
+    # What prefixes of other kinds do with some seed lends nothing.
+    plain = {a: of for a, of in few.evaluations.items() if "prefix=" not in a or a == other}
+    fewer = weigh(RunEvidence("plain", plain), {arm: 1.0, other: -1.0})
+    assert fewer is not None and fewer.variances.seeds == trained
     # Nobody lends what an evaluation under other switches adds: queries alone, and no p.
     bare = {a: of for a, of in few.evaluations.items() if len(of) == 1 or "@" not in a}
     alone = weigh(RunEvidence("bare", bare), {f"{arm} @ prefix=none": 1.0, arm: -1.0})
