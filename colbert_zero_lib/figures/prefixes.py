@@ -74,36 +74,35 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
     """
     starts = list(dict.fromkeys(effects["start"]))
     figure, panels = canvas(WIDTH, 5.2, rows=2, columns=len(starts), sharey="row", sharex=True, squeeze=False)
-    without = mismatches[mismatches["evaluated"] == "nothing"]
-    for places, start in zip(panels.T, starts, strict=True):
-        for axes, findings in zip(places, (effects, without), strict=True):
+    known = [
+        findings[findings["tokens"].fillna(0) > 0]
+        for findings in (effects, mismatches[mismatches["evaluated"] == "nothing"])
+    ]
+    run = [findings[findings["seeds"] > 0] for findings in known]
+    for row, findings in zip(panels, run, strict=True):
+        for axes, start in zip(row, starts, strict=True):
             _by_tokens(axes, findings[findings["start"] == start])
+        if len(findings):
+            row[0].set_ylim(*_limits(findings))
+    for (upper, lower), start in zip(panels.T, starts, strict=True):
         printed = effects[(effects["start"] == start) & (effects["kind"] == "prompts")]["paper"]
         cross = {"color": _PAPER, "markersize": 6, "markeredgewidth": 1.6}
-        places[0].plot([_PAPER_TOKENS] * len(printed), printed, "x", **cross)
-        places[0].set_title(f"from {start}")
-        places[1].set_xlabel("tokens before either side (log scale)")
-    for axes, findings in zip(panels[:, 0], (effects, without), strict=True):
-        drawn = findings[(findings["tokens"].fillna(0) > 0) & (findings["seeds"] > 0)]
-        if len(drawn):
-            axes.set_ylim(*_limits(drawn))
+        upper.plot([_PAPER_TOKENS] * len(printed), printed, "x", **cross)
+        upper.set_title(f"from {start}")
+        lower.set_xlabel("tokens before either side (log scale)")
     panels[0, 0].set_ylabel("points over nothing")
     panels[1, 0].set_ylabel("evaluated with nothing,\npoints over as trained")
-    known = effects[effects["tokens"].fillna(0) > 0]
-    counts = sorted(int(count) for count in known["tokens"].unique())
+    counts = sorted(int(count) for count in known[0]["tokens"].unique())
     panels[0, 0].set_xscale("log", base=2)
     panels[0, 0].set_xticks(counts, [str(count) for count in counts])
     panels[0, 0].minorticks_off()
     panels[0, 0].set_xlim(0.75, 1.35 * max(counts, default=1))
-    run = set(known.loc[known["seeds"] > 0, "kind"])
     for kind, (name, colour, marker) in (*_KIND.items(), ("prompts", _PROMPTS)):
-        if kind in run:
+        if kind in set(run[0]["kind"]):
             panels[0, 0].plot([], [], marker, color=colour, label=name)
     panels[0, 0].plot([], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR), prompts")
     figure.legend(loc="outside lower center", ncols=5, frameon=False, handletextpad=0.2)
-    above, below = (
-        found[(found["tokens"] > 0) & found["kind"].isin(list(_KIND))] for found in (effects, without)
-    )
+    above, below = (findings[findings["kind"].isin(list(_KIND))] for findings in known)
     words = (
         f"{_counted(above, ' above')}. {_counted(below, ' below')}"
         if below["seeds"].any()
@@ -113,12 +112,11 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
     return figure
 
 
-def _by_tokens(axes: Axes, findings: pd.DataFrame) -> None:
-    """A line for each kind of prefix over its number of tokens, and the prompts beside them."""
+def _by_tokens(axes: Axes, run: pd.DataFrame) -> None:
+    """A line for each kind of prefix over its number of tokens, and the prompts beside them: arms that were run."""
     axes.axhline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
-    run = findings[(findings["tokens"].fillna(0) > 0) & (findings["seeds"] > 0)].sort_values("tokens")
     for (kind, (_, colour, marker)), shift in zip(_KIND.items(), (0.94, 1.0, 1.06), strict=True):
-        line = run[run["kind"] == kind]
+        line = run[run["kind"] == kind].sort_values("tokens")
         places = line["tokens"].astype(float).to_numpy() * shift
         axes.plot(places, line["value"], color=colour, linewidth=1.2, zorder=2)
         for x, row in zip(places, line.itertuples(), strict=True):
