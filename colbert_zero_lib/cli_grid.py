@@ -73,18 +73,18 @@ def show_differences(
     """What a grid's own arms say: those of Table 5 beside its deltas, those of the prefix study less nothing."""
     from .published.grid import NOT_RUN, delta_findings
     from .published.prefixes import effect_findings
-    from .runs.prefix_arms import in_default_size
+    from .runs.prefix_arms import STARTS, in_default_size, prefix_arms
 
     named = {str(in_default_size(recipe, prompts) if prompts else recipe) for recipe in recipes}
-    deltas, effects = delta_findings(evidence), effect_findings(evidence, prompts)
-    deltas = deltas[deltas["arm"].isin(named)]
-    effects = effects[effects["recipe"].isin(named)]
-    if not effects["paper"].isna().any():  # nothing that Table 5 does not have, too
-        effects = effects[:0]
-    for title, about, rows in (
-        ("Table 5", ["start", "stage", "effect", "paper"], deltas),
-        ("less nothing before the texts", ["start", "arm"], effects),
-    ):
+    study = (arm.recipe for start in STARTS for arm in prefix_arms(start, mismatched=False, prompts=prompts))
+    only_there = {str(recipe) for recipe in study if recipe.steps[-1].prefix is not None}  # not in Table 5
+    deltas = delta_findings(evidence)
+    tables = [("Table 5", ["start", "stage", "effect", "paper"], deltas[deltas["arm"].isin(named)])]
+    if named & only_there:
+        effects = effect_findings(evidence, prompts)
+        effects = effects[effects["recipe"].isin(named)]
+        tables.append(("less nothing before the texts", ["start", "arm"], effects))
+    for title, about, rows in tables:
         rows = rows[rows["verdict"] != NOT_RUN].to_dict("records")
         if rows:
             console.print(_differences(f"{title}: points of nDCG@10", about, rows))
