@@ -57,7 +57,7 @@ def _train(shop: Workshop, recipe: Recipe, seed: int, before: Path, folder: Path
     side = authors(model, step.phase, Settings(mini_batch_size=MINI_BATCH), budget.temperature)
     result = train_step(
         model,
-        step_data(step, budget, shop.corpora, shop.lists, seed),
+        step_data(step, budget, shop.source, seed),
         step,
         budget,
         lengths,

@@ -72,7 +72,7 @@ class OfflineTexts:
 
     def _splits(self, phase: Phase, documents: int) -> dict[str, Dataset]:
         from colbert_zero_lib.corpora import UNSUPERVISED_SOURCES
-        from colbert_zero_lib.training.data import distillation_rows, supervised_rows
+        from colbert_zero_lib.corpora.teacher import distillation_rows, supervised_rows
 
         if phase is Phase.UNSUPERVISED:
             sources = {name: self.corpora.training[name] for name in UNSUPERVISED_SOURCES}

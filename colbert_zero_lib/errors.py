@@ -44,3 +44,11 @@ class TrainingError(ColbertZeroError):
 
 class DivergedError(TrainingError):
     """A training step whose weights are no longer finite: its learning rate is too high."""
+
+
+class CheckpointError(ColbertZeroError):
+    """A model that is not there, is none, or cannot be opened safely."""
+
+
+class HubError(DataError):
+    """A data set or model that the Hugging Face hub does not give, or not now."""

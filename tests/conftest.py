@@ -16,6 +16,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 
 from colbert_zero_lib.home import data_folder
+from tests.hub.fixtures import hub as hub
+from tests.hub.fixtures import hub_root as hub_root
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

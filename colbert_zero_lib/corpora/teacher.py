@@ -1,6 +1,6 @@
-"""Mined negatives and teacher scores as they are kept: row numbers and scores, no text.
+"""Mined negatives and teacher scores: kept as row numbers and scores without text, read as rows to train on.
 
-Reading and writing only; who mines and scores is in ``training.teacher``.
+Who mines and scores is in ``training.teacher``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from datasets import Dataset, DatasetDict
 
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder
@@ -142,3 +143,51 @@ def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLi
         hard=matrix("hard", bool),
         passport=passport,
     )
+
+
+def supervised_rows(lists: TeacherLists, negatives: int) -> DatasetDict:
+    """Queries that have at least ``negatives`` mined hard negatives, one split per source.
+
+    The hardest negatives come first; a query with fewer than asked for is left out, as in the authors' script.
+    """
+    splits = {}
+    for source in lists.sources:
+        queries: list[str] = []
+        positives: list[str] = []
+        columns: list[list[str]] = [[] for _ in range(negatives)]
+        for row in lists.rows(source):
+            hard = lists.negatives(row)[:negatives]
+            if len(hard) < negatives:
+                continue
+            queries.append(lists.query(row))
+            positives.append(lists.document(row))
+            for column, document in zip(columns, hard, strict=True):
+                column.append(lists.document(document))
+        texts = {f"negative_{place}": column for place, column in enumerate(columns)}
+        splits[source] = Dataset.from_dict({"query": queries, "positive": positives, **texts})
+    return DatasetDict(splits)
+
+
+def distillation_rows(
+    lists: TeacherLists, documents: int, scale: float, wanted: int | None = None, seed: int = 0
+) -> Dataset:
+    """Queries with ``documents`` of their candidates and the teacher's scores times ``scale``.
+
+    Candidates keep the order in which they are stored: the known positive, then by the teacher's score, spread over the
+    list's whole range when fewer are asked for than there are, so that easy documents are seen as well as hard ones.
+    At most ``wanted`` queries are drawn under ``seed``: no more text is unfolded than the step will read.
+    """
+    queries: list[str] = []
+    texts: list[list[str]] = []
+    scores: list[list[float]] = []
+    for row in np.random.default_rng(seed).permutation(len(lists)):
+        if len(queries) == wanted:
+            break
+        candidates, values = lists.candidates(row)
+        if len(candidates) < documents:
+            continue
+        keep = np.unique(np.linspace(0, len(candidates) - 1, documents).round().astype(int))
+        queries.append(lists.query(row))
+        texts.append([lists.document(candidates[place]) for place in keep])
+        scores.append([float(values[place]) * scale for place in keep])
+    return Dataset.from_dict({"query": queries, "documents": texts, "scores": scores})

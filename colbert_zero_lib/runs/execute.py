@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pylate.models import ColBERT
 
-from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline
-from colbert_zero_lib.corpora.teacher import TeacherLists, load_lists
+from colbert_zero_lib.corpora import Collection
+from colbert_zero_lib.corpora.sources import Source, open_source
 from colbert_zero_lib.errors import DivergedError, ProfileError, TrainingError
 from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
 from colbert_zero_lib.home import home as default_home
@@ -55,14 +56,9 @@ class Workshop:
     development_only: bool = False
 
     @cached_property
-    def corpora(self) -> OfflineCorpora:
-        """The offline texts; built on first use."""
-        return load_offline(self.home, progress=self.progress)
-
-    @cached_property
-    def lists(self) -> TeacherLists:
-        """Mined negatives and teacher scores."""
-        return load_lists(self.corpora)
+    def source(self) -> Source:
+        """Where rows and collections come from."""
+        return open_source(self.profile, self.home, self.progress)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -77,14 +73,14 @@ class Workshop:
     @cached_property
     def collections(self) -> dict[str, Collection]:
         """Test collections at the profile's size."""
-        return self._sized(self.corpora.collections)
+        return self._sized(self.source.collections)
 
     @cached_property
     def development(self) -> dict[str, Collection]:
         """Development collections at the profile's size."""
-        return self._sized(self.corpora.development)
+        return self._sized(self.source.development)
 
-    def _sized(self, collections: dict[str, Collection]) -> dict[str, Collection]:
+    def _sized(self, collections: Mapping[str, Collection]) -> dict[str, Collection]:
         size = self.profile.evaluation
         if size.max_queries is None or size.max_documents is None:
             return dict(collections)
@@ -97,14 +93,15 @@ class Workshop:
         if self.development_only:
             settings["evaluated"] = "development"
         if any(step.phase is not Phase.UNSUPERVISED for step in recipe.steps):
-            settings["teacher"] = self.lists.passport["digest"]
+            teacher = self.source.teacher
+            settings |= {"teacher": teacher} if teacher else {}
         return RunKey(
             recipe=str(recipe),
             profile=self.profile.name,
             settings=canonical_json(settings),
             seed=seed if recipe.steps else BASE_SEED,
             base=self.profile.base,
-            data=self.corpora.fingerprint,
+            data=self.source.fingerprint,
         )
 
     def prompt_tokens(self) -> tuple[int, int] | None:
@@ -203,9 +200,8 @@ def obtain_base(shop: Workshop) -> Run:
         )
 
     def build(folder: Path) -> dict[str, Any]:
-        texts = sorted({text for split in shop.corpora.training.values() for text in split["document"]})
         result = pretrain(
-            texts,
+            shop.source.texts(),
             shape,
             shop.profile.pretraining,
             seed=BASE_SEED,
@@ -237,8 +233,7 @@ def _link(source: str, target: str) -> None:
 def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path) -> dict[str, Any]:
     step = recipe.steps[-1]
     model, budget, lengths = shop.open_for_training(before.model_folder, recipe, seed)
-    lists = None if step.phase is Phase.UNSUPERVISED else shop.lists
-    data = step_data(step, budget, shop.corpora, lists, seed)
+    data = step_data(step, budget, shop.source, seed)
     try:
         result = train_step(
             model,
@@ -300,7 +295,7 @@ def _passport(
         "precision": shop.precision,
         "versions": environment_versions(),
         "git_commit": git_commit(),
-        "data": {"fingerprint": shop.corpora.fingerprint},
+        "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
         "wall_seconds": wall,
         "gpu_hours": training_seconds / 3600 if shop.device.startswith("cuda") else 0.0,

@@ -20,7 +20,7 @@ from colbert_zero_lib.runs.execute import DEVELOPMENT, Workshop, _build, _device
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 
 # What a workshop keeps when only learning rates change.
-_SHARED = ("corpora", "lists", "ledger", "precision", "development")
+_SHARED = ("source", "ledger", "precision", "development")
 
 
 def with_rate(profile: Profile, recipe: Recipe, rate: float) -> Profile:

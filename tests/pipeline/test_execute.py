@@ -56,7 +56,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_seed_does_not(
     once = run_recipe(recipe, seed=1, shop=shop)
     other = run_recipe(recipe, seed=2, shop=shop)
     second_shop = replace(shop)
-    second_shop.__dict__.update(ledger=Ledger(tmp_path), corpora=shop.corpora, lists=shop.lists)
+    second_shop.__dict__.update(ledger=Ledger(tmp_path), source=shop.source)
     again = run_recipe(recipe, seed=1, shop=second_shop)
     assert again.per_query().equals(once.per_query())
     assert again.passport["loss"] == once.passport["loss"]

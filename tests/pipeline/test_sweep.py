@@ -48,9 +48,11 @@ def test_a_sweep_reads_no_test_collection_shares_its_prefix_and_is_trained_once(
     run_recipe(PREFIX, seed=1, shop=shop)
     ordinary = {run.folder.name for run in shop.ledger.runs()}
     blind = replace(shop)
-    blind.__dict__.update(
-        corpora=replace(shop.corpora, collections=Forbidden()), lists=shop.lists, ledger=shop.ledger
+    closed = replace(shop.source)
+    closed.__dict__.update(
+        corpora=replace(shop.source.corpora, collections=Forbidden()), lists=shop.source.lists
     )
+    blind.__dict__.update(source=closed, ledger=shop.ledger)
     found = sweep(RECIPE, seed=1, shop=blind, rates=(1e-5, 1e-2))
     with pytest.raises(AssertionError, match="were opened"):
         run_recipe(RECIPE, seed=1, shop=blind)
@@ -87,7 +89,7 @@ def test_an_ordinary_run_of_a_rate_is_not_trained_again_and_gives_the_same_figur
     assert plan.present in plan.done()
     assert plan.obtain(plan.present).folder == whole.folder
     apart = replace(shop)
-    apart.__dict__.update(corpora=shop.corpora, lists=shop.lists, ledger=Ledger(tmp_path / "runs"))
+    apart.__dict__.update(source=shop.source, ledger=Ledger(tmp_path / "runs"))
     (base,) = [run for run in shop.ledger.runs() if run.passport["recipe"] == "base"]
     shutil.copytree(base.folder, tmp_path / "runs" / base.folder.name)
     alone = RateSweep(recipe, 1, apart).obtain(plan.present)
@@ -145,7 +147,7 @@ def test_the_terminal_sweeps_ten_rates_prints_them_and_records_them(
 def test_the_keys_of_ordinary_runs_are_those_that_were_recorded(shop: Workshop) -> None:
     """A recorded passport holds its key: the same profile and seed still give it, but for library versions."""
     laptop = Workshop(get_profile("laptop"), shop.home, "cpu", progress=False)
-    laptop.__dict__.update(corpora=shop.corpora, lists=shop.lists)
+    laptop.__dict__.update(source=shop.source)
     folder = Path(__file__).parents[2] / "data" / "runs" / "laptop"
     for recipe in PIPELINES.values():
         passport = json.loads((folder / f"{recipe.slug}--seed0.json").read_text())

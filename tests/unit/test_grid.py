@@ -169,8 +169,7 @@ def test_the_baseline_of_an_arm_is_the_one_with_neither_switch() -> None:
 def shop(tmp_path: Path) -> Workshop:
     """Tiny without texts: keys need their fingerprints only."""
     shop = Workshop(get_profile("tiny"), tmp_path / "home", "cpu", progress=False)
-    shop.__dict__["corpora"] = SimpleNamespace(fingerprint="f" * 64)
-    shop.__dict__["lists"] = SimpleNamespace(passport={"digest": "d" * 64})
+    shop.__dict__["source"] = SimpleNamespace(fingerprint="f" * 64, teacher="d" * 64)
     return shop
 
 
@@ -213,7 +212,7 @@ def test_a_plan_counts_what_the_ledger_has_and_times_the_rest(shop: Workshop, tm
     assert mixed.untimed == 2 and mixed.seconds == pytest.approx(10 + 2)
     # Another profile, and another kind of device, know nothing of this.
     other = dataclasses.replace(shop, device="cuda")
-    other.__dict__.update(corpora=shop.corpora, lists=shop.lists, precision="bfloat16")
+    other.__dict__.update(source=shop.source, precision="bfloat16")
     assert plan_grid(other, grid_recipes("c"), (0,), nothing).seconds is None
 
 

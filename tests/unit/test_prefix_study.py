@@ -129,8 +129,7 @@ def test_the_study_leaves_doubles_out_once_the_tokenizer_is_known() -> None:
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     """Tiny without texts, and a tokenizer with which both prompts take 4 tokens once the base encoder is there."""
     shop = Workshop(get_profile("tiny"), tmp_path / "home", "cpu", progress=False)
-    shop.__dict__["corpora"] = SimpleNamespace(fingerprint="f" * 64)
-    shop.__dict__["lists"] = SimpleNamespace(passport={"digest": "d" * 64})
+    shop.__dict__["source"] = SimpleNamespace(fingerprint="f" * 64, teacher="d" * 64)
     base = shop.key(ZERO, 0)
     monkeypatch.setattr(Workshop, "prompt_tokens", lambda own: FOUR if own.ledger.get(base) else None)
     return shop

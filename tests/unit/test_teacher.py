@@ -10,11 +10,14 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from colbert_zero_lib.corpora import SUPERVISED_SOURCES
-from colbert_zero_lib.corpora.teacher import LISTS, load_lists, write_lists
-from colbert_zero_lib.errors import DataError, TrainingError
-from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.recipes import PIPELINES
-from colbert_zero_lib.training.data import distillation_rows, step_data, supervised_rows
+from colbert_zero_lib.corpora.teacher import (
+    LISTS,
+    distillation_rows,
+    load_lists,
+    supervised_rows,
+    write_lists,
+)
+from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.training.teacher import TeacherSettings, _keep
 
 ROWS = 4
@@ -97,12 +100,6 @@ def test_missing_or_broken_lists_name_the_file_and_the_command(kept: Path, tmp_p
     (kept / LISTS).write_bytes(b"not Parquet")
     with pytest.raises(DataError, match="cannot be read; make the teacher's scores again"):
         load_lists(corpora(), kept)
-
-
-def test_a_supervised_step_without_lists_says_how_to_get_them() -> None:
-    step = PIPELINES["c"].steps[1]
-    with pytest.raises(TrainingError, match="data teach"):
-        step_data(step, get_profile("tiny").budget(step), corpora(), None)
 
 
 def test_a_list_keeps_the_positive_the_favourites_and_a_spread_of_the_rest() -> None:

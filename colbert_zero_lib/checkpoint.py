@@ -1,0 +1,116 @@
+"""A checkpoint that somebody trained: where it is, which bytes it is, and what its files say about it.
+
+Only files are read here; ``models`` opens what is described.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+from .recipes import Interaction
+
+_WEIGHTS = ("*.safetensors", "**/*.safetensors")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A dense model, a ColBERT model or a bare encoder in a folder.
+
+    ``name`` is what it was asked for as (hub id or folder), ``identity`` what it *is*: the hub's commit, or the SHA-256
+    over the files of a folder. ``interaction`` is None for a bare encoder. ``prompts`` (query, document), ``lengths``
+    (query, document; in tokens, markers included) and ``query_expansion`` are None where the files do not say.
+    """
+
+    name: str
+    folder: Path
+    identity: str
+    interaction: Interaction | None
+    prompts: tuple[str, str] | None = None
+    lengths: tuple[int, int] | None = None
+    query_expansion: bool | None = None
+
+
+def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
+    """The checkpoint in the folder ``name``, else of the hub's repository ``name`` at ``revision``.
+
+    CheckpointError when a folder holds no model or only pickled weights; HubError when the hub cannot give it.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if revision is not None:
+            raise CheckpointError(f"{name} is a folder and has no revision {revision!r}: leave it out.")
+        return describe_checkpoint(folder, name, _digest(folder.resolve()))
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise CheckpointError(f"There is no folder {name}, and a model of the hub is written owner/name.")
+    from .hub import model_files
+
+    found, commit = model_files(name, revision)
+    return describe_checkpoint(found, name, commit)
+
+
+def describe_checkpoint(folder: Path, name: str, identity: str) -> Checkpoint:
+    """What the files of ``folder`` say; CheckpointError when they are no model or not safe to read."""
+    if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
+        raise CheckpointError(f"{name} holds no model: config.json or modules.json is missing.")
+    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+        raise CheckpointError(
+            f"{name} has no weights as safetensors, and pickled ones are never loaded: convert them first."
+        )
+    modules = [str(m.get("type", "")) for m in _read(folder / "modules.json", name, [])]
+    settings = _read(folder / "config_sentence_transformers.json", name, {})
+    late = settings.get("model_type") == "ColBERT" or any("pylate" in kind for kind in modules)
+    late = late or (folder / "artifact.metadata").is_file()
+    interaction = Interaction.COLBERT if late else Interaction.DENSE if modules else None
+    prompts = settings.get("prompts") or {}
+    texts = tuple(str(prompts.get(side) or "") for side in ("query", "document"))
+    lengths = tuple(settings.get(f"{side}_length") for side in ("query", "document"))
+    return Checkpoint(
+        name=name,
+        folder=folder,
+        identity=identity,
+        interaction=interaction,
+        prompts=(texts[0], texts[1]) if prompts else None,
+        lengths=(int(lengths[0]), int(lengths[1])) if all(isinstance(n, int) for n in lengths) else None,
+        query_expansion=settings.get("do_query_expansion"),
+    )
+
+
+def _read(file: Path, name: str, missing: Any) -> Any:
+    if not file.is_file():
+        return missing
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file.name} of {name} cannot be read ({error}): get the model again."
+        ) from None
+    if type(found) is not type(missing):
+        raise CheckpointError(f"{file.name} of {name} is not what its name says: get the model again.")
+    return found
+
+
+def _digest(folder: Path) -> str:
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors")
+    )
+    total = hashlib.sha256()
+    for path in files:
+        state = path.stat()
+        total.update(path.relative_to(folder).as_posix().encode())
+        total.update(_digest_of_file(path, state.st_size, state.st_mtime_ns).encode())
+    return total.hexdigest()
+
+
+@lru_cache(maxsize=512)
+def _digest_of_file(path: Path, size: int, changed: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""Where the rows of each phase and the collections of a profile come from, behind one protocol.
+
+A source is named by the profile: ``offline``, ``hub`` or ``folder:PATH``. Encoders and trainers are not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from colbert_zero_lib.corpora.build import UNSUPERVISED_SOURCES
+from colbert_zero_lib.errors import ProfileError
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+    from colbert_zero_lib.corpora.collections import Collection
+    from colbert_zero_lib.corpora.offline import OfflineCorpora
+    from colbert_zero_lib.corpora.teacher import TeacherLists
+    from colbert_zero_lib.profiles import Profile
+
+
+class Source(Protocol):
+    """What a run asks of its text.
+
+    ``fingerprint`` stands for every row and collection that it gives, ``teacher`` for the negatives and scores of the
+    phases after the first (None where they are part of ``fingerprint``): both go into a run's key.
+    """
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for equal text, whatever it is called."""
+        ...
+
+    @property
+    def teacher(self) -> str | None:
+        """What mined negatives and scored lists are, where they are kept apart from the text."""
+        ...
+
+    @property
+    def collections(self) -> Mapping[str, Collection]:
+        """What a model is measured on."""
+        ...
+
+    @property
+    def development(self) -> Mapping[str, Collection]:
+        """What decisions are taken on, such as a learning rate."""
+        ...
+
+    def texts(self) -> list[str]:
+        """Every training document once, sorted: what a small base encoder learns its words from."""
+        ...
+
+    def pairs(self) -> DatasetDict:
+        """A split per data set, columns ``query`` and ``document``."""
+        ...
+
+    def triples(self, negatives: int) -> DatasetDict:
+        """A split per data set, columns ``query``, ``positive``, ``negative_0`` ... (at most ``negatives`` of them)."""
+        ...
+
+    def scored(self, documents: int, scale: float, wanted: int, seed: int) -> Dataset:
+        """Columns ``query``, ``documents`` (texts) and ``scores`` (the teacher's times ``scale``), ``wanted`` rows."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class OfflineSource:
+    """The text of the pinned packages with the kept lists of the teacher."""
+
+    home: Path
+    progress: bool = True
+
+    @cached_property
+    def corpora(self) -> OfflineCorpora:
+        """The offline texts; built on first use."""
+        from colbert_zero_lib.corpora.offline import load_offline
+
+        return load_offline(self.home, progress=self.progress)
+
+    @cached_property
+    def lists(self) -> TeacherLists:
+        """Mined negatives and teacher scores."""
+        from colbert_zero_lib.corpora.teacher import load_lists
+
+        return load_lists(self.corpora)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the text."""
+        return self.corpora.fingerprint
+
+    @property
+    def teacher(self) -> str | None:
+        """The digest of the kept lists."""
+        return str(self.lists.passport["digest"])
+
+    @property
+    def collections(self) -> Mapping[str, Collection]:
+        """The eight test collections."""
+        return self.corpora.collections
+
+    @property
+    def development(self) -> Mapping[str, Collection]:
+        """The collections carved from the training side."""
+        return self.corpora.development
+
+    def texts(self) -> list[str]:
+        """See `Source`."""
+        return sorted({text for split in self.corpora.training.values() for text in split["document"]})
+
+    def pairs(self) -> DatasetDict:
+        """See `Source`."""
+        from datasets import DatasetDict
+
+        training = self.corpora.training
+        return DatasetDict(
+            {name: training[name].select_columns(["query", "document"]) for name in UNSUPERVISED_SOURCES}
+        )
+
+    def triples(self, negatives: int) -> DatasetDict:
+        """See `Source`: exactly ``negatives`` columns; queries with fewer are left out."""
+        from colbert_zero_lib.corpora.teacher import supervised_rows
+
+        return supervised_rows(self.lists, negatives)
+
+    def scored(self, documents: int, scale: float, wanted: int, seed: int) -> Dataset:
+        """See `Source`."""
+        from colbert_zero_lib.corpora.teacher import distillation_rows
+
+        return distillation_rows(self.lists, documents, scale, wanted, seed)
+
+
+def open_source(profile: Profile, home: Path, progress: bool = True) -> Source:
+    """The source that the profile names; nothing is fetched before it is asked for something."""
+    if profile.source == "offline":
+        return OfflineSource(home, progress)
+    raise ProfileError(f"profile '{profile.name}' has the unknown source '{profile.source}'")

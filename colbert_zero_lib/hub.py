@@ -1,0 +1,97 @@
+"""The Hugging Face hub: which commit a name means, and a model's files, or one sentence that says why not.
+
+What is in the files is read elsewhere: models by ``checkpoint``, data sets by ``corpora``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from .errors import HubError
+
+REACH_SECONDS = 8
+OFFLINE_PROFILES = "smoke, tiny, laptop or mini"
+# Weights as safetensors and what describes them: nothing that would have to be unpickled.
+_MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.metadata")
+
+Kind = Literal["dataset", "model"]
+
+
+def commit_of(repository: str, kind: Kind, revision: str | None = None) -> str:
+    """The commit (40 hex digits) that ``revision`` of a repository means; the main branch by default.
+
+    Asks the hub, or the cache when ``HF_HUB_OFFLINE`` is set. HubError within seconds when neither knows it.
+    """
+    from huggingface_hub import HfApi, constants
+
+    if constants.HF_HUB_OFFLINE:
+        return _cached_commit(repository, kind, revision)
+    with plain_hub_errors(repository, kind):
+        info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=REACH_SECONDS)
+        commit = str(info.sha)
+        # As the hub's own library notes it; it does so only where files are asked for by the revision's name.
+        reference = _cache(repository, kind) / "refs" / (revision or "main")
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(commit, encoding="utf-8")
+        return commit
+
+
+def model_files(repository: str, revision: str | None = None) -> tuple[Path, str]:
+    """A model's folder in the hub's cache, downloaded as far as it is not there, and its commit."""
+    from huggingface_hub import constants, snapshot_download
+
+    commit = commit_of(repository, "model", revision)
+    with plain_hub_errors(repository, "model"):
+        folder = snapshot_download(
+            repository,
+            revision=commit,
+            allow_patterns=list(_MODEL_FILES),
+            local_files_only=constants.HF_HUB_OFFLINE,
+        )
+    return Path(folder), commit
+
+
+@contextmanager
+def plain_hub_errors(repository: str, kind: Kind) -> Iterator[None]:
+    """Turn whatever goes wrong between here and the hub into one :class:`HubError`."""
+    from huggingface_hub import constants
+
+    try:
+        yield
+    except HubError:
+        raise
+    except Exception as error:  # httpx, requests, datasets or the hub's own, by version
+        lines = str(error).strip().splitlines()
+        reason = lines[0].rstrip(".") if lines else type(error).__name__
+        noun = "data set" if kind == "dataset" else "model"
+        raise HubError(
+            f"The {noun} {repository} could not be had from {constants.ENDPOINT} ({reason}): it would be kept in "
+            f"{constants.HF_HUB_CACHE}; check the name and the connection, or choose a profile that needs no network "
+            f"({OFFLINE_PROFILES})."
+        ) from error
+
+
+def _cache(repository: str, kind: Kind) -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"{kind}s--{repository.replace('/', '--')}"
+
+
+def _cached_commit(repository: str, kind: Kind, revision: str | None) -> str:
+    from huggingface_hub import constants
+
+    folder = _cache(repository, kind)
+    name = revision or "main"
+    reference = folder / "refs" / name
+    if reference.is_file():
+        return reference.read_text(encoding="utf-8").strip()
+    if (folder / "snapshots" / name).is_dir():
+        return name
+    noun = "data set" if kind == "dataset" else "model"
+    raise HubError(
+        f"The {noun} {repository} (revision {name}) is not in {constants.HF_HUB_CACHE} and HF_HUB_OFFLINE forbids to "
+        f"fetch it: unset HF_HUB_OFFLINE, or choose a profile that needs no network ({OFFLINE_PROFILES})."
+    )
