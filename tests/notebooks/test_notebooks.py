@@ -1,6 +1,6 @@
 """Every notebook follows the conventions and is listed in the README; those that train no pipeline run headless.
 
-The notebooks of the ablations, which train most, run at the smallest profile. `test_chain` runs 03 to 06,
+The notebooks that train most, or train beside one another, run at the smallest profile. `test_chain` runs 03 to 06,
 `test_paper_notebooks` 10 and 11.
 """
 
@@ -18,7 +18,7 @@ from colbert_zero_lib.suite import find_notebooks, notebooks_folder
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
 ELSEWHERE = ("03", "04", "05", "06", "10", "11")
-ABLATIONS = ("07", "08", "09")
+SMALLEST = ("07", "08", "09", "13")
 
 
 def test_the_readme_lists_exactly_the_notebooks_that_are_there() -> None:
@@ -45,4 +45,4 @@ def test_a_notebook_follows_the_conventions(path: Path) -> None:
 @pytest.mark.notebooks
 @pytest.mark.parametrize("name", [name for name in NAMES if name[:2] not in ELSEWHERE])
 def test_a_notebook_runs_headless(name: str, run_headless: Callable[[str, str], None]) -> None:
-    run_headless(name, "smoke" if name[:2] in ABLATIONS else "tiny")
+    run_headless(name, "smoke" if name[:2] in SMALLEST else "tiny")
