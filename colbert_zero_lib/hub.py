@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from .errors import HubError
+from .errors import ColbertZeroError, HubError
 
 REACH_SECONDS = 8
 OFFLINE_PROFILES = "smoke, tiny, laptop or mini"
@@ -61,7 +61,7 @@ def plain_hub_errors(repository: str, kind: Kind) -> Iterator[None]:
 
     try:
         yield
-    except HubError:
+    except ColbertZeroError:
         raise
     except Exception as error:  # httpx, requests, datasets or the hub's own, by version
         lines = str(error).strip().splitlines()

@@ -72,8 +72,10 @@ class EvaluationSize:
 class Profile:
     """A named scale.
 
-    ``budgets`` maps (phase, interaction) to its budget. ``source`` is ``offline`` or ``hub``. ``missing`` names what
-    a profile still needs that cannot be had offline; a run refuses to start while it is not empty.
+    ``budgets`` maps (phase, interaction) to its budget. ``source`` is ``offline``, ``hub`` or ``folder:PATH``. ``rows``
+    is how many rows of the hub's data each phase samples, over all its data sets, None being all; ``test_sets`` and
+    ``development_sets`` name the hub's collections. ``missing`` names what a profile still needs that cannot be had
+    offline; a run refuses to start while it is not empty.
     """
 
     name: str
@@ -88,7 +90,21 @@ class Profile:
     seeds: tuple[int, ...] = (0,)
     prompts: tuple[str, str] = ("search_query: ", "search_document: ")
     query_expansion: bool = False
+    rows: tuple[int | None, int | None, int | None] = (None, None, None)
+    test_sets: tuple[str, ...] = ()
+    development_sets: tuple[str, ...] = ()
     missing: str = ""
+
+    def on(self, source: str) -> Profile:
+        """The same scale on other text, ``offline``, ``hub`` or ``folder:PATH``: a profile with a name of its own.
+
+        The name says of what kind the text is, not where it lies: a run's key holds what the text itself is.
+        """
+        if source == self.source:
+            return self
+        kind = source.partition(":")[0]
+        base = self.base.replace("offline text", f"{kind} text")
+        return replace(self, name=f"{self.name}-{kind}", source=source, base=base)
 
     def budget(self, step: Step, before: Step | None = None) -> PhaseBudget:
         """The budget of a step that follows ``before``; :class:`ProfileError` when this profile has none for it."""
@@ -295,8 +311,55 @@ _HUB_MISSING = (
 )
 
 
+NANOBEIR = tuple(
+    f"nanobeir/{name}"
+    for name in (
+        "ClimateFEVER",
+        "DBPedia",
+        "FEVER",
+        "FiQA2018",
+        "HotpotQA",
+        "MSMARCO",
+        "NFCorpus",
+        "NQ",
+        "QuoraRetrieval",
+        "SCIDOCS",
+        "ArguAna",
+        "SciFact",
+        "Touche2020",
+    )
+)
+BEIR = tuple(
+    f"beir/{name}"
+    for name in (
+        "arguana",
+        "climate-fever",
+        "cqadupstack",
+        "dbpedia-entity",
+        "fever",
+        "fiqa",
+        "hotpotqa",
+        "msmarco",
+        "nfcorpus",
+        "nq",
+        "quora",
+        "scidocs",
+        "scifact",
+        "trec-covid",
+        "webis-touche2020",
+    )
+)
+
+
 def _hub_profile(
-    name: str, summary: str, steps: tuple[int, int, int], batch: tuple[int, int, int], seeds: tuple[int, ...]
+    name: str,
+    summary: str,
+    steps: tuple[int, int, int],
+    batch: tuple[int, int, int],
+    seeds: tuple[int, ...],
+    rows: tuple[int | None, int | None, int | None],
+    test_sets: tuple[str, ...],
+    development_sets: tuple[str, ...],
 ) -> Profile:
     """Table 1 at the given number of steps; lengths without the prompt's tokens, which a step adds."""
     return Profile(
@@ -310,13 +373,16 @@ def _hub_profile(
             steps=steps,
             batch=batch,
             lengths=((32, 180), (32, 512), (32, 512)),
-            documents=(8, 32),
+            documents=(10, 32),
             rates=_HUB_RATES,
             temperatures=_HUB_TEMPERATURES,
             score_scale=1.0,
         ),
         evaluation=EvaluationSize(query_length=32, document_length=512),
         seeds=seeds,
+        rows=rows,
+        test_sets=test_sets,
+        development_sets=development_sets,
         missing=_HUB_MISSING,
     )
 
@@ -329,6 +395,10 @@ _declare(
         steps=(500, 2_000, 1_000),
         batch=(2_048, _BATCHES[1], _BATCHES[2]),
         seeds=(0,),
+        # What the steps read once.
+        rows=(500 * 2_048, 2_000 * _BATCHES[1], 1_000 * _BATCHES[2]),
+        test_sets=NANOBEIR,
+        development_sets=("nanobeir/NFCorpus", "nanobeir/SciFact", "nanobeir/SCIDOCS"),
     )
 )
 _declare(
@@ -339,5 +409,8 @@ _declare(
         steps=(238_998_494 // _BATCHES[0], 1_695_819 // _BATCHES[1], 640_000 // _BATCHES[2]),
         batch=(_BATCHES[0], _BATCHES[1], _BATCHES[2]),
         seeds=(0,),
+        rows=(None, None, None),
+        test_sets=BEIR,
+        development_sets=NANOBEIR,
     )
 )

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from .profiles import Profile
+
+FromSource = Annotated[
+    str | None,
+    typer.Option(
+        "--source", help="offline, hub, or folder:PATH for your own files; the profile's by default."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+def profile_from(name: str, source: str | None = None) -> Profile:
+    """The profile called ``name``, with another source where one is given.
+
+    Where nothing needs the network, the hub's libraries are told so; call this before they are imported.
+    """
+    from .profiles import get_profile
+
+    found = get_profile(name)
+    if source:
+        found = found.on(source)
+    if found.source != "hub" and found.encoder is not None:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    return found
 
 
 def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:

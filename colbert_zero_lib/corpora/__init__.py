@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from colbert_zero_lib.corpora.minilm import minilm_folder
     from colbert_zero_lib.corpora.mining import mine_hard_negatives
     from colbert_zero_lib.corpora.offline import OfflineCorpora, load_offline, recorded_fingerprints
-    from colbert_zero_lib.corpora.user_files import read_pairs, read_scored, read_triples
     from colbert_zero_lib.corpora.wheels import fetch_wheels, open_wheel
 
     RECORDED_FINGERPRINT: str
@@ -35,7 +34,6 @@ _ROOMS = {
     "minilm": ("minilm_folder",),
     "mining": ("mine_hard_negatives",),
     "offline": ("OfflineCorpora", "load_offline", "recorded_fingerprints"),
-    "user_files": ("read_pairs", "read_scored", "read_triples"),
     "wheels": ("fetch_wheels", "open_wheel"),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
@@ -54,9 +52,6 @@ __all__ = [
     "minilm_folder",
     "open_wheel",
     "read_collection",
-    "read_pairs",
-    "read_scored",
-    "read_triples",
     "recorded_fingerprints",
     "write_collection",
 ]

@@ -1,209 +1,261 @@
-"""The paper's training data from the Hugging Face hub, in the same columns as offline and user data.
+"""The paper's training data from the Hugging Face hub: which sets, how many rows, and how they are brought here.
 
-Nothing is downloaded on import. How many rows a profile takes is decided in ``profiles``.
+Only the columns that are trained on are read, file by file; what is kept where is the store's business, evaluation
+sets are read elsewhere.
 """
 
 from __future__ import annotations
 
-import ast
+import hashlib
+import heapq
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.corpora.hub_files import HubFiles
+from colbert_zero_lib.corpora.hub_rows import as_they_are, by_row, negatives_apart, parsed_lists
+from colbert_zero_lib.corpora.rows import Cut, draw_lists, say_small, with_negatives
+from colbert_zero_lib.corpora.store import is_kept, keep
+from colbert_zero_lib.errors import HubError, ProfileError
+from colbert_zero_lib.hub import OFFLINE_PROFILES, commit_of
+from colbert_zero_lib.recipes import Interaction, Phase
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict
+
+    from colbert_zero_lib.corpora.collections import Collection
+    from colbert_zero_lib.profiles import Profile
 
 UNSUPERVISED_DATA = "nomic-ai/nomic-embed-unsupervised-data"
+# The authors' script asks for nomic-ai/nomic-embed-supervised; this is the name under which it was published.
 SUPERVISED_DATA = "nomic-ai/nomic-embed-supervised-data"
 DISTILLATION_DATA = "lightonai/ms-marco-en-bge-gemma"
-UNSUPERVISED_SPLITS = (
-    "reddit_title_body",
-    "amazon_reviews",
-    "paq",
-    "s2orc_citation_titles",
-    "s2orc_title_abstract",
-    "s2orc_abstract_citation",
-    "s2orc_abstract_body",
-    "wikianswers",
-    "wikipedia",
-    "gooaq",
-    "codesearch",
-    "yahoo_title_answer",
-    "agnews",
-    "amazonqa",
-    "yahoo_qa",
-    "yahoo_title_question",
-    "ccnews",
-    "npr",
-    "eli5",
-    "cnn",
-    "stackexchange_duplicate_questions",
-    "stackexchange_title_body",
-    "stackexchange_body_body",
-    "sentence_compression",
-    "wikihow",
-    "altlex",
-    "quora",
-    "simplewiki",
-    "squad",
-)
-SUPERVISED_SPLITS = (
-    "medi_sts_wiki_rephrasal",
-    "fever_hn_mine",
-    "msmarco_distillation_simlm_rescored_reranked_min15",
-    "reddit_triples",
-    "medi_sts_flickr_sampled",
-    "nq_cocondensor_hn_mine_reranked_min15",
-    "nli_simcse_50negs_fixed",
-    "medi_supernli_sampled",
-    "hotpotqa_hn_mine_shuffled",
-    "medi_sts_stackexchange_dupe",
-)
-REACH_SECONDS = 10
+
+# Rows by data set, in the order of the authors' scripts, from the sets' pages on the hub.
+ROWS: dict[Phase, dict[str, int]] = {
+    Phase.UNSUPERVISED: {
+        "reddit_title_body": 66_204_599,
+        "amazon_reviews": 39_357_860,
+        "paq": 53_874_545,
+        "s2orc_citation_titles": 7_722_225,
+        "s2orc_title_abstract": 36_051_582,
+        "s2orc_abstract_citation": 7_639_890,
+        "s2orc_abstract_body": 6_550_431,
+        "wikianswers": 10_087_503,
+        "wikipedia": 6_198_049,
+        "gooaq": 1_281_138,
+        "codesearch": 864_023,
+        "yahoo_title_answer": 276_726,
+        "agnews": 420_288,
+        "amazonqa": 226_137,
+        "yahoo_qa": 143_477,
+        "yahoo_title_question": 213_320,
+        "ccnews": 353_670,
+        "npr": 365_075,
+        "eli5": 106_781,
+        "cnn": 293_521,
+        "stackexchange_duplicate_questions": 73_210,
+        "stackexchange_title_body": 80_695,
+        "stackexchange_body_body": 65_689,
+        "sentence_compression": 173_604,
+        "wikihow": 96_029,
+        "altlex": 110_708,
+        "quora": 44_885,
+        "simplewiki": 97_717,
+        "squad": 25_117,
+    },
+    Phase.SUPERVISED: {
+        "medi_sts_wiki_rephrasal": 25_000,
+        "fever_hn_mine": 140_085,
+        "msmarco_distillation_simlm_rescored_reranked_min15": 485_721,
+        "reddit_triples": 200_000,
+        "medi_sts_flickr_sampled": 51_186,
+        "nq_cocondensor_hn_mine_reranked_min15": 70_002,
+        "nli_simcse_50negs_fixed": 275_595,
+        "medi_supernli_sampled": 177_639,
+        "hotpotqa_hn_mine_shuffled": 170_000,
+        "medi_sts_stackexchange_dupe": 100_591,
+    },
+    Phase.DISTILLATION: {"train": 640_000},
+}
+UNSUPERVISED_SPLITS = tuple(ROWS[Phase.UNSUPERVISED])
+SUPERVISED_SPLITS = tuple(ROWS[Phase.SUPERVISED])
+SAMPLE_SEED = 0
 
 
-def unsupervised_pairs(split: str, rows: int | None = None, path: str = UNSUPERVISED_DATA) -> Dataset:
-    """One of the 29 sources of the unsupervised phase, columns ``query`` and ``document``.
+def shares(sizes: Mapping[str, int], rows: int | None, batch_size: int) -> dict[str, int | None]:
+    """How many rows of each data set a sample of ``rows`` has: whole batches, in proportion to the sizes.
 
-    ``rows`` takes the first so many by streaming, without downloading the rest; None takes all (the largest
-    source has tens of millions). ``path`` may be a local copy. DataError if it cannot be had.
+    A batch holds rows of one data set, so that part of one would never be drawn; each data set that can fill a batch
+    gets one, where there are enough for all. Batches go one by one to the set that is furthest behind its share
+    (D'Hondt's rule). None stands for all rows. ProfileError when ``rows`` do not fill a batch.
     """
-    return _load(path, split=split, rows=rows, columns=("query", "document"))
+    if rows is None or rows >= sum(sizes.values()):
+        return dict.fromkeys(sizes)
+    if (left := rows // batch_size) < 1:
+        raise ProfileError(f"{rows} rows do not fill one batch of {batch_size}: raise the profile's rows.")
+    most = {name: size // batch_size for name, size in sizes.items() if size >= batch_size}
+    given = {name: int(left >= len(most)) for name in most}
+    left -= sum(given.values())
+    waiting = [(-sizes[name] / (given[name] + 1), name) for name in most if given[name] < most[name]]
+    heapq.heapify(waiting)
+    while left and waiting:
+        _, name = heapq.heappop(waiting)
+        given[name] += 1
+        left -= 1
+        if given[name] < most[name]:
+            heapq.heappush(waiting, (-sizes[name] / (given[name] + 1), name))
+    return {name: given.get(name, 0) * batch_size for name in sizes}
 
 
-def supervised_triples(
-    split: str, rows: int | None = None, negatives: int | None = None, path: str = SUPERVISED_DATA
-) -> Dataset:
-    """One of the 10 sources of the supervised phase, columns ``query``, ``document``, ``negatives`` (list).
+@dataclass(frozen=True, eq=False)
+class HubSource:
+    """The three data sets of the paper at their newest commits, whole or as the profile's sample.
 
-    With ``negatives``, lists are cut to that length and rows with fewer are left out. The authors' script
-    means to cap at 10 and keeps 11.
+    Rows are kept under ``home/hub``, a folder a data set and split; a download that was interrupted goes on with the
+    file that it stopped in. A sample takes whole row groups (about a thousand neighbours each) of files and groups in
+    the order of a seeded shuffle, so that it is the same everywhere and reads little more than it keeps.
     """
-    loaded = _load(path, split=split, rows=rows, columns=("query", "document", "negative"))
-    loaded = loaded.rename_column("negative", "negatives")
-    if negatives is None:
-        return loaded
-    if negatives < 1:
-        raise ParameterError(f"negatives must be at least 1, not {negatives}.")
-    enough = loaded.filter(lambda found: len(found) >= negatives, input_columns="negatives")
-    return enough.map(lambda found: {"negatives": found[:negatives]}, input_columns="negatives")
 
+    profile: Profile
+    home: Path
 
-def scored_lists(rows: int | None = None, documents: int = 32, path: str = DISTILLATION_DATA) -> Dataset:
-    """MS MARCO queries with documents and the teacher's scores: ``query``, ``documents``, ``scores``.
+    @cached_property
+    def _commits(self) -> Callable[[str], str]:
+        return cache(lambda repository: commit_of(repository, "dataset"))
 
-    Joins the subsets ``train`` (ids and scores of bge-reranker-v2-gemma), ``queries`` and ``documents`` when
-    rows are read, so that 8.8 million passages stay on disk. ``documents`` cuts each list. DataError names an
-    id that the subsets do not share.
-    """
-    if documents < 1:
-        raise ParameterError(f"documents must be at least 1, not {documents}.")
-    lists = _load(
-        path, name="train", split="train", rows=rows, columns=("query_id", "document_ids", "scores")
-    )
-    queries = _load(path, name="queries", split="train", columns=("query_id", "text"))
-    texts = _load(path, name="documents", split="train", columns=("document_id", "text"))
-    kept = [_as_list(found)[:documents] for found in lists["document_ids"]]
-    scores = [[float(score) for score in _as_list(found)[:documents]] for found in lists["scores"]]
-    for row, (ids, values) in enumerate(zip(kept, scores, strict=True)):
-        if len(ids) != len(values):
-            raise DataError(
-                f"{path}, subset train, row {row} has {len(ids)} documents and {len(values)} scores."
-            )
-    query_rows = _rows_of(queries, "query_id", list(lists["query_id"]), path)
-    flat = _rows_of(texts, "document_id", [key for ids in kept for key in ids], path)
-    places = iter(flat)
-    return _joined(
-        query_rows,
-        [[next(places) for _ in ids] for ids in kept],
-        scores,
-        queries.data.table,
-        texts.data.table,
-    )
+    @property
+    def teacher(self) -> None:
+        """None: negatives and scores come with the rows."""
+        return
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over data sets, their commits, the rows taken of each, the sample's seed and the evaluation sets."""
+        parts = {
+            "commits": {name: self._commits(name) for name in _REPOSITORIES.values()},
+            "rows": {phase.value: self.shares(phase) for phase in Phase},
+            "seed": SAMPLE_SEED,
+            "test": self.profile.test_sets,
+            "development": self.profile.development_sets,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-def _joined(
-    query_rows: list[int], document_rows: list[list[int]], scores: list[list[float]], queries: Any, texts: Any
-) -> Dataset:
-    from datasets import Dataset
+    @cached_property
+    def collections(self) -> Mapping[str, Collection]:
+        """The profile's test sets."""
+        return _evaluation_sets(self.profile.test_sets)
 
-    numbers = Dataset.from_dict({"query": query_rows, "documents": document_rows, "scores": scores})
+    @cached_property
+    def development(self) -> Mapping[str, Collection]:
+        """The profile's development sets."""
+        return _evaluation_sets(self.profile.development_sets)
 
-    def join(batch: dict[str, list]) -> dict[str, list]:
-        joined = dict(batch)
-        if "query" in batch:
-            joined["query"] = queries.column("text").take(batch["query"]).to_pylist()
-        if "documents" in batch:
-            joined["documents"] = [
-                texts.column("text").take(places).to_pylist() for places in batch["documents"]
-            ]
-        return joined
+    def shares(self, phase: Phase) -> dict[str, int | None]:
+        """Rows that are taken of each data set of a phase, None for all; no network is needed."""
+        return shares(ROWS[phase], self.profile.rows[list(Phase).index(phase)], self._batch_size(phase))
 
-    return numbers.with_transform(join)
+    def rows(self, phase: Phase) -> dict[str, int]:
+        """As `shares`, with the published number where all are taken."""
+        return {
+            name: ROWS[phase][name] if taken is None else taken for name, taken in self.shares(phase).items()
+        }
 
-
-def _rows_of(table: Dataset, column: str, wanted: list, path: str) -> list[int]:
-    """Row numbers of the wanted ids; ids are compared as text, since subsets differ in their type."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    there = pc.cast(table.data.table.column(column), pa.string()).combine_chunks()
-    found = pc.index_in(pa.array([str(key) for key in wanted], pa.string()), value_set=there)
-    if found.null_count:
-        missing = wanted[pc.index(pc.is_null(found), True).as_py()]
-        raise DataError(f"{path}: {column} {missing!r} of the subset train has no text in its own subset.")
-    return found.to_pylist()
-
-
-def _as_list(value: Any) -> list:
-    """A list that some versions of the data keep as its printed form."""
-    return list(ast.literal_eval(value)) if isinstance(value, str) else list(value)
-
-
-def _load(
-    path: str, split: str, columns: tuple[str, ...], name: str | None = None, rows: int | None = None
-) -> Dataset:
-    from datasets import Dataset, load_dataset
-    from huggingface_hub import constants
-
-    if rows is not None and rows < 1:
-        raise ParameterError(f"rows must be at least 1, not {rows}.")
-    local = Path(path).is_dir()
-    if not local and not constants.HF_HUB_OFFLINE:
-        _reach(path)
-    stream = rows is not None and (local or not constants.HF_HUB_OFFLINE)
-    try:
-        loaded = load_dataset(path, name, split=split, streaming=stream)
-        if stream:
-            features = loaded.features
-            loaded = Dataset.from_list(list(loaded.take(rows)), features=features)
-    except (OSError, ValueError, RuntimeError) as error:
-        where = f"{path} ({name})" if name else path
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise DataError(
-            f"Split {split!r} of {where} cannot be loaded ({reason}): "
-            "connect to the hub, or choose an offline profile (smoke, tiny, laptop, mini)."
-        ) from None
-    missing = [column for column in columns if column not in loaded.column_names]
-    if missing:
-        raise DataError(
-            f"Split {split!r} of {path} has no column {missing[0]!r} but {', '.join(loaded.column_names)}."
+    def texts(self) -> list[str]:
+        """ProfileError: encoders of the hub come trained."""
+        raise ProfileError(
+            f"profile '{self.profile.name}' starts from {self.profile.base}, so no encoder is trained from nothing on "
+            "the hub's text; choose an offline profile for that"
         )
-    if rows is not None and rows < len(loaded):
-        loaded = loaded.select(range(rows))
-    return loaded.select_columns(list(columns))
+
+    def pairs(self) -> DatasetDict:
+        """See `Source`: up to 29 splits."""
+        return self._splits(Phase.UNSUPERVISED, ("query", "document"), as_they_are)
+
+    def triples(self, negatives: int) -> DatasetDict:
+        """See `Source`: up to 10 splits, each with as many negatives as its shortest row has."""
+        from datasets import DatasetDict
+
+        kept = self._splits(Phase.SUPERVISED, ("query", "document", "negative"), negatives_apart)
+        return DatasetDict({name: with_negatives(split, negatives) for name, split in kept.items()})
+
+    def scored(self, documents: int, scale: float, wanted: int, seed: int) -> Dataset:
+        """See `Source`: the first ``documents`` of the teacher's lists; texts are looked up when a row is read."""
+        repository, taken = DISTILLATION_DATA, self.shares(Phase.DISTILLATION)["train"]
+        lists = self._keep(
+            repository, "train", "train", taken, ("query_id", "document_ids", "scores"), parsed_lists
+        )
+        queries = self._keep(repository, "queries", "train", None, ("query_id", "text"), as_they_are)
+        texts = self._keep(repository, "documents", "train", None, ("document_id", "text"), as_they_are)
+        drawn = draw_lists(lists, f"{repository}, train", documents, wanted, seed)
+        return by_row(drawn, queries, texts).with_transform(Cut(documents, scale, queries, texts))
+
+    def _batch_size(self, phase: Phase) -> int:
+        return self.profile.budgets[(phase, Interaction.COLBERT)].batch_size
+
+    def _splits(
+        self, phase: Phase, columns: tuple[str, ...], shape: Callable[[pa.Table], pa.Table]
+    ) -> DatasetDict:
+        from datasets import DatasetDict
+
+        found = DatasetDict(
+            {
+                name: self._keep(_REPOSITORIES[phase], "default", name, rows, columns, shape)
+                for name, rows in self.shares(phase).items()
+                if rows != 0
+            }
+        )
+        say_small(
+            phase.value,
+            {name: len(found[name]) if name in found else 0 for name in ROWS[phase]},
+            self._batch_size(phase),
+        )
+        return found
+
+    def _keep(
+        self,
+        repository: str,
+        configuration: str,
+        split: str,
+        rows: int | None,
+        columns: tuple[str, ...],
+        shape: Callable[[pa.Table], pa.Table],
+    ) -> Dataset:
+        from huggingface_hub import constants
+
+        commit = self._commits(repository)
+        sample = "" if rows is None else f"--{rows}-seed{SAMPLE_SEED}"
+        folder = (
+            self.home
+            / "hub"
+            / f"{repository.replace('/', '--')}@{commit[:12]}"
+            / f"{configuration}--{split}{sample}"
+        )
+        if is_kept(folder):
+            return keep(folder, dict)
+        if constants.HF_HUB_OFFLINE:
+            raise HubError(
+                f"Split {split} of {repository} is not in {folder} and HF_HUB_OFFLINE forbids to fetch it: unset "
+                f"HF_HUB_OFFLINE, or choose a profile that needs no network ({OFFLINE_PROFILES})."
+            )
+        # Asked first and once: what follows would try for half a minute to reach a hub that is not there.
+        commit_of(repository, "dataset", commit)
+        files = HubFiles(repository, commit, configuration, split, columns, shape)
+        return keep(folder, lambda: files.whole() if rows is None else files.sample(rows, SAMPLE_SEED))
 
 
-def _reach(path: str) -> None:
-    """One short request first: the download itself would retry for minutes."""
-    from huggingface_hub import HfApi
+_REPOSITORIES = {
+    Phase.UNSUPERVISED: UNSUPERVISED_DATA,
+    Phase.SUPERVISED: SUPERVISED_DATA,
+    Phase.DISTILLATION: DISTILLATION_DATA,
+}
 
-    try:
-        HfApi().dataset_info(path, timeout=REACH_SECONDS)
-    except Exception as error:  # httpx, requests or the hub's own, by version
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise DataError(
-            f"The data set {path} cannot be reached on the hub ({reason}): check the connection, "
-            "or choose an offline profile (smoke, tiny, laptop, mini)."
-        ) from None
+
+def _evaluation_sets(names: tuple[str, ...]) -> dict[str, Collection]:
+    from colbert_zero_lib.corpora.evaluation_sets import evaluation_set
+
+    return {name: evaluation_set(name) for name in names}

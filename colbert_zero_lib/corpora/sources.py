@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from colbert_zero_lib.corpora.build import UNSUPERVISED_SOURCES
 from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.recipes import Phase
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -48,6 +49,10 @@ class Source(Protocol):
     @property
     def development(self) -> Mapping[str, Collection]:
         """What decisions are taken on, such as a learning rate."""
+        ...
+
+    def rows(self, phase: Phase) -> dict[str, int]:
+        """How many rows each data set of a phase has here, without reading the hub."""
         ...
 
     def texts(self) -> list[str]:
@@ -108,6 +113,14 @@ class OfflineSource:
         """The collections carved from the training side."""
         return self.corpora.development
 
+    def rows(self, phase: Phase) -> dict[str, int]:
+        """See `Source`."""
+        if phase is Phase.UNSUPERVISED:
+            return {name: len(self.corpora.training[name]) for name in UNSUPERVISED_SOURCES}
+        if phase is Phase.SUPERVISED:
+            return {name: len(self.lists.rows(name)) for name in self.lists.sources}
+        return {"train": len(self.lists)}
+
     def texts(self) -> list[str]:
         """See `Source`."""
         return sorted({text for split in self.corpora.training.values() for text in split["document"]})
@@ -138,4 +151,15 @@ def open_source(profile: Profile, home: Path, progress: bool = True) -> Source:
     """The source that the profile names; nothing is fetched before it is asked for something."""
     if profile.source == "offline":
         return OfflineSource(home, progress)
-    raise ProfileError(f"profile '{profile.name}' has the unknown source '{profile.source}'")
+    if profile.source == "hub":
+        from colbert_zero_lib.corpora.hub import HubSource
+
+        return HubSource(profile, home)
+    kind, _, path = profile.source.partition(":")
+    if kind == "folder" and path:
+        from colbert_zero_lib.corpora.folder import FolderSource
+
+        return FolderSource(Path(path).expanduser().resolve(), profile, home)
+    raise ProfileError(
+        f"profile '{profile.name}' has the unknown source '{profile.source}'; it is offline, hub or folder:PATH"
+    )

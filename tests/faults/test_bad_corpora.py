@@ -14,13 +14,10 @@ import pytest
 
 from colbert_zero_lib.corpora import (
     fetch_wheels,
-    hub,
     offline,
     open_wheel,
     read_collection,
-    read_pairs,
-    read_scored,
-    read_triples,
+    readers,
     wheels,
 )
 from colbert_zero_lib.errors import DataError, WheelError
@@ -78,32 +75,32 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("reader", "row", "sentence"),
+    ("shape", "row", "sentence"),
     [
-        (read_pairs, {"query": "a"}, "x.jsonl:1 has no text under the key 'document'"),
-        (read_pairs, {"query": " ", "document": "b"}, "x.jsonl:1 has no text under the key 'query'"),
-        (read_triples, {"query": "a", "document": "b"}, "needs a list of texts under the key 'negatives'"),
+        (readers.pair, {"query": "a"}, "x.jsonl:1 has no text under the key 'document'"),
+        (readers.pair, {"query": " ", "document": "b"}, "x.jsonl:1 has no text under the key 'query'"),
+        (readers.triple, {"query": "a", "document": "b"}, "needs a list of texts under the key 'negatives'"),
         (
-            read_triples,
+            readers.triple,
             {"query": "a", "document": "b", "negatives": ["b"]},
             "its document among its negatives",
         ),
-        (read_scored, {"query": "a", "documents": ["b"], "scores": [1, 2]}, "a list of 1 numbers"),
-        (read_scored, {"query": "a", "documents": ["b"], "scores": ["1"]}, "not a finite number"),
-        (read_scored, {"query": "a", "documents": ["b"], "scores": [float("nan")]}, "not a finite number"),
+        (readers.scored, {"query": "a", "documents": ["b"], "scores": [1, 2]}, "a list of 1 numbers"),
+        (readers.scored, {"query": "a", "documents": ["b"], "scores": ["1"]}, "not a finite number"),
+        (readers.scored, {"query": "a", "documents": ["b"], "scores": [float("nan")]}, "not a finite number"),
     ],
 )
-def test_bad_training_rows_are_named(tmp_path: Path, reader, row: dict, sentence: str) -> None:
+def test_bad_training_rows_are_named(tmp_path: Path, shape, row: dict, sentence: str) -> None:
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps(row) + "\n")
     with pytest.raises(DataError, match=sentence):
-        reader(path)
+        list(readers.tables(path, shape))
 
 
 def test_empty_training_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text("\n\n")
     with pytest.raises(DataError, match=r"x\.jsonl has no lines"):
-        read_pairs(tmp_path / "x.jsonl")
+        list(readers.read_rows(tmp_path / "x.jsonl"))
 
 
 @pytest.fixture
@@ -220,24 +217,3 @@ def test_the_builder_reports_missing_packages_in_one_line(
     assert said.out == ""
     assert len(said.err.splitlines()) == 1
     assert "numpy 2.4.6 is not in" in said.err
-
-
-def test_the_hub_out_of_reach_is_one_sentence() -> None:
-    # The tests run with HF_HUB_OFFLINE=1: what is not in the hub's cache cannot be had.
-    with pytest.raises(DataError, match="Split 'squad' of nobody/nothing cannot be loaded") as caught:
-        hub.unsupervised_pairs("squad", rows=2, path="nobody/nothing")
-    assert "\n" not in str(caught.value)
-
-
-def test_a_hub_that_answers_nothing_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    class Silent:
-        def dataset_info(self, path: str, timeout: float) -> None:
-            raise TimeoutError(f"no answer in {timeout} s\nand a second line")
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "HfApi", Silent)
-    with pytest.raises(DataError, match=r"cannot be reached on the hub \(no answer in 10 s\)") as caught:
-        hub.scored_lists(path="somebody/something")
-    assert "\n" not in str(caught.value)

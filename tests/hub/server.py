@@ -53,6 +53,7 @@ def _entry(folder: Path, path: Path) -> dict[str, Any]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Server
 
     def log_message(self, *words: Any) -> None:
@@ -154,7 +155,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._missing("RepoNotFound")
             return
         path = (folder / found[4]).resolve()
-        if folder not in path.parents or not path.is_file():
+        broken = self.server.broken
+        if folder not in path.parents or not path.is_file() or (broken and broken in found[4]):
             self._missing("EntryNotFound")
             return
         data = path.read_bytes()
@@ -183,7 +185,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """A hub that serves ``root`` in a thread until it is closed; ``address`` is what HF_ENDPOINT should say."""
+    """A hub that serves ``root`` in a thread until it is closed; ``address`` is what HF_ENDPOINT should say.
+
+    Files whose path has ``broken`` in it are not given.
+    """
 
     daemon_threads = True
 
@@ -191,6 +196,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.root = root.resolve()
         self.asked: list[str] = []
+        self.broken = ""
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property

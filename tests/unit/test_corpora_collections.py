@@ -1,22 +1,14 @@
-"""Collections in memory and on disk, subsets, and a reader's own training files."""
+"""Collections in memory and on disk, and subsets."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbert_zero_lib.corpora import (
-    Collection,
-    read_collection,
-    read_pairs,
-    read_scored,
-    read_triples,
-    write_collection,
-)
+from colbert_zero_lib.corpora import Collection, read_collection, write_collection
 from colbert_zero_lib.errors import DataError, ParameterError
 
 
@@ -88,21 +80,3 @@ def test_inconsistent_collections_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=sentence):
         Collection("bad", corpus, queries, qrels)
-
-
-def lines(path: Path, *rows: object) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def test_own_pairs_triples_and_scored_lists_have_the_suites_columns(tmp_path: Path) -> None:
-    pairs = read_pairs(lines(tmp_path / "p.jsonl", {"query": "a", "document": "b", "extra": 1}))
-    assert pairs.to_dict() == {"query": ["a"], "document": ["b"]}
-    triples = read_triples(
-        lines(tmp_path / "t.jsonl", {"query": "a", "document": "b", "negatives": ["c", "d"]})
-    )
-    assert triples.to_dict() == {"query": ["a"], "document": ["b"], "negatives": [["c", "d"]]}
-    scored = read_scored(
-        lines(tmp_path / "s.jsonl", {"query": "a", "documents": ["b", "c"], "scores": [2, 0.5]})
-    )
-    assert scored.to_dict() == {"query": ["a"], "documents": [["b", "c"]], "scores": [[2.0, 0.5]]}

@@ -1,0 +1,94 @@
+"""The hub's columns turned into the suite's: negatives apart, printed lists read, ids replaced by row numbers.
+
+Nothing is downloaded or kept here.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from typing import TYPE_CHECKING, Any
+
+from colbert_zero_lib.corpora.rows import negative_columns
+from colbert_zero_lib.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+
+def as_they_are(table: pa.Table) -> pa.Table:
+    """Columns that need nothing."""
+    return table
+
+
+def negatives_apart(table: pa.Table) -> pa.Table:
+    """``query``, ``positive`` and a column a negative, from ``query``, ``document`` and the list ``negative``."""
+    import pyarrow as pa
+
+    columns = {"query": table.column("query"), "positive": table.column("document")}
+    return pa.table(columns | negative_columns(table.column("negative")))
+
+
+def parsed_lists(table: pa.Table) -> pa.Table:
+    """Ids as texts, since the subsets differ in their type, and scores as numbers; both are printed lists."""
+    import pyarrow as pa
+
+    ids = [[str(key) for key in _list(row)] for row in table.column("document_ids").to_pylist()]
+    scores = [[float(score) for score in _list(row)] for row in table.column("scores").to_pylist()]
+    queries = [str(key) for key in table.column("query_id").to_pylist()]
+    for query, one, other in zip(queries, ids, scores, strict=True):
+        if len(one) != len(other):
+            raise DataError(
+                f"In the lists of the teacher, query {query} has {len(one)} documents and {len(other)} scores; take "
+                "another revision of the data set."
+            )
+    types = {"query": pa.string(), "documents": pa.list_(pa.string()), "scores": pa.list_(pa.float64())}
+    return pa.table({"query": queries, "documents": ids, "scores": scores}, schema=pa.schema(types))
+
+
+def _list(value: Any) -> list:
+    if not isinstance(value, str):
+        return list(value)
+    try:
+        return json.loads(value)
+    except ValueError:  # Python's spelling, with single quotes
+        return list(ast.literal_eval(value))
+
+
+def by_row(lists: Dataset, queries: Dataset, texts: Dataset) -> Dataset:
+    """Ids replaced by the row numbers of their texts; DataError names an id that has none."""
+    import pyarrow as pa
+    from datasets import Dataset
+
+    table = lists.with_format("arrow")[:]
+    documents = table.column("documents").combine_chunks()
+    places = _places(texts, "document_id", documents.flatten())
+    columns = {
+        "query": _places(queries, "query_id", table.column("query").combine_chunks()),
+        "documents": pa.ListArray.from_arrays(_offsets(documents), places),
+        "scores": table.column("scores"),
+    }
+    return Dataset(pa.table(columns))
+
+
+def _offsets(lists: pa.ListArray) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.subtract(lists.offsets, lists.offsets[0])
+
+
+def _places(table: Dataset, column: str, wanted: pa.Array) -> pa.Array:
+    """Row numbers of the wanted ids. Only ids are made one column, never the texts: those overflow it at 2 GiB."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    there = pc.cast(table.data.column(column), pa.string()).combine_chunks()
+    found = pc.index_in(pc.cast(wanted, pa.string()), value_set=there)
+    if found.null_count:
+        missing = wanted[pc.index(pc.is_null(found), True).as_py()].as_py()
+        raise DataError(
+            f"The {column} {missing} of the subset train has no text in its own subset; take "
+            "another revision of the data set."
+        )
+    return found

@@ -1,0 +1,214 @@
+"""A reader's training files, row by row: JSON lines, CSV, TSV and Parquet, in the shapes that people keep them in.
+
+Rows come out in the suite's own columns; which files belong to which phase is known by ``folder``.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from colbert_zero_lib.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
+PAIR = '{"query": "...", "document": "..."}, or the same under "anchor" and "positive"'
+TRIPLE = (
+    'a pair with "negatives": ["...", ...], or "negative", or "negative_0", "negative_1" ..., or Tevatron\'s '
+    '"positive_passages" and "negative_passages"'
+)
+SCORED = '{"query": "...", "documents": ["...", ...], "scores": [1.5, ...]}'
+Row = dict[str, Any]
+_LISTS = ("negatives", "negative", "documents", "scores", "positive_passages", "negative_passages")
+
+
+def file_suffix(path: Path) -> str | None:
+    """Which of `SUFFIXES` the file's name ends in, or None."""
+    return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """(place, row) of a file of any of `SUFFIXES`; DataError names the file, and the line where there is one."""
+    suffix = file_suffix(path)
+    if suffix is None:
+        raise DataError(f"{path} is none of {', '.join(SUFFIXES)}: convert it first.")
+    reader = {".jsonl": _json_lines, ".csv": _cells, ".tsv": _cells, ".parquet": _parquet}[
+        suffix.removesuffix(".gz")
+    ]
+    count = 0
+    try:
+        for place, row in reader(path):
+            count += 1
+            yield f"{path}:{place}", row
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is not UTF-8 text or is damaged ({error}): convert it first.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if not count:
+        raise DataError(f"{path} has no lines: nothing could be trained on.")
+
+
+def pair(place: str, row: Row) -> Iterator[Row]:
+    """Columns ``query`` and ``document``; other keys are ignored."""
+    yield {"query": _query(place, row, PAIR), "document": _document(place, row, PAIR)}
+
+
+def triple(place: str, row: Row) -> Iterator[Row]:
+    """Columns ``query``, ``positive`` and ``negative``, a list of at least one; a row for each positive passage."""
+    query, negatives = _query(place, row, TRIPLE), _negatives(place, row)
+    passages = row.get("positive_passages")
+    positives = (
+        [_document(place, row, TRIPLE)] if passages is None else _texts(place, passages, "positive_passages")
+    )
+    for positive in positives:
+        if positive in negatives:
+            raise DataError(f"{place} has its document among its negatives: remove it there.")
+        yield {"query": query, "positive": positive, "negative": negatives}
+
+
+def scored(place: str, row: Row) -> Iterator[Row]:
+    """Columns ``query``, ``documents`` and ``scores``, finite numbers, one a document."""
+    query = _query(place, row, SCORED)
+    documents = _texts(place, row.get("documents"), "documents")
+    scores = row.get("scores")
+    if not isinstance(scores, list) or len(scores) != len(documents):
+        raise DataError(f"{place} needs under 'scores' a list of {len(documents)} numbers, one a document.")
+    if not all(_is_number(score) for score in scores):
+        raise DataError(f"{place} has a score that is not a finite number.")
+    yield {"query": query, "documents": documents, "scores": [float(score) for score in scores]}
+
+
+def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2_000) -> Iterator[pa.Table]:
+    """The file's rows in the columns of ``shape``, so many at once."""
+    import pyarrow as pa
+
+    waiting: list[Row] = []
+    for place, row in read_rows(path):
+        waiting.extend(shape(place, row))
+        if len(waiting) >= rows:
+            yield pa.Table.from_pylist(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_pylist(waiting)
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, Row]]:
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number} is not JSON ({error}).") from None
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number} is not a JSON object like {PAIR}.")
+            yield number, row
+
+
+def _cells(path: Path) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(2**31 - 1)
+    tabs = ".tsv" in path.name.lower()
+    with _opened(path) as file:
+        reader = (
+            csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if tabs
+            else csv.DictReader(file, strict=True)
+        )
+        if not reader.fieldnames or not {"query", "anchor"} & set(reader.fieldnames):
+            raise DataError(
+                f"{path}:1 must name the columns, query and document for example, but is {reader.fieldnames}."
+            )
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{path}:{reader.line_num} has not as many cells as the first line has columns: "
+                        f"{len(reader.fieldnames)} are expected."
+                    )
+                yield reader.line_num, {key: _cell(key, text) for key, text in row.items()}
+        except csv.Error as error:
+            raise DataError(f"{path}:{reader.line_num} is not a table's line ({error}).") from None
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        number = 0
+        for batch in pq.ParquetFile(path).iter_batches(2_000):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path} is not a Parquet file ({error}).") from None
+
+
+def _opened(path: Path) -> IO[str]:
+    opening = gzip.open if path.suffix.lower() == ".gz" else open
+    return opening(path, "rt", encoding="utf-8-sig", newline="")
+
+
+def _query(place: str, row: Row, shape: str) -> str:
+    return _first_text(place, row, ("query", "anchor"), shape)
+
+
+def _document(place: str, row: Row, shape: str) -> str:
+    return _first_text(place, row, ("document", "positive"), shape)
+
+
+def _first_text(place: str, row: Row, keys: tuple[str, str], shape: str) -> str:
+    text = next((row[key] for key in keys if row.get(key) is not None), None)
+    if not isinstance(text, str) or not text.strip():
+        raise DataError(
+            f"{place} has no text under the key {keys[0]!r} but the keys {', '.join(map(str, row))}: a row is {shape}."
+        )
+    return text
+
+
+def _negatives(place: str, row: Row) -> list[str]:
+    for key in ("negatives", "negative", "negative_passages"):
+        if row.get(key) is not None:
+            return _texts(place, row[key], key)
+    numbered = {int(found[1]): row[key] for key in row if (found := re.fullmatch(r"negative_(\d+)", key))}
+    texts = [numbered[number] for number in sorted(numbered)]
+    return _texts(place, [text for text in texts if text not in (None, "")], "negatives")
+
+
+def _texts(place: str, value: Any, key: str) -> list[str]:
+    """A list of texts: passages with a title and a text are joined, a single text is a list of one."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        value = [_passage(each) if isinstance(each, Mapping) else each for each in value]
+    if not isinstance(value, list) or not value or not all(isinstance(t, str) and t.strip() for t in value):
+        raise DataError(f"{place} needs a list of texts under the key {key!r}.")
+    return value
+
+
+def _passage(passage: Mapping[str, Any]) -> str:
+    """As Tevatron and BEIR join title and text."""
+    return f"{passage.get('title') or ''} {passage.get('text') or ''}".strip()
+
+
+def _cell(key: str, text: str) -> Any:
+    """A list that a cell holds as JSON, where lists belong; else the cell's text."""
+    if key in _LISTS and text.lstrip().startswith("["):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,77 @@
+"""Rows kept in the home folder as Arrow files: written once, whole or not at all, part by part, mapped when read.
+
+What the rows are, and where they come from, is decided by the sources.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from colbert_zero_lib.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+Part = Callable[[], "Iterable[pa.Table]"]
+
+
+def is_kept(folder: Path) -> bool:
+    """Whether all parts of ``folder`` are there: it has its name only then."""
+    return folder.is_dir()
+
+
+def keep(folder: Path, parts: Callable[[], Mapping[str, Part]]) -> Dataset:
+    """The rows in ``folder``, which are written first where they are not there.
+
+    ``parts`` is asked only then; each part gives tables of the same columns and becomes a file. A part that was
+    written before an interruption is not written again. Two processes that ask at once write once. DataError when the
+    folder cannot be written or read.
+    """
+    from filelock import FileLock
+
+    try:
+        if not is_kept(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.parent / f".{folder.name}.lock"):
+                if not is_kept(folder):
+                    _write(folder, parts())
+        return _read(folder)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be kept or read: {error.strerror or error}.") from None
+
+
+def _write(folder: Path, parts: Mapping[str, Part]) -> None:
+    import pyarrow as pa
+
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    unfinished.mkdir(exist_ok=True)
+    for name, tables in parts.items():
+        file = unfinished / f"{name}.arrow"
+        if file.exists():
+            continue
+        writing = file.with_suffix(".writing")
+        with writing.open("wb") as stream:
+            writer = None
+            for table in tables():
+                writer = writer or pa.ipc.new_stream(stream, table.schema)
+                writer.write_table(table)
+            if writer is None:
+                raise DataError(f"{folder.name} has no rows in its part {name}: nothing could be trained on.")
+            writer.close()
+            stream.flush()
+            os.fsync(stream.fileno())
+        writing.replace(file)
+    unfinished.rename(folder)
+
+
+def _read(folder: Path) -> Dataset:
+    from datasets import Dataset, concatenate_datasets
+
+    files = sorted(folder.glob("*.arrow"))
+    if not files:
+        raise DataError(f"{folder} is empty: delete it, and the next call brings its rows again.")
+    return concatenate_datasets([Dataset.from_file(str(file)) for file in files])
