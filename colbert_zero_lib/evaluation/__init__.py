@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .baselines import evaluate_baselines
     from .bm25 import BM25
-    from .choice import measured_costs, retriever_for
+    from .choice import choose_search, measured_costs, retriever_for
     from .contributions import contribution_intervals, mean_contributions, score_contributions
     from .dense import DenseRetriever
     from .encode import token_vectors
@@ -29,6 +29,7 @@ _HOMES = {
     "score_contributions": "contributions",
     "contribution_intervals": "contributions",
     "mean_contributions": "contributions",
+    "choose_search": "choice",
     "measured_costs": "choice",
     "retriever_for": "choice",
     "DenseRetriever": "dense",
@@ -65,6 +66,7 @@ __all__ = [
     "Retriever",
     "SeedSummary",
     "VectorStore",
+    "choose_search",
     "contrast",
     "contribution_intervals",
     "difference",
