@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from .cli_data import data_app
+from .cli_evaluate import evaluate
 from .cli_grid import grid
 from .errors import ColbertZeroError, ParameterError
 from .terminal import Quiet, print_table
@@ -82,6 +83,7 @@ def run(
 
 
 app.command()(grid)
+app.command()(evaluate)
 
 
 @app.command("list")

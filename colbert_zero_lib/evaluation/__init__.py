@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .plaid import PlaidRetriever
     from .ranking import Ranking, Retriever
     from .results import Evaluation, evaluate
+    from .sessions import evaluate_model, find_sets
     from .statistics import Contrast, Difference, Interval, SeedSummary, contrast, difference, seed_summary
+    from .subjects import SearchOptions, find_subject
     from .vectors import VectorStore
 
 _HOMES = {
@@ -42,6 +44,8 @@ _HOMES = {
     "Retriever": "ranking",
     "Evaluation": "results",
     "evaluate": "results",
+    "evaluate_model": "sessions",
+    "find_sets": "sessions",
     "Contrast": "statistics",
     "Difference": "statistics",
     "Interval": "statistics",
@@ -49,6 +53,8 @@ _HOMES = {
     "contrast": "statistics",
     "difference": "statistics",
     "seed_summary": "statistics",
+    "SearchOptions": "subjects",
+    "find_subject": "subjects",
     "VectorStore": "vectors",
 }
 
@@ -64,6 +70,7 @@ __all__ = [
     "PlaidRetriever",
     "Ranking",
     "Retriever",
+    "SearchOptions",
     "SeedSummary",
     "VectorStore",
     "choose_search",
@@ -72,6 +79,9 @@ __all__ = [
     "difference",
     "evaluate",
     "evaluate_baselines",
+    "evaluate_model",
+    "find_sets",
+    "find_subject",
     "mean_contributions",
     "measured_costs",
     "retriever_for",

@@ -6,12 +6,14 @@ Intervals and comparisons are computed in `statistics`; searching is the retriev
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -153,3 +155,20 @@ def evaluate(
         scored.insert(0, "collection", name)
         frames.append(scored)
     return Evaluation(pd.concat(frames, ignore_index=True))
+
+
+def collection_digest(collection: Collection) -> str:
+    """Hash of everything in a collection that a figure depends on, order included (it breaks ties)."""
+    texts = [list(collection.corpus.items()), list(collection.queries.items())]
+    content: list[Any] = [
+        *texts,
+        {query: dict(grades) for query, grades in collection.qrels.items()},
+        METRICS,
+    ]
+    if collection.identical_ids_out:
+        content.append("identical ids out")
+    digest = hashlib.sha256()
+    # In pieces: the corpus may fill half of the memory.
+    for piece in json.JSONEncoder(sort_keys=True).iterencode(content):
+        digest.update(piece.encode())
+    return digest.hexdigest()
