@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from .cli_data import data_app
+from .cli_evaluate import evaluate
 from .cli_grid import grid
 from .errors import ColbertZeroError, ParameterError
 from .terminal import FromSource, Quiet, print_table, profile_from
@@ -79,6 +80,7 @@ def run(
 
 
 app.command()(grid)
+app.command()(evaluate)
 
 
 @app.command("list")

@@ -38,12 +38,14 @@ def profile_from(name: str, source: str | None = None) -> Profile:
 def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     """Print rows under a header; columns of figures, but for the first, are aligned to the right."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title or None, title_justify="left", header_style="bold")
+    # A recipe's switches in brackets are text, not markup.
+    table = Table(title=escape(title) or None, title_justify="left", header_style="bold")
     for place, column in enumerate(columns):
         numeric = place > 0 and all(row[place].replace(",", "").replace(".", "").isdigit() for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)

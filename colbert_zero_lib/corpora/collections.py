@@ -6,12 +6,12 @@ How the suite's own collections are made is in ``build``; searching them is the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from colbert_zero_lib.corpora.material import titled
+from colbert_zero_lib.corpora.qrels import find_qrels, identifier, json_lines, read_qrels
 from colbert_zero_lib.corpora.text import hash_number
 from colbert_zero_lib.errors import DataError, ParameterError
 
@@ -20,15 +20,24 @@ from colbert_zero_lib.errors import DataError, ParameterError
 class Collection:
     """Documents, queries and which documents answer which queries.
 
-    ``corpus`` maps document ids to full texts (title and text joined with ``". "``), ``queries`` query ids to
-    texts, ``qrels`` query ids to {document id: grade}, a grade above 0 being relevant. DataError if a part is
-    empty or a judgement names an id that does not exist.
+    ``corpus`` maps document ids to full texts, ``queries`` query ids to texts, ``qrels`` query ids to
+    {document id: grade}, a grade above 0 being relevant. A judged document that is not in the corpus stays in the
+    ideal ranking, as in BEIR's figures. With ``identical_ids_out`` a document whose id is the query's is taken out
+    before scoring: the query's own text is in the corpus (ArguAna, Quora). ``notes`` are sentences on what was left
+    out on reading; ``split`` is that of the judgements; ``revision`` the commit it came from, where it has one.
+
+    DataError if a part is empty, a judged query does not exist or a query has nothing relevant; `judged_collection`
+    leaves such queries out.
     """
 
     name: str
     corpus: Mapping[str, str]
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
+    identical_ids_out: bool = False
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    split: str = field(default="test", compare=False)
+    revision: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for part in ("corpus", "queries", "qrels"):
@@ -36,19 +45,13 @@ class Collection:
                 raise DataError(
                     f"Collection {self.name!r} has no {part}: nothing could be searched or judged."
                 )
-        for query, judged in self.qrels.items():
+        for query in self.qrels:
             if query not in self.queries:
                 raise DataError(
                     f"Collection {self.name!r}: the qrels judge query {query!r}, which does not exist."
                 )
-            for document in judged:
-                if document not in self.corpus:
-                    raise DataError(
-                        f"Collection {self.name!r}: the qrels of query {query!r} name document {document!r}, "
-                        "which is not in the corpus."
-                    )
         for query in self.queries:
-            if not any(grade > 0 for grade in self.qrels.get(query, {}).values()):
+            if not has_relevant(self.qrels.get(query, {})):
                 raise DataError(
                     f"Collection {self.name!r}: query {query!r} has no relevant document in the qrels."
                 )
@@ -68,15 +71,69 @@ class Collection:
             return hash_number(f"{seed}:{identifier}"), identifier
 
         queries = set(sorted(self.queries, key=drawn)[:max_queries])
-        kept = {document for query in queries for document in self.qrels[query]}
+        kept = {document for query in queries for document in self.qrels[query] if document in self.corpus}
         others = sorted((document for document in self.corpus if document not in kept), key=drawn)
         kept.update(others[: max(0, max_documents - len(kept))])
-        return Collection(
-            name=self.name,
+        return replace(
+            self,
             corpus={key: text for key, text in self.corpus.items() if key in kept},
             queries={key: text for key, text in self.queries.items() if key in queries},
             qrels={key: dict(judged) for key, judged in self.qrels.items() if key in queries},
         )
+
+
+def has_relevant(grades: Mapping[str, int]) -> bool:
+    """Whether any document has a grade above 0."""
+    return any(grade > 0 for grade in grades.values())
+
+
+def judged_collection(
+    name: str,
+    corpus: Mapping[str, str],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    **more: Any,
+) -> Collection:
+    """A collection by BEIR's rules, whatever dangles: counted in its notes.
+
+    Judgements of a missing query and queries without a relevant document are dropped; a judged document that is
+    missing stays. ``more`` are the other fields of `Collection`. DataError when nothing is left.
+    """
+    kept = {query: dict(qrels[query]) for query in queries if has_relevant(qrels.get(query, {}))}
+    if not kept:
+        raise DataError(
+            f"Collection {name!r}: the qrels mark no document as relevant to any query that is there."
+        )
+    missing = sorted(query for query in qrels if query not in queries)
+    empty = [query for query, grades in qrels.items() if query in queries and not has_relevant(grades)]
+    gone = sorted({document for grades in kept.values() for document in grades if document not in corpus})
+    notes = []
+    if missing:
+        notes.append(f"{_count(missing, 'judged query')} missing and left out ({missing[0]!r})")
+    if empty:
+        notes.append(
+            f"{_count(empty, 'judged query')} without a relevant document and left out ({empty[0]!r})"
+        )
+    if gone:
+        notes.append(f"{_count(gone, 'judged document')} missing and kept in the ideal ranking ({gone[0]!r})")
+    return Collection(
+        name,
+        corpus,
+        {query: queries[query] for query in kept},
+        kept,
+        notes=tuple(f"{name}: {note}." for note in notes),
+        **more,
+    )
+
+
+def joined(title: str, text: str) -> str:
+    """A document's full text as ``beir`` joins it; text without a title stays as it is."""
+    return f"{title} {text}".strip() if title.strip() else text
+
+
+def _count(things: Sequence[str], noun: str) -> str:
+    plural = noun if len(things) == 1 else noun.replace("query", "queries").replace("document", "documents")
+    return f"{len(things)} {plural} {'is' if len(things) == 1 else 'are'}"
 
 
 def write_collection(collection: Collection, folder: str | Path) -> Path:
@@ -95,56 +152,47 @@ def write_collection(collection: Collection, folder: str | Path) -> Path:
     return folder
 
 
-def read_collection(folder: str | Path, name: str | None = None) -> Collection:
-    """Read a folder in BEIR's layout, ``qrels/test.tsv`` with or without its header line.
+def read_collection(
+    folder: str | Path, name: str | None = None, split: str = "test", identical_ids_out: bool = False
+) -> Collection:
+    """Read a folder in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``.
 
-    Queries without a relevant document are left out, as BEIR's evaluation does. DataError names file and line
-    of what is malformed, double or missing.
+    The first two may be gzipped; judgements may have the forms of `read_qrels`. What dangles is in the collection's
+    notes (see `judged_collection`). DataError names file and line of what is malformed, double or missing, and the
+    splits that are there when ``split`` is not.
     """
     folder = Path(folder)
-    corpus: dict[str, str] = {}
-    for number, row in json_lines(folder / "corpus.jsonl"):
-        place = f"{folder / 'corpus.jsonl'}:{number}"
-        key = _new_id(row, corpus, place)
-        corpus[key] = titled(_text(row, "title", place, required=False).strip(), _text(row, "text", place))
-    queries: dict[str, str] = {}
-    for number, row in json_lines(folder / "queries.jsonl"):
-        place = f"{folder / 'queries.jsonl'}:{number}"
-        queries[_new_id(row, queries, place)] = _text(row, "text", place)
-    for part, found in (("corpus.jsonl", corpus), ("queries.jsonl", queries)):
-        if not found:
-            raise DataError(f"{folder / part} has no lines: a collection needs documents and queries.")
-    qrels = _read_qrels(folder / "qrels" / "test.tsv", corpus, queries)
-    answered = {q: text for q, text in queries.items() if any(g > 0 for g in qrels.get(q, {}).values())}
-    if not answered:
-        raise DataError(f"{folder / 'qrels' / 'test.tsv'} marks no document as relevant to any query.")
-    return Collection(name or folder.resolve().name, corpus, answered, {q: qrels[q] for q in answered})
+    corpus, queries = (_texts(_part(folder, part), part) for part in ("corpus", "queries"))
+    file = find_qrels(folder / "qrels", split)
+    qrels = read_qrels(file)
+    if not any(has_relevant(qrels.get(query, {})) for query in queries):
+        raise DataError(f"{file} marks no document as relevant to a query of queries.jsonl.")
+    name = name or folder.resolve().name
+    return judged_collection(name, corpus, queries, qrels, split=split, identical_ids_out=identical_ids_out)
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line number, object) of a JSON-lines file, blank lines skipped; DataError for anything else."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{path}:{number} is not JSON ({error}).") from None
-                if not isinstance(row, dict):
-                    raise DataError(f'{path}:{number} is not a JSON object like {{"text": ...}}.')
-                yield number, row
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text: convert it first.") from None
+def _part(folder: Path, part: str) -> Path:
+    file = folder / f"{part}.jsonl"
+    packed = file.with_name(f"{file.name}.gz")
+    return packed if packed.is_file() and not file.is_file() else file
+
+
+def _texts(file: Path, part: str) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for number, row in json_lines(file):
+        place = f"{file}:{number}"
+        key = _new_id(row, texts, place)
+        title = _text(row, "title", place, required=False) if part == "corpus" else ""
+        texts[key] = joined(title, _text(row, "text", place, required=not title.strip()))
+    if not texts:
+        raise DataError(f"{file} has no lines: a collection needs documents and queries.")
+    return texts
 
 
 def _new_id(row: Mapping[str, Any], seen: Mapping[str, str], place: str) -> str:
-    if not isinstance(row.get("_id"), (str, int)) or row["_id"] == "":
+    key = identifier(row.get("_id"))
+    if key is None:
         raise DataError(f"{place} has no key '_id'.")
-    key = str(row["_id"])
     if key in seen:
         raise DataError(f"{place} repeats the id {key!r}: ids must be unique.")
     return key
@@ -155,33 +203,3 @@ def _text(row: Mapping[str, Any], key: str, place: str, required: bool = True) -
     if not isinstance(text, str):
         raise DataError(f"{place} has no text under the key {key!r}.")
     return text
-
-
-def _read_qrels(
-    path: Path, corpus: Mapping[str, str], queries: Mapping[str, str]
-) -> dict[str, dict[str, int]]:
-    qrels: dict[str, dict[str, int]] = {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text: convert it first.") from None
-    for number, line in enumerate(lines, start=1):
-        cells = line.split("\t")
-        if not line.strip() or (number == 1 and cells[0] in ("query-id", "qid", "query_id")):
-            continue
-        if len(cells) != 3:
-            raise DataError(
-                f"{path}:{number} has {len(cells)} columns: query id, document id, grade are expected."
-            )
-        query, document, grade = cells
-        if query not in queries:
-            raise DataError(f"{path}:{number} names query {query!r}, which is not in queries.jsonl.")
-        if document not in corpus:
-            raise DataError(f"{path}:{number} names document {document!r}, which is not in corpus.jsonl.")
-        try:
-            qrels.setdefault(query, {})[document] = int(grade)
-        except ValueError:
-            raise DataError(f"{path}:{number} has the grade {grade!r}: a whole number is expected.") from None
-    return qrels

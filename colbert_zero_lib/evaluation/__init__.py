@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .baselines import evaluate_baselines
     from .bm25 import BM25
-    from .choice import measured_costs, retriever_for
+    from .choice import choose_search, measured_costs, retriever_for
     from .contributions import contribution_intervals, mean_contributions, score_contributions
     from .dense import DenseRetriever
     from .encode import token_vectors
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from .plaid import PlaidRetriever
     from .ranking import Ranking, Retriever
     from .results import Evaluation, evaluate
+    from .sessions import evaluate_model, find_sets
     from .statistics import Contrast, Difference, Interval, SeedSummary, contrast, difference, seed_summary
+    from .subjects import SearchOptions, find_subject
     from .vectors import VectorStore
 
 _HOMES = {
@@ -29,6 +31,7 @@ _HOMES = {
     "score_contributions": "contributions",
     "contribution_intervals": "contributions",
     "mean_contributions": "contributions",
+    "choose_search": "choice",
     "measured_costs": "choice",
     "retriever_for": "choice",
     "DenseRetriever": "dense",
@@ -41,6 +44,8 @@ _HOMES = {
     "Retriever": "ranking",
     "Evaluation": "results",
     "evaluate": "results",
+    "evaluate_model": "sessions",
+    "find_sets": "sessions",
     "Contrast": "statistics",
     "Difference": "statistics",
     "Interval": "statistics",
@@ -48,6 +53,8 @@ _HOMES = {
     "contrast": "statistics",
     "difference": "statistics",
     "seed_summary": "statistics",
+    "SearchOptions": "subjects",
+    "find_subject": "subjects",
     "VectorStore": "vectors",
 }
 
@@ -63,13 +70,18 @@ __all__ = [
     "PlaidRetriever",
     "Ranking",
     "Retriever",
+    "SearchOptions",
     "SeedSummary",
     "VectorStore",
+    "choose_search",
     "contrast",
     "contribution_intervals",
     "difference",
     "evaluate",
     "evaluate_baselines",
+    "evaluate_model",
+    "find_sets",
+    "find_subject",
     "mean_contributions",
     "measured_costs",
     "retriever_for",

@@ -19,8 +19,7 @@ from colbert_zero_lib.errors import DataError, UnknownNameError
 from colbert_zero_lib.home import home
 
 from .bm25 import BM25
-from .metrics import METRICS
-from .results import Evaluation, evaluate
+from .results import Evaluation, collection_digest, evaluate
 
 if TYPE_CHECKING:
     from colbert_zero_lib.corpora import Collection
@@ -59,7 +58,7 @@ def evaluate_baselines(
     """
     chosen = corpora.collections if collections is None else collections
     folder = Path(cache) if cache is not None else home() / "cache" / "baselines"
-    text = {name: _digest(collection) for name, collection in chosen.items()}
+    text = {name: collection_digest(collection) for name, collection in chosen.items()}
     found: dict[str, Evaluation] = {}
     for name in names:
         if name not in _BUILDERS:
@@ -85,13 +84,6 @@ def _kept(
         evaluation = evaluate(build(), collections, progress=progress)
         evaluation.to_parquet(path)
     return evaluation
-
-
-def _digest(collection: Collection) -> str:
-    """Hash of everything in a collection that a figure depends on, order included (it breaks ties)."""
-    texts = [list(collection.corpus.items()), list(collection.queries.items())]
-    content = [*texts, {query: dict(grades) for query, grades in collection.qrels.items()}, METRICS]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def minilm() -> Retriever:

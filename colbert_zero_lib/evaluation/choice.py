@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.home import data_folder
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from colbert_zero_lib.corpora import Collection
 
     from .ranking import Retriever
+    from .vectors import VectorStore
+
+SEARCHES = ("auto", "exact", "index")
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,47 @@ def measured_costs(file: Path | None = None) -> SearchCosts:
         ) from error
 
 
-def retriever_for(model: ColBERT, collection: Collection, costs: SearchCosts | None = None) -> Retriever:
-    """Exact search, or PLAID where ``costs`` (the recorded ones by default) say that it is faster."""
+def choose_search(
+    model: ColBERT, collection: Collection, search: str = "auto", costs: SearchCosts | None = None
+) -> str:
+    """``exact`` or ``index``: as ``search`` says, or for ``auto`` the one that ``costs`` say is faster.
+
+    The recorded costs, the default, were measured on a CPU: a GPU searches exactly, and so does a machine whose memory
+    could not hold the vectors that an index is built of. ParameterError for an unknown ``search``.
+    """
+    if search not in SEARCHES:
+        raise ParameterError(f"search must be one of {', '.join(SEARCHES)}, not {search!r}.")
+    if search != "auto":
+        return search
+    if costs is None:
+        if model.device.type != "cpu":
+            return "exact"
+        try:
+            costs = measured_costs()
+        except DataError:
+            return "exact"
+    documents = len(collection.corpus)
+    pays = costs.index_pays(documents, len(collection.queries))
+    return "index" if pays and _fits(model, documents) else "exact"
+
+
+def _fits(model: ColBERT, documents: int) -> bool:
+    """Whether every document at its greatest length, as float32, takes less than half of the memory."""
+    from colbert_zero_lib.training.memory import device_memory
+
+    memory = device_memory(model.device)
+    dimensions = model.get_sentence_embedding_dimension() or 128
+    vectors = 4 * documents * int(model.document_length or 0) * dimensions
+    return memory is None or vectors < memory / 2
+
+
+def retriever_for(
+    model: ColBERT, search: str, precision: str = "float32", store: VectorStore | None = None
+) -> Retriever:
+    """The retriever of a search that `choose_search` chose; only exact search reads from a ``store``."""
     from .late_interaction import LateInteractionRetriever
     from .plaid import PlaidRetriever
 
-    costs = costs or measured_costs()
-    pays = costs.index_pays(len(collection.corpus), len(collection.queries))
-    return PlaidRetriever(model) if pays else LateInteractionRetriever(model)
+    if search == "index":
+        return PlaidRetriever(model, precision=precision)
+    return LateInteractionRetriever(model, precision, store=store)

@@ -5,6 +5,7 @@ The approximate index for corpora of millions is in `plaid`; this one is exact a
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from .encode import encode_batches, precision_type
@@ -25,7 +26,8 @@ class LateInteractionRetriever:
     ``precision`` is ``float32`` (the reference) or ``bfloat16`` (encoder and MaxSim; several times faster
     where the processor has bfloat16 instructions, and a few neighbours in the top ten change places).
     ``positions`` bounds the padded tokens of one forward pass. With a ``store``, documents are encoded once for each
-    checkpoint and read from disk afterwards.
+    checkpoint and read from disk afterwards. ``documents_at_once`` are tokenised together and bound the memory that a
+    corpus of millions takes; the ranking does not depend on it.
     """
 
     def __init__(
@@ -34,8 +36,10 @@ class LateInteractionRetriever:
         precision: str = "float32",
         positions: int | None = None,
         store: VectorStore | None = None,
+        documents_at_once: int = 1 << 18,
     ) -> None:
         precision_type(precision)
+        self.documents_at_once = documents_at_once
         self.model, self.precision, self.positions, self.store = model, precision, positions, store
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
@@ -50,12 +54,15 @@ class LateInteractionRetriever:
             self.model.device,
             precision_type(self.precision),
         )
-        documents = list(collection.corpus.values())
-        batches = (
-            self.store.batches(self.model, documents, self.precision, self.positions)
-            if self.store
-            else encode_batches(self.model, documents, False, self.precision, self.positions)
-        )
-        for batch in batches:
-            search.add(batch)
+        texts = iter(collection.corpus.values())
+        start = 0
+        while documents := list(islice(texts, self.documents_at_once)):
+            batches = (
+                self.store.batches(self.model, documents, self.precision, self.positions)
+                if self.store
+                else encode_batches(self.model, documents, False, self.precision, self.positions)
+            )
+            for batch in batches:
+                search.add(batch._replace(rows=batch.rows + start))
+            start += len(documents)
         return Ranking(tuple(collection.queries), *search.result())

@@ -53,3 +53,23 @@ class Retriever(Protocol):
     def search(self, collection: Collection, k: int = 100) -> Ranking:
         """The ``k`` best documents of every query in ``collection.queries``, in that order."""
         ...
+
+
+def rank(retriever: Retriever, collection: Collection, k: int = 100) -> Ranking:
+    """Search ``collection`` and apply its rule on identical ids before the ranking is cut to ``k``."""
+    if not collection.identical_ids_out:
+        return retriever.search(collection, k)
+    return without_identical_ids(retriever.search(collection, k + 1), collection, k)
+
+
+def without_identical_ids(ranking: Ranking, collection: Collection, k: int) -> Ranking:
+    """The first ``k`` of each query but for the document that has the query's own id; those below move up."""
+    place = {document: number for number, document in enumerate(collection.corpus)}
+    own = np.array([place.get(query, -2) for query in ranking.query_ids], dtype=np.int32)[:, None]
+    identical = ranking.indices == own
+    order = np.argsort(identical, axis=1, kind="stable")[:, :k]
+    indices = np.where(identical, -1, ranking.indices)
+    scores = np.where(identical, np.float32(-np.inf), ranking.scores)
+    return Ranking(
+        ranking.query_ids, np.take_along_axis(indices, order, 1), np.take_along_axis(scores, order, 1)
+    )

@@ -6,12 +6,14 @@ Intervals and comparisons are computed in `statistics`; searching is the retriev
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,8 @@ import pandas as pd
 from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
 
 from .metrics import METRICS, score_ranking
-from .statistics import Interval, bootstrap_mean_interval
+from .ranking import rank
+from .statistics import Interval, bootstrap_mean_interval, over_collections
 
 if TYPE_CHECKING:
     from colbert_zero_lib.corpora import Collection
@@ -81,8 +84,12 @@ class Evaluation:
         }
 
     def mean(self, metric: str = "ndcg@10") -> float:
-        """Unweighted mean over collections, as BEIR averages: a small collection counts as much as a large one."""
-        return float(np.mean([series.mean() for series in self.scores(metric).values()]))
+        """Unweighted mean over collections, as BEIR averages: a small collection counts as much as a large one.
+
+        The forums of CQADupstack count as one collection.
+        """
+        means = {name: series.mean() for name, series in self.scores(metric).items()}
+        return float(over_collections(np.array(list(means.values())), list(means)))
 
     def interval(
         self, metric: str = "ndcg@10", level: float = 0.95, samples: int = 2000, seed: int = 0
@@ -144,7 +151,24 @@ def evaluate(
         raise ParameterError(f"recall@100 needs k of 100 or more, not {k}.")
     frames = []
     for name, collection in tqdm(collections.items(), desc="collections", disable=not progress, leave=False):
-        scored = score_ranking(retriever.search(collection, k=k), collection)
+        scored = score_ranking(rank(retriever, collection, k), collection)
         scored.insert(0, "collection", name)
         frames.append(scored)
     return Evaluation(pd.concat(frames, ignore_index=True))
+
+
+def collection_digest(collection: Collection) -> str:
+    """Hash of everything in a collection that a figure depends on, order included (it breaks ties)."""
+    texts = [list(collection.corpus.items()), list(collection.queries.items())]
+    content: list[Any] = [
+        *texts,
+        {query: dict(grades) for query, grades in collection.qrels.items()},
+        METRICS,
+    ]
+    if collection.identical_ids_out:
+        content.append("identical ids out")
+    digest = hashlib.sha256()
+    # In pieces: the corpus may fill half of the memory.
+    for piece in json.JSONEncoder(sort_keys=True).iterencode(content):
+        digest.update(piece.encode())
+    return digest.hexdigest()

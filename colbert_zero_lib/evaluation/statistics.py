@@ -96,8 +96,23 @@ def bootstrap_mean_interval(
     """
     matrices = [np.asarray(values, dtype=np.float64)[None] for values in scores.values()]
     point, drawn = _bootstrap(matrices, samples, seed)
-    low, high = _percentiles(drawn.mean(axis=1), level)
-    return Interval(float(point.mean()), low, high)
+    low, high = _percentiles(over_collections(drawn, list(scores)), level)
+    return Interval(float(over_collections(point, list(scores))), low, high)
+
+
+def group_of(collection: str) -> str:
+    """What a collection counts as part of: ``beir/cqadupstack`` for each of its forums, else itself."""
+    return "/".join(collection.split("/")[:2])
+
+
+def over_collections(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """Mean of ``values`` [..., collections], the parts of a group counting as one (BEIR's way with CQADupstack)."""
+    groups: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        groups.setdefault(group_of(name), []).append(place)
+    if len(groups) == len(names):
+        return values.mean(axis=-1)
+    return np.stack([values[..., places].mean(axis=-1) for places in groups.values()], axis=-1).mean(axis=-1)
 
 
 def difference(
@@ -131,7 +146,7 @@ def difference(
         for i in range(len(names))
     ]
     table = pd.DataFrame(rows, index=names, columns=["queries", "a", "b", "delta", "low", "high", "p"])
-    delta, over_all = float(deltas.mean()), drawn.mean(axis=1)
+    delta, over_all = float(over_collections(deltas, names)), over_collections(drawn, names)
     low, high = _percentiles(over_all, level)
     return Difference(metric, delta, low, high, _p(delta, over_all), level, table.rename_axis("collection"))
 
@@ -157,10 +172,10 @@ def contrast(
         (matrix.shape[1], point[i], *_percentiles(drawn[:, i], level)) for i, matrix in enumerate(matrices)
     ]
     table = pd.DataFrame(rows, index=names, columns=["queries", "value", "low", "high"])
-    over_all = drawn.mean(axis=1)
+    over_all = over_collections(drawn, names)
     return Contrast(
         metric,
-        float(point.mean()),
+        float(over_collections(point, names)),
         *_percentiles(over_all, level),
         level,
         len(matrices[0]),
@@ -210,11 +225,11 @@ def seed_summary(
         for i in range(len(names))
     ]
     table = pd.DataFrame(rows, index=names, columns=["queries", "mean", "low", "high", "deviation"])
-    seeds = by_seed.mean(axis=1)
-    low, high = _percentiles(drawn.mean(axis=1), level)
+    seeds = over_collections(by_seed, names)
+    low, high = _percentiles(over_collections(drawn, names), level)
     return SeedSummary(
         metric,
-        float(point.mean()),
+        float(over_collections(point, names)),
         low,
         high,
         _deviation(seeds),

@@ -6,6 +6,7 @@ What is encoded, and how, is in `encode`; which documents are searched is the re
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -62,7 +63,10 @@ def _key(model: ColBERT, texts: Sequence[str], precision: str) -> str:
         unscored_positions(model, False),
     )
     digest.update(repr(settings).encode())
-    digest.update(model.tokenizer.backend_tokenizer.to_str().encode())
+    tokenizer = json.loads(model.tokenizer.backend_tokenizer.to_str())
+    # Set anew by every call: what they are now says what was tokenised last.
+    tokenizer.update(truncation=None, padding=None)
+    digest.update(json.dumps(tokenizer, sort_keys=True).encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -52,8 +53,10 @@ def beir(folder: Path, corpus: str = CORPUS, queries: str = QUERIES, qrels: str 
         ({"corpus": ""}, r"corpus\.jsonl has no lines"),
         ({"queries": ""}, r"queries\.jsonl has no lines"),
         ({"queries": '{"_id": "a", "text": null}\n'}, r"queries\.jsonl:1 has no text"),
-        ({"qrels": QRELS + "a\t3\t1\n"}, r"test\.tsv:3 names document '3'"),
-        ({"qrels": QRELS + "b\t1\t1\n"}, r"test\.tsv:3 names query 'b'"),
+        ({"qrels": QRELS + "b\t\t1\n"}, r"test\.tsv:3 lacks a query id or a document id"),
+        ({"qrels": QRELS + "a\t1\t2\n"}, r"test\.tsv:3 gives document '1' the grade 2 .* line 2 gives it 1"),
+        ({"qrels": "b\t1\t1\n"}, r"test\.tsv marks no document as relevant"),
+        ({"qrels": QRELS + "a\t2\t0.5\n"}, r"test\.tsv:3 has the grade '0.5'"),
         ({"qrels": QRELS + "a 2 1\n"}, r"test\.tsv:3 has 1 columns"),
         ({"qrels": QRELS + "a\t2\tyes\n"}, r"test\.tsv:3 has the grade 'yes'"),
         ({"qrels": "a\t1\t0\n"}, r"test\.tsv marks no document as relevant"),
@@ -72,6 +75,15 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
     (folder / "queries.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match=r"queries\.jsonl is not UTF-8"):
         read_collection(folder)
+    (folder / "queries.jsonl").write_text(QUERIES)
+    with pytest.raises(DataError, match=r"no judgements for the split 'dev': choose test\."):
+        read_collection(folder, split="dev")
+    whole = gzip.compress(CORPUS.encode())
+    (folder / "corpus.jsonl").unlink()
+    for damaged in (whole[:-9], b"plain text", whole[:20] + b"\0\0" + whole[22:]):
+        (folder / "corpus.jsonl.gz").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"corpus\.jsonl\.gz cannot be read"):
+            read_collection(folder)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ Text is random words, so that nothing can be learned; weights are random. The sa
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from colbert_zero_lib.corpora.evaluation_sets import FORUMS
 from colbert_zero_lib.corpora.hub import SUPERVISED_SPLITS, UNSUPERVISED_SPLITS
 
 WORDS = """
@@ -31,6 +32,12 @@ NEGATIVES = {
 NANO = """
     ClimateFEVER DBPedia FEVER FiQA2018 HotpotQA MSMARCO NFCorpus NQ QuoraRetrieval SCIDOCS ArguAna SciFact Touche2020
 """.split()  # noqa: SIM905
+BEIR = {
+    "scifact": ("train", "test"),
+    "nfcorpus": ("train", "dev", "test"),
+    "arguana": ("test",),
+    "msmarco": ("train", "dev", "test"),
+}
 PROMPTS = {"query": "search_query: ", "document": "search_document: "}
 # (query, document) tokens and whether there are prompts; the lengths are those on the hub.
 RELEASED = {
@@ -116,7 +123,7 @@ def stock_training(root: Path) -> None:
 
 
 def stock_collections(root: Path) -> None:
-    """NanoBEIR's thirteen, and of BEIR what tests ask for: scifact, arguana, a forum of CQADupstack, MS MARCO."""
+    """NanoBEIR's thirteen; of BEIR scifact, nfcorpus, arguana and msmarco; the twelve forums of CQADupstack."""
     sentence, drawn = _sentences(2), random.Random(3)
     for name in NANO:
         folder = root / f"datasets/zeta-alpha-ai/Nano{name}"
@@ -128,6 +135,59 @@ def stock_collections(root: Path) -> None:
         for part, rows in parts.items():
             parquet(rows, folder / f"{part}/train-00000-of-00001.parquet")
         card(folder, {part: {"train": f"{part}/*"} for part in parts})
+    for name, splits in BEIR.items():
+        folder = root / f"datasets/BeIR/{name}"
+        corpus, queries, qrels = _collection(sentence, drawn, name, splits)
+        for part, rows in (("corpus", corpus), ("queries", queries)):
+            parquet(rows, folder / f"{part}/{part}-00000-of-00001.parquet")
+        card(folder, {part: {part: f"{part}/*"} for part in ("corpus", "queries")})
+        judged = folder.with_name(f"{name}-qrels")
+        card(judged, {})
+        for split in splits:
+            lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, row)) for row in qrels[split]), ""]
+            (judged / f"{split}.tsv").write_text("\n".join(lines), encoding="utf-8")
+    for forum in FORUMS:
+        folder = root / f"datasets/mteb/cqadupstack-{forum}"
+        corpus, queries, qrels = _collection(sentence, drawn, forum, ("test",))
+        keys = ("query-id", "corpus-id", "score")
+        rows = [
+            dict(zip(keys, (query, document, float(grade)), strict=True))
+            for query, document, grade in qrels["test"]
+        ]
+        parquet(corpus, folder / "corpus/corpus-00000-of-00001.parquet")
+        parquet(queries, folder / "queries/queries-00000-of-00001.parquet")
+        parquet(rows, folder / "data/test-00000-of-00001.parquet")
+        layout = {
+            "corpus": {"corpus": "corpus/*"},
+            "queries": {"queries": "queries/*"},
+            "default": {"test": "data/*"},
+        }
+        card(folder, layout)
+
+
+def _collection(
+    sentence: Callable[[int], str], drawn: random.Random, name: str, splits: Sequence[str]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, list[tuple[str, str, int]]]]:
+    """Forty documents with titles, some of them graded 0 to 2 for five queries of each split.
+
+    ArguAna's queries are documents of the corpus, under the same ids. Nfcorpus judges a document that is not there.
+    """
+    corpus = [{"_id": str(1000 + i), "title": sentence(2), "text": sentence(20)} for i in range(40)]
+    queries, qrels = [], {}
+    for place, split in enumerate(splits):
+        qrels[split] = []
+        for number in range(5):
+            key, text = f"{split}-{number}", sentence(5)
+            if name == "arguana":
+                own = corpus[5 * place + number]
+                key, text = own["_id"], own["text"]
+            queries.append({"_id": key, "title": "", "text": text})
+            documents = [row["_id"] for row in corpus if row["_id"] != key]
+            found = drawn.sample(documents, 3)
+            qrels[split] += [(key, found[0], 2), (key, found[1], 1), (key, found[2], 0)]
+        if name == "nfcorpus":
+            qrels[split].append((key, "gone", 1))
+    return corpus, queries, qrels
 
 
 def stock_models(root: Path) -> None:

@@ -25,6 +25,7 @@ from colbert_zero_lib.evaluation import (
     Ranking,
     Retriever,
     VectorStore,
+    choose_search,
     measured_costs,
     retriever_for,
     token_vectors,
@@ -222,6 +223,19 @@ def test_a_store_encodes_a_corpus_once_for_each_checkpoint(
     assert calls == [False] * 3
 
 
+def test_a_corpus_searched_in_parts_has_the_same_ranking(
+    tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path
+):
+    whole = LateInteractionRetriever(tiny_colbert).search(toy_collection)
+    for size, store in ((1, None), (5, None), (5, VectorStore(tmp_path)), (5, VectorStore(tmp_path))):
+        found = LateInteractionRetriever(tiny_colbert, store=store, documents_at_once=size).search(
+            toy_collection
+        )
+        assert np.array_equal(found.indices, whole.indices)
+        assert np.allclose(found.scores, whole.scores, atol=1e-5)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_store_that_is_not_read_to_the_end_or_is_damaged_is_no_store(
     tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path
 ):
@@ -241,14 +255,22 @@ def test_a_store_that_is_not_read_to_the_end_or_is_damaged_is_no_store(
 
 
 def test_an_index_is_chosen_where_the_measured_costs_say_so(
-    tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path
+    tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     costs = SearchCosts(exact_pair=1e-5, index_document=1e-2, index_query=0.2)
     assert not costs.index_pays(10_000, 300)  # 30 s of exact search against 160 s
     assert costs.index_pays(100_000, 3000)  # 3000 s against 1600 s
-    assert isinstance(retriever_for(tiny_colbert, toy_collection, costs), LateInteractionRetriever)
+    assert choose_search(tiny_colbert, toy_collection, costs=costs) == "exact"
     dear = SearchCosts(exact_pair=1.0, index_document=0.0, index_query=0.0)
-    assert isinstance(retriever_for(tiny_colbert, toy_collection, dear), PlaidRetriever)
+    assert choose_search(tiny_colbert, toy_collection, costs=dear) == "index"
+    assert choose_search(tiny_colbert, toy_collection, "exact", dear) == "exact"
+    with monkeypatch.context() as patched:
+        patched.setattr("colbert_zero_lib.training.memory.device_memory", lambda device: 1000)
+        assert choose_search(tiny_colbert, toy_collection, costs=dear) == "exact"
+    with pytest.raises(ParameterError, match="fast"):
+        choose_search(tiny_colbert, toy_collection, "fast")
+    assert isinstance(retriever_for(tiny_colbert, "exact"), LateInteractionRetriever)
+    assert isinstance(retriever_for(tiny_colbert, "index"), PlaidRetriever)
     file = tmp_path / "search.json"
     row = {"ours_seconds_per_query": 0.1, "peer_build_seconds": 50.0, "peer_seconds_per_query": 0.2}
     rows = [row | {"documents": 1000, "peer_build_seconds": 9.0}, row | {"documents": 5000}, {"documents": 9}]

@@ -1,0 +1,148 @@
+"""``colbert-zero evaluate``: models on collections, and the table and comparison at the end.
+
+What is measured and kept is the evaluation package's business.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .terminal import Quiet, print_table
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
+
+_LEVEL = 0.95
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...",
+            help="Runs as for `show`, folders, hub ids (owner/name or owner/name@revision), or the word bm25.",
+        ),
+    ],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            help="offline, nanobeir, beir, one set (beir/scifact) or a folder in BEIR's layout; repeatable."
+        ),
+    ],
+    split: Annotated[str, typer.Option(help="Split of the judgements, for folders.")] = "test",
+    drop_identical_ids: Annotated[
+        bool,
+        typer.Option(
+            "--drop-identical-ids",
+            help="For folders: take a document with the query's own id out before scoring.",
+        ),
+    ] = False,
+    query_length: Annotated[
+        int | None,
+        typer.Option(help="Tokens of a query; by default the model's, on BEIR at least the set's."),
+    ] = None,
+    document_length: Annotated[
+        int | None, typer.Option(help="Tokens of a document; by default the model's.")
+    ] = None,
+    query_expansion: Annotated[
+        bool | None,
+        typer.Option("--query-expansion/--no-query-expansion", help="By default as stored with the model."),
+    ] = None,
+    search: Annotated[
+        str, typer.Option(help="exact, index (PLAID) or auto, the cheaper; for ColBERT models.")
+    ] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="float32 or bfloat16; by default what is native here.")
+    ] = None,
+    keep_vectors: Annotated[
+        bool,
+        typer.Option("--keep-vectors", help="Keep document vectors in the home folder for the next time."),
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder that gets the results in MTEB's layout.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate models on collections, with intervals; what was measured before is not measured again."""
+    if not _may_need_the_hub(models, on):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from .evaluation import SearchOptions, evaluate_model, find_sets, find_subject
+    from .home import home
+
+    place = home()
+    options = SearchOptions(
+        search,
+        precision,
+        query_length,
+        document_length,
+        query_expansion,
+        place / "vectors" if keep_vectors else None,
+    )
+    sets = find_sets(on, place, split, drop_identical_ids, progress=not quiet)
+    found: dict[str, Evaluation] = {}
+    said: set[str] = set()
+
+    def say(sentence: str) -> None:
+        if sentence not in said and not quiet:
+            typer.echo(sentence)
+        said.add(sentence)
+
+    for word in dict.fromkeys(models):
+        subject = find_subject(word, place)
+        name = subject.name if subject.name not in found else f"{subject.name}@{subject.identity[:12]}"
+        found[name] = evaluate_model(subject, sets, place, options, output=output, say=say)
+    _print(found)
+
+
+def _may_need_the_hub(models: Sequence[str], sets: Sequence[str]) -> bool:
+    def is_folder(word: str) -> bool:
+        return Path(word).expanduser().is_dir()
+
+    return any("/" in word and not is_folder(word) for word in models) or any(
+        word.lower().split("/")[0] in ("beir", "nanobeir") and not is_folder(word) for word in sets
+    )
+
+
+def _print(found: Mapping[str, Evaluation]) -> None:
+    from .evaluation.statistics import group_of
+
+    for name, evaluation in found.items():
+        groups: dict[str, list[str]] = {}
+        for collection in evaluation.collections:
+            groups.setdefault(group_of(collection), []).append(collection)
+        rows = [_row(group, evaluation.only(names)) for group, names in groups.items()]
+        if len(rows) > 1:
+            rows.append(_row("mean", evaluation))
+        columns = ("collection", "queries", "nDCG@10", "low", "high", "recall@100", "MRR@10")
+        print_table(name, columns, rows)
+    if len(found) > 1:
+        _print_differences(found)
+
+
+def _row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
+    interval = evaluation.interval(level=_LEVEL)
+    figures = (*interval, evaluation.mean("recall@100"), evaluation.mean("mrr@10"))
+    return name, str(len(evaluation.per_query)), *(f"{figure:.4f}" for figure in figures)
+
+
+def _print_differences(found: Mapping[str, Evaluation]) -> None:
+    """Every pair on the same queries; p-values are Holm's over the pairs."""
+    import numpy as np
+
+    from .evaluation import difference
+    from .published import holm
+
+    pairs = list(combinations(found, 2))
+    differences = [difference(found[a], found[b], level=_LEVEL) for a, b in pairs]
+    adjusted = holm(np.array([one.p for one in differences]))
+    rows = [
+        (f"{a} - {b}", f"{one.delta:+.4f}", f"{one.low:+.4f}", f"{one.high:+.4f}", f"{p:.4f}")
+        for (a, b), one, p in zip(pairs, differences, adjusted, strict=True)
+    ]
+    print_table("difference in nDCG@10, paired by query", ("models", "mean", "low", "high", "p (Holm)"), rows)

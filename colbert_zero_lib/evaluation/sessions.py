@@ -1,0 +1,215 @@
+"""Evaluate models on collections, one result file each: what was measured before is read, what is missing is measured.
+
+Which models and sets there are is known to ``subjects`` and the corpora; statistics are computed elsewhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from filelock import FileLock
+
+from colbert_zero_lib.corpora import TEST_COLLECTIONS, Collection, load_offline, read_collection
+from colbert_zero_lib.corpora.evaluation_sets import evaluation_set, expand, parts
+from colbert_zero_lib.errors import DataError, UnknownNameError
+from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.runs import canonical_json, environment_versions
+from colbert_zero_lib.runs.passport import write_json
+
+from .metrics import METRICS, MTEB_DEPTHS, mteb_scores, score_ranking
+from .mteb import write_results
+from .ranking import rank
+from .results import Evaluation, collection_digest
+from .subjects import SearchOptions, Subject, find_subject
+
+FOLDER = "evaluations"
+# Raise it when the same model and collection would give another result.
+_VERSION = 1
+
+Loader = Callable[[], Collection]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one model reached on one collection: the content of a result file.
+
+    ``per_query`` has the columns of an `Evaluation` but for the collection's; ``scores`` are means under MTEB's names.
+    """
+
+    model: str
+    identity: str
+    collection: str
+    split: str
+    revision: str | None
+    settings: dict[str, Any]
+    seconds: float
+    notes: tuple[str, ...]
+    scores: dict[str, float]
+    per_query: pd.DataFrame
+
+
+def find_sets(
+    words: Iterable[str | Path | Collection],
+    home: Path,
+    split: str = "test",
+    identical_ids_out: bool = False,
+    progress: bool = False,
+) -> dict[str, Loader]:
+    """Collections by name, each read when it is called for.
+
+    Words: ``offline`` (the eight, or the name of one), ``beir``, ``nanobeir``, one of their sets, a folder in BEIR's
+    layout (``split`` and ``identical_ids_out`` are for these). UnknownNameError for anything else, DataError when two
+    have one name.
+    """
+    found: dict[str, Loader] = {}
+
+    def add(name: str, load: Loader) -> None:
+        if name in found:
+            raise DataError(f"Two sets are called {name!r}: give each once, and folders different names.")
+        found[name] = load
+
+    for word in words:
+        if isinstance(word, Collection):
+            add(word.name, lambda given=word: given)  # type: ignore[misc]
+            continue
+        folder, text = Path(word).expanduser(), str(word)
+        offline = TEST_COLLECTIONS if text == "offline" else (text,) if text in TEST_COLLECTIONS else ()
+        if offline:
+            for name in offline:
+                add(name, lambda name=name: load_offline(home, progress=progress).collections[name])  # type: ignore[misc]
+        elif folder.is_dir():
+            add(
+                folder.resolve().name,
+                lambda folder=folder: read_collection(folder, None, split, identical_ids_out),  # type: ignore[misc]
+            )
+        else:
+            for name in (part for entry in _expanded(text) for part in parts(entry)):
+                add(name, lambda name=name: evaluation_set(name, progress))  # type: ignore[misc]
+    return found
+
+
+def _expanded(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(expand(text))
+    except UnknownNameError:
+        raise UnknownNameError(
+            f"No set is called {text!r}, and there is no such folder: choose offline, one of it "
+            f"({', '.join(TEST_COLLECTIONS)}), nanobeir, beir, one of them (beir/scifact) or a folder in BEIR's layout."
+        ) from None
+
+
+def evaluate_model(
+    model: str | Subject,
+    sets: Mapping[str, Loader] | Sequence[str | Path | Collection],
+    home: Path | None = None,
+    options: SearchOptions | None = None,
+    *,
+    output: Path | None = None,
+    progress: bool = False,
+    say: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """How well ``model`` searches ``sets``, collection by collection; goes on where it was stopped.
+
+    Parameters
+    ----------
+    model
+        As `find_subject` takes it: a run, a folder, a hub id, or ``bm25``.
+    sets
+        As `find_sets` takes or returns them.
+    home
+        Results are kept under ``home/evaluations``, found by the model's identity, the collection's text and judgements
+        and all settings; by default the suite's home.
+    output
+        A folder that gets the results in MTEB's layout, if given.
+    say
+        Told of each collection as it is done, and of what was left out of it; nobody by default.
+
+    """
+    home = home or default_home()
+    say = say or (lambda sentence: None)
+    subject = find_subject(model, home) if isinstance(model, str) else model
+    loaders = sets if isinstance(sets, Mapping) else find_sets(sets, home, progress=progress)
+    results = []
+    for name, load in loaders.items():
+        collection = load()
+        for note in collection.notes:
+            say(note)
+        result, kept = _obtain(subject, collection, home, options or SearchOptions())
+        when = "measured before" if kept else f"{result.seconds:.0f} s"
+        say(f"{subject.name} on {name}: nDCG@10 {result.per_query['ndcg@10'].mean():.4f} ({when})")
+        results.append(result)
+    if output is not None:
+        write_results(output, results)
+    frames = [result.per_query.assign(collection=result.collection) for result in results]
+    return Evaluation(pd.concat(frames, ignore_index=True))
+
+
+def _obtain(
+    subject: Subject, collection: Collection, home: Path, options: SearchOptions
+) -> tuple[Result, bool]:
+    """The result, and whether it was there; a second process waits for the first and reads its file."""
+    retriever, settings = subject.retriever(collection, options)
+    key = {
+        "version": _VERSION,
+        "model": subject.identity,
+        "collection": collection_digest(collection),
+        "settings": settings,
+    }
+    digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()
+    folder = home / FOLDER / f"{_slug(subject.name)}-{subject.identity[:12]}"
+    file = folder / f"{_slug(collection.name)}-{digest[:16]}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(file.with_suffix(".lock")):
+            if file.is_file():
+                try:
+                    return read_result(file), True
+                except DataError as error:
+                    warnings.warn(str(error), stacklevel=2)
+            started = time.perf_counter()
+            ranking = rank(retriever, collection, max(MTEB_DEPTHS))
+            scored = score_ranking(ranking, collection)
+            content = {
+                "model": subject.name,
+                "identity": subject.identity,
+                "collection": collection.name,
+                "split": collection.split,
+                "revision": collection.revision,
+                "settings": settings,
+                "seconds": time.perf_counter() - started,
+                "notes": list(collection.notes),
+                "scores": mteb_scores(ranking, collection),
+                "per_query": scored.to_dict("list"),
+                "key": key,
+                "versions": environment_versions(),
+            }
+            write_json(content, file)
+            return read_result(file), False
+    except OSError as error:
+        raise DataError(
+            f"The result cannot be written to {folder} ({error.strerror or error}): make room, or choose another home."
+        ) from error
+
+
+def read_result(file: Path) -> Result:
+    """The content of a result file; DataError when it is damaged."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        per_query = pd.DataFrame(content["per_query"])[["query", *METRICS]]
+        fields = {name: content[name] for name in Result.__dataclass_fields__}
+        return Result(**fields | {"per_query": per_query, "notes": tuple(content["notes"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{file} is no readable result ({error}): it is measured again.") from error
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[:80] or "model"
