@@ -112,8 +112,13 @@ def leave_one_out_ranges(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     return figure
 
 
-def rank_heat_map(probabilities: pd.DataFrame) -> Figure:
-    """How probable each rank of each model is when the data sets are drawn again, as `rank_probabilities` says."""
+def rank_heat_map(
+    probabilities: pd.DataFrame, draws: str = "10,000 draws of 15 data sets with replacement"
+) -> Figure:
+    """How probable each rank of each model is when the data sets are drawn again, as `rank_probabilities` says.
+
+    ``draws``: what was drawn, where it was something else.
+    """
     figure, axes = canvas(WIDTH, 0.9 + 0.3 * len(probabilities))
     values = probabilities.to_numpy(dtype=float)
     axes.imshow(values, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -122,7 +127,7 @@ def rank_heat_map(probabilities: pd.DataFrame) -> Figure:
         axes.text(x, y, f"{values[y, x]:.0%}", ha="center", va="center", color=ink, fontsize=SMALL)
     axes.set_xticks(range(values.shape[1]), [str(rank) for rank in probabilities.columns])
     axes.set_yticks(range(len(probabilities)), list(probabilities.index))
-    axes.set_xlabel("rank by mean nDCG@10, 10,000 draws of 15 data sets with replacement")
+    axes.set_xlabel(f"rank by mean nDCG@10, {draws}")
     axes.grid(visible=False)
     first = probabilities[1].sort_values(ascending=False)
     headline(
