@@ -135,13 +135,17 @@ class HubSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over data sets, their commits, the rows taken of each, the sample's seed and the evaluation sets."""
+        """SHA-256 over data sets and evaluation sets, their commits, the rows taken and the sample's seed."""
+        tests, development = map(_parts, (self.profile.test_sets, self.profile.development_sets))
+        evaluated = [
+            name for part in dict.fromkeys(tests + development) for name in _evaluation_repositories(part)
+        ]
         parts = {
-            "commits": {name: self._commits(name) for name in _REPOSITORIES.values()},
+            "commits": {name: self._commits(name) for name in (*_REPOSITORIES.values(), *evaluated)},
             "rows": {phase.value: self.shares(phase) for phase in Phase},
             "seed": SAMPLE_SEED,
-            "test": self.profile.test_sets,
-            "development": self.profile.development_sets,
+            "test": tests,
+            "development": development,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -255,7 +259,22 @@ _REPOSITORIES = {
 }
 
 
+def _parts(names: tuple[str, ...]) -> list[str]:
+    """Every collection that the names of a profile mean."""
+    from colbert_zero_lib.corpora.evaluation_sets import expand, parts
+
+    return [part for name in names for known in expand(name) for part in parts(known)]
+
+
 def _evaluation_sets(names: tuple[str, ...]) -> dict[str, Collection]:
     from colbert_zero_lib.corpora.evaluation_sets import evaluation_set
 
-    return {name: evaluation_set(name) for name in names}
+    return {part: evaluation_set(part) for part in _parts(names)}
+
+
+def _evaluation_repositories(part: str) -> tuple[str, ...]:
+    """BEIR keeps judgements in a repository of their own."""
+    from colbert_zero_lib.corpora.evaluation_sets import SETS
+
+    repository = SETS[part].repository
+    return (repository, f"{repository}-qrels") if repository.startswith("BeIR/") else (repository,)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,7 +32,8 @@ PAIRS, TRIPLES, LISTS = (
 
 
 def scale(batch: int = 8, rows: tuple[int | None, int | None, int | None] = (None, None, None)) -> Profile:
-    base = get_profile("base")
+    """The base profile at another batch and sample, with nothing to search."""
+    base = replace(get_profile("base"), test_sets=(), development_sets=())
     return replace(
         base, rows=rows, budgets={key: replace(each, batch_size=batch) for key, each in base.budgets.items()}
     )
@@ -264,6 +263,7 @@ def test_the_fingerprint_is_what_the_rows_are(
     assert source(tmp_path / "two").fingerprint == once
     assert source(tmp_path, scale(rows=(800, None, None))).fingerprint != once
     assert source(tmp_path, replace(scale(), test_sets=("nanobeir/NQ",))).fingerprint != once
+    assert any(request.endswith("zeta-alpha-ai/NanoNQ") for request in hub.asked)
     copy = Path(shutil.copytree(hub.root / "datasets", tmp_path / "hub" / "datasets")).parent
     parquet([{"query": "a", "document": "b"}], copy / PAIRS / "data/squad-00000-of-00001.parquet")
     other = Server(copy)
@@ -305,8 +305,7 @@ def test_without_a_network_every_path_ends_in_seconds(
 def test_collections_are_those_that_the_profile_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = SimpleNamespace(evaluation_set=str.upper)
-    monkeypatch.setitem(sys.modules, "colbert_zero_lib.corpora.evaluation_sets", sets)
+    monkeypatch.setattr("colbert_zero_lib.corpora.evaluation_sets.evaluation_set", str.upper)
     found = source(
         tmp_path, replace(scale(), test_sets=("beir/a", "beir/b"), development_sets=("nanobeir/c",))
     )
