@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -123,6 +124,7 @@ class HubSource:
 
     profile: Profile
     home: Path
+    progress: bool = True
 
     @cached_property
     def _commits(self) -> Callable[[str], str]:
@@ -185,7 +187,13 @@ class HubSource:
         from datasets import DatasetDict
 
         kept = self._splits(Phase.SUPERVISED, ("query", "document", "negative"), negatives_apart)
-        return DatasetDict({name: with_negatives(split, negatives) for name, split in kept.items()})
+        found = DatasetDict({name: with_negatives(split, negatives) for name, split in kept.items()})
+        if bare := [name for name, split in found.items() if "negative_0" not in split.column_names]:
+            warnings.warn(
+                f"{', '.join(bare)} of {SUPERVISED_DATA} have a row without negatives, so none of theirs is used.",
+                stacklevel=2,
+            )
+        return found
 
     def scored(self, documents: int, scale: float, wanted: int, seed: int) -> Dataset:
         """See `Source`: the first ``documents`` of the teacher's lists; texts are looked up when a row is read."""
@@ -249,7 +257,12 @@ class HubSource:
         # Asked first and once: what follows would try for half a minute to reach a hub that is not there.
         commit_of(repository, "dataset", commit)
         files = HubFiles(repository, commit, configuration, split, columns, shape)
-        return keep(folder, lambda: files.whole() if rows is None else files.sample(rows, SAMPLE_SEED))
+        return keep(
+            folder,
+            lambda: files.whole() if rows is None else files.sample(rows, SAMPLE_SEED),
+            self.progress,
+            rows or next((sizes[split] for sizes in ROWS.values() if split in sizes), None),
+        )
 
 
 _REPOSITORIES = {

@@ -40,7 +40,7 @@ def scale(batch: int = 8, rows: tuple[int | None, int | None, int | None] = (Non
 
 
 def source(home: Path, profile: Profile | None = None) -> HubSource:
-    found = open_source(profile or scale(), home)
+    found = open_source(profile or scale(), home, progress=False)
     assert isinstance(found, HubSource)
     return found
 
@@ -101,6 +101,18 @@ def test_lists_are_joined_as_pylate_joins_them(hub: Server, tmp_path: Path) -> N
         assert same["scores"] == [2 * score for score in row["scores"]]
     drawn = source(tmp_path).scored(32, 1.0, 50, seed=1)
     assert len(drawn) == 50 and drawn[:]["query"] != source(tmp_path).scored(32, 1.0, 50, seed=2)[:]["query"]
+
+
+def test_a_row_without_negatives_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, Phase.SUPERVISED, "reddit_triples")
+    rows = [{"query": "q", "document": "d", "negative": ["n"] * n, "dataset": "x"} for n in (2, 0, 1)]
+    parquet(rows, tmp_path / "hub" / TRIPLES / "data/reddit_triples-00000-of-00001.parquet")
+    server = Server(tmp_path / "hub")
+    use_hub(monkeypatch, server.address, tmp_path / "hf")
+    with pytest.warns(UserWarning, match="reddit_triples of .* have a row without negatives"):
+        found = source(tmp_path / "home", scale(batch=3)).triples(10)["reddit_triples"]
+    server.close()
+    assert found.to_dict() == {"query": ["q"] * 3, "positive": ["d"] * 3}
 
 
 def small_lists(root: Path, train: list[dict], text: pa.DataType) -> None:
