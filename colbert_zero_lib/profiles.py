@@ -74,8 +74,8 @@ class Profile:
 
     ``budgets`` maps (phase, interaction) to its budget. ``source`` is ``offline``, ``hub`` or ``folder:PATH``. ``rows``
     is how many rows of the hub's data each phase samples, over all its data sets, None being all; ``test_sets`` and
-    ``development_sets`` name the hub's collections. ``missing`` names what a profile still needs that cannot be had
-    offline; a run refuses to start while it is not empty.
+    ``development_sets`` name the hub's collections, one by one or as ``beir`` and ``nanobeir``. ``missing`` names what
+    a profile still needs that cannot be had offline; a run refuses to start while it is not empty.
     """
 
     name: str
@@ -311,46 +311,6 @@ _HUB_MISSING = (
 )
 
 
-NANOBEIR = tuple(
-    f"nanobeir/{name}"
-    for name in (
-        "ClimateFEVER",
-        "DBPedia",
-        "FEVER",
-        "FiQA2018",
-        "HotpotQA",
-        "MSMARCO",
-        "NFCorpus",
-        "NQ",
-        "QuoraRetrieval",
-        "SCIDOCS",
-        "ArguAna",
-        "SciFact",
-        "Touche2020",
-    )
-)
-BEIR = tuple(
-    f"beir/{name}"
-    for name in (
-        "arguana",
-        "climate-fever",
-        "cqadupstack",
-        "dbpedia-entity",
-        "fever",
-        "fiqa",
-        "hotpotqa",
-        "msmarco",
-        "nfcorpus",
-        "nq",
-        "quora",
-        "scidocs",
-        "scifact",
-        "trec-covid",
-        "webis-touche2020",
-    )
-)
-
-
 def _hub_profile(
     name: str,
     summary: str,
@@ -397,7 +357,7 @@ _declare(
         seeds=(0,),
         # What the steps read once.
         rows=(500 * 2_048, 2_000 * _BATCHES[1], 1_000 * _BATCHES[2]),
-        test_sets=NANOBEIR,
+        test_sets=("nanobeir",),
         development_sets=("nanobeir/NFCorpus", "nanobeir/SciFact", "nanobeir/SCIDOCS"),
     )
 )
@@ -410,7 +370,7 @@ _declare(
         batch=(_BATCHES[0], _BATCHES[1], _BATCHES[2]),
         seeds=(0,),
         rows=(None, None, None),
-        test_sets=BEIR,
-        development_sets=NANOBEIR,
+        test_sets=("beir",),
+        development_sets=("nanobeir",),
     )
 )

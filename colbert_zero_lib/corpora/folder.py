@@ -121,11 +121,10 @@ class FolderSource:
     def triples(self, negatives: int) -> DatasetDict:
         """See `Source`: a split a file, with as many negatives as its shortest row has."""
         kept = self._tables(Phase.SUPERVISED)
+        cut = {name: with_negatives(split, negatives) for name, split in kept.items()}
         for name, split in kept.items():
             say_ragged(str(self._files(Phase.SUPERVISED)[name]), split, negatives)
-        return self._splits(
-            Phase.SUPERVISED, {name: with_negatives(split, negatives) for name, split in kept.items()}
-        )
+        return self._splits(Phase.SUPERVISED, cut)
 
     def scored(self, documents: int, scale: float, wanted: int, seed: int) -> Dataset:
         """See `Source`: the first ``documents`` of each list."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -123,6 +124,7 @@ class HubSource:
 
     profile: Profile
     home: Path
+    progress: bool = True
 
     @cached_property
     def _commits(self) -> Callable[[str], str]:
@@ -135,13 +137,17 @@ class HubSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over data sets, their commits, the rows taken of each, the sample's seed and the evaluation sets."""
+        """SHA-256 over data sets and evaluation sets, their commits, the rows taken and the sample's seed."""
+        tests, development = map(_parts, (self.profile.test_sets, self.profile.development_sets))
+        evaluated = [
+            name for part in dict.fromkeys(tests + development) for name in _evaluation_repositories(part)
+        ]
         parts = {
-            "commits": {name: self._commits(name) for name in _REPOSITORIES.values()},
+            "commits": {name: self._commits(name) for name in (*_REPOSITORIES.values(), *evaluated)},
             "rows": {phase.value: self.shares(phase) for phase in Phase},
             "seed": SAMPLE_SEED,
-            "test": self.profile.test_sets,
-            "development": self.profile.development_sets,
+            "test": tests,
+            "development": development,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -181,7 +187,13 @@ class HubSource:
         from datasets import DatasetDict
 
         kept = self._splits(Phase.SUPERVISED, ("query", "document", "negative"), negatives_apart)
-        return DatasetDict({name: with_negatives(split, negatives) for name, split in kept.items()})
+        found = DatasetDict({name: with_negatives(split, negatives) for name, split in kept.items()})
+        if bare := [name for name, split in found.items() if "negative_0" not in split.column_names]:
+            warnings.warn(
+                f"{', '.join(bare)} of {SUPERVISED_DATA} have a row without negatives, so none of theirs is used.",
+                stacklevel=2,
+            )
+        return found
 
     def scored(self, documents: int, scale: float, wanted: int, seed: int) -> Dataset:
         """See `Source`: the first ``documents`` of the teacher's lists; texts are looked up when a row is read."""
@@ -245,7 +257,12 @@ class HubSource:
         # Asked first and once: what follows would try for half a minute to reach a hub that is not there.
         commit_of(repository, "dataset", commit)
         files = HubFiles(repository, commit, configuration, split, columns, shape)
-        return keep(folder, lambda: files.whole() if rows is None else files.sample(rows, SAMPLE_SEED))
+        return keep(
+            folder,
+            lambda: files.whole() if rows is None else files.sample(rows, SAMPLE_SEED),
+            self.progress,
+            rows or next((sizes[split] for sizes in ROWS.values() if split in sizes), None),
+        )
 
 
 _REPOSITORIES = {
@@ -255,7 +272,22 @@ _REPOSITORIES = {
 }
 
 
+def _parts(names: tuple[str, ...]) -> list[str]:
+    """Every collection that the names of a profile mean."""
+    from colbert_zero_lib.corpora.evaluation_sets import expand, parts
+
+    return [part for name in names for known in expand(name) for part in parts(known)]
+
+
 def _evaluation_sets(names: tuple[str, ...]) -> dict[str, Collection]:
     from colbert_zero_lib.corpora.evaluation_sets import evaluation_set
 
-    return {name: evaluation_set(name) for name in names}
+    return {part: evaluation_set(part) for part in _parts(names)}
+
+
+def _evaluation_repositories(part: str) -> tuple[str, ...]:
+    """BEIR keeps judgements in a repository of their own."""
+    from colbert_zero_lib.corpora.evaluation_sets import SETS
+
+    repository = SETS[part].repository
+    return (repository, f"{repository}-qrels") if repository.startswith("BeIR/") else (repository,)

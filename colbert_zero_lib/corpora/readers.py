@@ -6,14 +6,14 @@ Rows come out in the suite's own columns; which files belong to which phase is k
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
+from colbert_zero_lib.corpora.qrels import json_lines, text_lines
 from colbert_zero_lib.errors import DataError
 
 if TYPE_CHECKING:
@@ -40,18 +40,13 @@ def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
     suffix = file_suffix(path)
     if suffix is None:
         raise DataError(f"{path} is none of {', '.join(SUFFIXES)}: convert it first.")
-    reader = {".jsonl": _json_lines, ".csv": _cells, ".tsv": _cells, ".parquet": _parquet}[
+    reader = {".jsonl": json_lines, ".csv": _cells, ".tsv": _cells, ".parquet": _parquet}[
         suffix.removesuffix(".gz")
     ]
     count = 0
-    try:
-        for place, row in reader(path):
-            count += 1
-            yield f"{path}:{place}", row
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is not UTF-8 text or is damaged ({error}): convert it first.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    for place, row in reader(path):
+        count += 1
+        yield f"{path}:{place}", row
     if not count:
         raise DataError(f"{path} has no lines: nothing could be trained on.")
 
@@ -100,43 +95,28 @@ def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2
         yield pa.Table.from_pylist(waiting)
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Row]]:
-    with _opened(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number} is not JSON ({error}).") from None
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number} is not a JSON object like {PAIR}.")
-            yield number, row
-
-
 def _cells(path: Path) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)
-    tabs = ".tsv" in path.name.lower()
-    with _opened(path) as file:
-        reader = (
-            csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            if tabs
-            else csv.DictReader(file, strict=True)
-        )
+    lines = (f"{line}\n" for _, line in text_lines(path))
+    reader = (
+        csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+        if ".tsv" in path.name.lower()
+        else csv.DictReader(lines, strict=True)
+    )
+    try:
         if not reader.fieldnames or not {"query", "anchor"} & set(reader.fieldnames):
             raise DataError(
                 f"{path}:1 must name the columns, query and document for example, but is {reader.fieldnames}."
             )
-        try:
-            for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(
-                        f"{path}:{reader.line_num} has not as many cells as the first line has columns: "
-                        f"{len(reader.fieldnames)} are expected."
-                    )
-                yield reader.line_num, {key: _cell(key, text) for key, text in row.items()}
-        except csv.Error as error:
-            raise DataError(f"{path}:{reader.line_num} is not a table's line ({error}).") from None
+        for row in reader:
+            if None in row or None in row.values():
+                raise DataError(
+                    f"{path}:{reader.line_num} has not as many cells as the first line has columns: "
+                    f"{len(reader.fieldnames)} are expected."
+                )
+            yield reader.line_num, {key: _cell(key, text) for key, text in row.items()}
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num} is not a table's line ({error}).") from None
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
@@ -151,11 +131,8 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
                 yield number, row
     except pa.ArrowInvalid as error:
         raise DataError(f"{path} is not a Parquet file ({error}).") from None
-
-
-def _opened(path: Path) -> IO[str]:
-    opening = gzip.open if path.suffix.lower() == ".gz" else open
-    return opening(path, "rt", encoding="utf-8-sig", newline="")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def _query(place: str, row: Row, shape: str) -> str:

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 
-# Ten by the paper; the authors' script stops after the eleventh.
-NEGATIVES = 10
+# The paper takes ten; the authors' script stops after the eleventh.
 MOST_NEGATIVES = 11
 _NEGATIVE_COLUMNS = [f"negative_{place}" for place in range(MOST_NEGATIVES)]
 

@@ -154,7 +154,7 @@ def open_source(profile: Profile, home: Path, progress: bool = True) -> Source:
     if profile.source == "hub":
         from colbert_zero_lib.corpora.hub import HubSource
 
-        return HubSource(profile, home)
+        return HubSource(profile, home, progress)
     kind, _, path = profile.source.partition(":")
     if kind == "folder" and path:
         from colbert_zero_lib.corpora.folder import FolderSource

@@ -24,12 +24,14 @@ def is_kept(folder: Path) -> bool:
     return folder.is_dir()
 
 
-def keep(folder: Path, parts: Callable[[], Mapping[str, Part]]) -> Dataset:
+def keep(
+    folder: Path, parts: Callable[[], Mapping[str, Part]], progress: bool = False, expected: int | None = None
+) -> Dataset:
     """The rows in ``folder``, which are written first where they are not there.
 
     ``parts`` is asked only then; each part gives tables of the same columns and becomes a file. A part that was
-    written before an interruption is not written again. Two processes that ask at once write once. DataError when the
-    folder cannot be written or read.
+    written before an interruption is not written again. Two processes that ask at once write once. ``progress`` shows
+    a bar, of the ``expected`` rows where they are known. DataError when the folder cannot be written or read.
     """
     from filelock import FileLock
 
@@ -38,17 +40,19 @@ def keep(folder: Path, parts: Callable[[], Mapping[str, Part]]) -> Dataset:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / f".{folder.name}.lock"):
                 if not is_kept(folder):
-                    _write(folder, parts())
+                    _write(folder, parts(), progress, expected)
         return _read(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be kept or read: {error.strerror or error}.") from None
 
 
-def _write(folder: Path, parts: Mapping[str, Part]) -> None:
+def _write(folder: Path, parts: Mapping[str, Part], progress: bool, expected: int | None) -> None:
     import pyarrow as pa
+    from tqdm.auto import tqdm
 
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     unfinished.mkdir(exist_ok=True)
+    bar = tqdm(desc=folder.name, total=expected, unit=" rows", unit_scale=True, disable=not progress)
     for name, tables in parts.items():
         file = unfinished / f"{name}.arrow"
         if file.exists():
@@ -59,6 +63,7 @@ def _write(folder: Path, parts: Mapping[str, Part]) -> None:
             for table in tables():
                 writer = writer or pa.ipc.new_stream(stream, table.schema)
                 writer.write_table(table)
+                bar.update(table.num_rows)
             if writer is None:
                 raise DataError(f"{folder.name} has no rows in its part {name}: nothing could be trained on.")
             writer.close()
@@ -66,6 +71,7 @@ def _write(folder: Path, parts: Mapping[str, Part]) -> None:
             os.fsync(stream.fileno())
         writing.replace(file)
     unfinished.rename(folder)
+    bar.close()
 
 
 def _read(folder: Path) -> Dataset:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -85,8 +83,6 @@ def test_a_readers_folder_is_trained_on_and_searched(
 def test_a_profile_of_the_hub_is_fetched_before_it_is_trained(
     hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = SimpleNamespace(evaluation_set=str)
-    monkeypatch.setitem(sys.modules, "colbert_zero_lib.corpora.evaluation_sets", sets)
     with pytest.warns(UserWarning, match="never drawn"):
         output = invoke(monkeypatch, tmp_path / "home", "data", "fetch", "--profile", "base")
     assert (

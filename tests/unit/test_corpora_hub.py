@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,14 +32,15 @@ PAIRS, TRIPLES, LISTS = (
 
 
 def scale(batch: int = 8, rows: tuple[int | None, int | None, int | None] = (None, None, None)) -> Profile:
-    base = get_profile("base")
+    """The base profile at another batch and sample, with nothing to search."""
+    base = replace(get_profile("base"), test_sets=(), development_sets=())
     return replace(
         base, rows=rows, budgets={key: replace(each, batch_size=batch) for key, each in base.budgets.items()}
     )
 
 
 def source(home: Path, profile: Profile | None = None) -> HubSource:
-    found = open_source(profile or scale(), home)
+    found = open_source(profile or scale(), home, progress=False)
     assert isinstance(found, HubSource)
     return found
 
@@ -102,6 +101,18 @@ def test_lists_are_joined_as_pylate_joins_them(hub: Server, tmp_path: Path) -> N
         assert same["scores"] == [2 * score for score in row["scores"]]
     drawn = source(tmp_path).scored(32, 1.0, 50, seed=1)
     assert len(drawn) == 50 and drawn[:]["query"] != source(tmp_path).scored(32, 1.0, 50, seed=2)[:]["query"]
+
+
+def test_a_row_without_negatives_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch, Phase.SUPERVISED, "reddit_triples")
+    rows = [{"query": "q", "document": "d", "negative": ["n"] * n, "dataset": "x"} for n in (2, 0, 1)]
+    parquet(rows, tmp_path / "hub" / TRIPLES / "data/reddit_triples-00000-of-00001.parquet")
+    server = Server(tmp_path / "hub")
+    use_hub(monkeypatch, server.address, tmp_path / "hf")
+    with pytest.warns(UserWarning, match="reddit_triples of .* have a row without negatives"):
+        found = source(tmp_path / "home", scale(batch=3)).triples(10)["reddit_triples"]
+    server.close()
+    assert found.to_dict() == {"query": ["q"] * 3, "positive": ["d"] * 3}
 
 
 def small_lists(root: Path, train: list[dict], text: pa.DataType) -> None:
@@ -264,6 +275,7 @@ def test_the_fingerprint_is_what_the_rows_are(
     assert source(tmp_path / "two").fingerprint == once
     assert source(tmp_path, scale(rows=(800, None, None))).fingerprint != once
     assert source(tmp_path, replace(scale(), test_sets=("nanobeir/NQ",))).fingerprint != once
+    assert any(request.endswith("zeta-alpha-ai/NanoNQ") for request in hub.asked)
     copy = Path(shutil.copytree(hub.root / "datasets", tmp_path / "hub" / "datasets")).parent
     parquet([{"query": "a", "document": "b"}], copy / PAIRS / "data/squad-00000-of-00001.parquet")
     other = Server(copy)
@@ -305,13 +317,10 @@ def test_without_a_network_every_path_ends_in_seconds(
 def test_collections_are_those_that_the_profile_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sets = SimpleNamespace(evaluation_set=str.upper)
-    monkeypatch.setitem(sys.modules, "colbert_zero_lib.corpora.evaluation_sets", sets)
-    found = source(
-        tmp_path, replace(scale(), test_sets=("beir/a", "beir/b"), development_sets=("nanobeir/c",))
-    )
-    assert found.collections == {"beir/a": "BEIR/A", "beir/b": "BEIR/B"}
-    assert found.development == {"nanobeir/c": "NANOBEIR/C"}
+    monkeypatch.setattr("colbert_zero_lib.corpora.evaluation_sets.evaluation_set", str.upper)
+    found = source(tmp_path, replace(scale(), test_sets=("beir",), development_sets=("nanobeir/NQ",)))
+    assert len(found.collections) == 14 + 12 and found.collections["beir/scifact"] == "BEIR/SCIFACT"
+    assert found.development == {"nanobeir/NQ": "NANOBEIR/NQ"}
 
 
 def test_the_hub_trains_no_encoder_from_nothing(tmp_path: Path) -> None:

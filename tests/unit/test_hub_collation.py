@@ -69,6 +69,7 @@ def tokens(batch: dict[str, Any], name: str) -> list[list[int]]:
     return [ids[attention.bool()].tolist() for ids, attention in rows]
 
 
+@pytest.mark.filterwarnings("ignore:.*never drawn")
 @pytest.mark.parametrize(
     ("phase", "split"),
     [
