@@ -143,11 +143,12 @@ def plan_grid(
     by default; their times count where the ledger has none. ParameterError without a seed.
     """
     seeds = tuple(dict.fromkeys(seeds))
+    recipes = [shop.profile.begun(recipe) for recipe in recipes]
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
     prompts = shop.prompt_tokens() if runs and has_sizes(recipes) else None
     if prompts:
         recipes = without_duplicates(recipes, prompts)
-    jobs = grid_jobs(recipes, seeds)
+    jobs = grid_jobs(recipes, seeds, own_base=shop.profile.encoder is not None)
     found = {job: shop.ledger.get(shop.key(job.recipe, job.seed)) for job in jobs} if runs else {}
     done = {job: run for job, run in found.items() if run is not None}
     return Plan(
@@ -206,7 +207,7 @@ def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
     def needed(job: Job) -> Job | None:
         if job.before is None:
             return None
-        return Job(job.before, job.seed) if job.before.steps else plan.jobs[0]
+        return Job(job.before, job.seed if job.before.steps else plan.seeds[0])
 
     def is_free(job: Job) -> bool:
         if needed(job) in left:
