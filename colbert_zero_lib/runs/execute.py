@@ -333,7 +333,8 @@ def _passport(
         **{name: result.wall_seconds for name, result in trained},
         "evaluation": evaluation_seconds,
     }
-    training_seconds = sum(seconds for name, seconds in wall.items() if name != "evaluation")
+    spent = float(before.passport["gpu_hours"]) if before and _trains(before) else 0.0
+    spent += sum(result.device_seconds or result.wall_seconds for _, result in trained) / 3600
     passport = {
         "profile": shop.profile.name,
         "seed": seed,
@@ -348,7 +349,7 @@ def _passport(
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
         "wall_seconds": wall,
-        "gpu_hours": training_seconds / 3600 if shop.device.startswith("cuda") else 0.0,
+        "gpu_hours": spent if shop.device.startswith("cuda") else 0.0,
         "queries_per_second": {name: result.queries_per_second for name, result in trained},
         "peak_memory_bytes": max((result.peak_memory_bytes for _, result in trained), default=0),
         "loss": {name: thin(result.loss) for name, result in trained},
@@ -365,6 +366,11 @@ def _passport(
     if start is not None and checkpoint is not None:
         passport["start"] = origins.start_entry(start, checkpoint)
     return passport
+
+
+def _trains(run: Run) -> bool:
+    """Whether a run's recipe has steps: what a base encoder took is not counted with them."""
+    return bool(Recipe.parse(run.passport["recipe"]).steps)
 
 
 def _evaluate(model: SentenceTransformer, collections: dict[str, Collection]) -> Evaluation:
