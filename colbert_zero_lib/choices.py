@@ -78,3 +78,13 @@ CHOICES: tuple[Choice, ...] = (
 def chosen(side: str, phase: Phase) -> Mapping[str, Any]:
     """The settings of ``paper`` or ``released`` for a phase, by name."""
     return {each.setting: getattr(each, side) for each in CHOICES if each.phase in (None, phase)}
+
+
+def offline_value(choice: Choice) -> Any:
+    """The same setting in the profiles of the offline text; those that are in no budget are the same everywhere."""
+    from colbert_zero_lib.profiles import PROFILES
+    from colbert_zero_lib.steps import Interaction
+
+    profile = PROFILES["laptop"]
+    budget = profile.budgets[(choice.phase or _UNSUPERVISED, Interaction.COLBERT)]
+    return getattr(budget, choice.setting, getattr(profile, choice.setting, choice.paper))

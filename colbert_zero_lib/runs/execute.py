@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from colbert_zero_lib.runs import (
     origins,
     thin,
 )
+from colbert_zero_lib.runs.needs import needs
 from colbert_zero_lib.runs.passport import arm_of
 from colbert_zero_lib.starts import Start
 from colbert_zero_lib.training.data import step_data
@@ -80,6 +81,11 @@ class Workshop:
     def precision(self) -> str:
         """Precision of training on this device."""
         return native_precision(self.device)
+
+    @property
+    def device_name(self) -> str:
+        """What a passport calls this device."""
+        return _device_name(self.device)
 
     @cached_property
     def collections(self) -> dict[str, Collection]:
@@ -206,14 +212,18 @@ def run_recipe(
     home: Path | None = None,
     progress: bool = True,
     shop: Workshop | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Run:
     """Train whatever of ``recipe`` is not in the ledger yet, evaluate it, and return its run.
 
     ``recipe`` is a pipeline's letter, a recipe or its printed form. Every prefix becomes a run of its own, which other
-    recipes share.
+    recipes share. ``say`` is told what the steps that are still to be trained will need.
     """
     shop = shop or workshop(profile, home, progress)
     recipe = shop.profile.begun(find_recipe(recipe) if isinstance(recipe, str) else recipe)
+    if say:
+        for need in needs(shop, recipe, seed):
+            say(str(need))
     run = obtain_steps(shop, recipe, seed)
     if isinstance(run, Checkpoint):
         run = shop.ledger.obtain(shop.key(recipe.training, seed), partial(_adopt, shop, recipe.training, run))

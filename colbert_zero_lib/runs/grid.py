@@ -173,7 +173,7 @@ def forecast(profile: str, device: str, runs: Iterable[Run], recorded: Path | No
         return str(passport.get("device", "")).startswith("cpu") == on_cpu
 
     own = [run for run in runs if alike(run.passport)]
-    others = [passport for passport in _recorded(profile, recorded) if alike(passport)]
+    others = [passport for passport in recorded_passports(profile, recorded) if alike(passport)]
     from_own, from_others = _medians([run.passport for run in own]), _medians(others)
     told = [f"{len(own)} runs in the ledger"] if from_own else []
     if set(from_others) - set(from_own):
@@ -253,7 +253,8 @@ def _medians(passports: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {kind: statistics.median(seconds) for kind, seconds in found.items()}
 
 
-def _recorded(profile: str, folder: Path | None) -> Iterator[dict[str, Any]]:
+def recorded_passports(profile: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Recorded passports of a profile, from ``data/runs`` by default; one that cannot be read is passed over."""
     for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
         try:
             passport = read_passport(file)

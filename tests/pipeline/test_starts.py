@@ -18,6 +18,7 @@ from colbert_zero_lib.profiles import EvaluationSize, PhaseBudget, Profile, get_
 from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.runs import Ledger, Run, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
+from colbert_zero_lib.runs.needs import needs
 from tests.hub.server import Server, commit
 from tests.hub.stock import PROMPTS, WORDS
 
@@ -107,6 +108,30 @@ def test_the_papers_pipelines_run_from_the_published_models(
     # Neither a base nor a start was evaluated on the way.
     assert {len(run.passport["wall_seconds"]) for run in shop.ledger.runs()} == {2, 3, 4}
     assert len(shop.ledger.runs()) == 1 + 2 + 3
+
+
+def test_what_is_needed_is_said_first_and_timed_once_it_was_measured(shop: Workshop) -> None:
+    said: list[str] = []
+    run_recipe("b", shop=shop, say=said.append)
+    assert said == [
+        "colbert:supervised: 2 steps, 16 rows, unknown time: never timed on this device",
+        "colbert:distillation: 2 steps, 16 rows, unknown time: never timed on this device",
+    ]
+    run_recipe("b", shop=shop, say=said.append)
+    assert len(said) == 2
+    first, second = needs(shop, PIPELINES["b"], seed=1)
+    assert first.rows == 16 and first.seconds and first.seconds > 0 and second.seconds
+    other = replace(
+        shop,
+        profile=replace(
+            shop.profile,
+            budgets={
+                key: replace(budget, document_length=400) for key, budget in shop.profile.budgets.items()
+            },
+        ),
+    )
+    other.__dict__.update(source=shop.source, ledger=shop.ledger, precision="float32")
+    assert [need.seconds for need in needs(other, PIPELINES["b"], seed=0)] == [None, None]
 
 
 def test_a_colbert_start_brings_its_prompts_and_lengths_and_is_what_it_is(
