@@ -157,6 +157,14 @@ def arm_of(recipe: Recipe) -> dict[str, int] | None:
     return {"table": rows[0].table, "row": rows[0].row} if rows else None
 
 
+def paper_recipe(passport: Mapping[str, Any]) -> Recipe:
+    """The recipe of the paper that a run stands for: published starts in place of dense steps spelled out."""
+    recipe = Recipe.parse(passport["recipe"])
+    with contextlib.suppress(ProfileError, KeyError):  # a profile of a reader's own has no published starts
+        return get_profile(passport["profile"]).whole(recipe)
+    return recipe
+
+
 def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> Recipe:
     """Check the fields that others rely on and return the recipe; RunError names ``source`` and the field.
 
@@ -189,10 +197,7 @@ def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> 
         recipe = Recipe.parse(passport["recipe"])
     except ColbertZeroError as error:
         raise fail("recipe", f"cannot be read ({str(error).rstrip('.')})") from error
-    whole = recipe
-    with contextlib.suppress(ProfileError):  # a profile of a reader's own has no published starts
-        whole = get_profile(passport["profile"]).whole(recipe)
-    if passport["pipeline"] is not None and PIPELINES.get(passport["pipeline"]) != whole:
+    if passport["pipeline"] is not None and PIPELINES.get(passport["pipeline"]) != paper_recipe(passport):
         raise fail("pipeline", f"says {passport['pipeline']!r} but the recipe is another one")
     for phase, seconds in passport["wall_seconds"].items():
         if not _is_number(seconds) or seconds < 0:

@@ -15,6 +15,7 @@ from datasets import Dataset, DatasetDict
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.errors import RecipeError
 from colbert_zero_lib.profiles import EvaluationSize, PhaseBudget, Profile, get_profile
+from colbert_zero_lib.published import ledger_evidence
 from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.runs import Ledger, Run, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
@@ -89,7 +90,7 @@ def shop(hub: Server, tmp_path: Path) -> Iterator[Workshop]:
 
 
 def test_the_papers_pipelines_run_from_the_published_models(
-    hub: Server, shop: Workshop, tmp_path: Path
+    hub: Server, shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = {"a": "nomic-ai/modernbert-embed-base", "b": "nomic-ai/modernbert-embed-base-unsupervised"}
     for letter, recipe in PIPELINES.items():
@@ -105,6 +106,12 @@ def test_the_papers_pipelines_run_from_the_published_models(
         assert shop.profile.whole(validate_passport(run.passport)) == recipe
         assert record(run, tmp_path / "recorded").is_file()
         assert Ledger(shop.ledger.root).find(run.passport["recipe"]) == run
+    monkeypatch.setattr("colbert_zero_lib.published.evidence.get_profile", lambda _: shop.profile)
+    found = ledger_evidence("base", tmp_path).evaluations
+    assert set(found) == {str(prefix) for recipe in PIPELINES.values() for prefix in recipe.prefixes()} - {
+        "dense:unsupervised",
+        "dense:unsupervised > dense:supervised",
+    }
     # Neither a base nor a start was evaluated on the way.
     assert {len(run.passport["wall_seconds"]) for run in shop.ledger.runs()} == {2, 3, 4}
     assert len(shop.ledger.runs()) == 1 + 2 + 3
