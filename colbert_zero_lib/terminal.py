@@ -25,7 +25,8 @@ def profile_from(
 ) -> Profile:
     """The profile called ``name``, with another source or other ``choices`` where they are given.
 
-    Where nothing needs the network, not even what a recipe begins from, the hub's libraries are told so; call this before they are imported.
+    Where nothing needs the network, not even what a recipe begins from, the hub's libraries are told so; call this
+    before they are imported.
     """
     from .profiles import get_profile
 

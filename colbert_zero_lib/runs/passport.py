@@ -160,8 +160,9 @@ def arm_of(recipe: Recipe) -> dict[str, int] | None:
 def paper_recipe(passport: Mapping[str, Any]) -> Recipe:
     """The recipe of the paper that a run stands for: published starts in place of dense steps spelled out."""
     recipe = Recipe.parse(passport["recipe"])
-    with contextlib.suppress(ProfileError, KeyError):  # a profile of a reader's own has no published starts
-        return get_profile(passport["profile"]).whole(recipe)
+    scale = str(passport.get("profile", "")).partition("-")[0]  # whatever its source and its choices
+    with contextlib.suppress(ProfileError):  # a profile of a reader's own has no published starts
+        return get_profile(scale).whole(recipe)
     return recipe
 
 
