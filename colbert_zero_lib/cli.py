@@ -46,7 +46,9 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
-Profile = Annotated[str, typer.Option(help="smoke, tiny, laptop, mini, base or paper.")]
+Profile = Annotated[
+    str, typer.Option(help="smoke, tiny, laptop, mini, base or paper; base-released, paper-released.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -69,14 +71,39 @@ def run(
     source: FromSource = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
     quiet: Quiet = False,
+    choices: Annotated[
+        str | None,
+        typer.Option("--as", help="Of base and paper: 'paper', or 'released' for the scripts' settings."),
+    ] = None,
 ) -> None:
     """Train and evaluate a recipe; steps that were trained before are reused."""
     from .recipes import find_recipe
 
-    recipe, scale = find_recipe(pipeline), profile_from(profile, source)
+    recipe = find_recipe(pipeline)
+    scale = profile_from(profile, source, choices, begins_elsewhere=recipe.start is not None)
     from .runs.execute import run_recipe
 
-    _show_run(run_recipe(recipe, scale, seed, progress=not quiet))
+    say = typer.echo if scale.encoder is None else None
+    _show_run(run_recipe(recipe, scale, seed, progress=not quiet, say=say))
+
+
+@app.command("choices")
+def show_choices() -> None:
+    """Say where the paper, its released scripts and this suite choose differently, and after whom."""
+    from .choices import CHOICES, offline_value
+
+    rows = [
+        (
+            each.setting,
+            each.phase.value if each.phase else "all",
+            str(each.paper),
+            str(each.released),
+            str(offline_value(each)),
+            "; ".join(filter(None, (each.source, each.remark))),
+        )
+        for each in CHOICES
+    ]
+    print_table("", ("setting", "phase", "paper", "released", "offline profiles", "source"), rows)
 
 
 app.command()(grid)
@@ -218,7 +245,8 @@ def sweep(
     """Try ten learning rates for a recipe's last step on the development collections, as Table 1 does."""
     from .recipes import find_recipe
 
-    wanted, scale = find_recipe(recipe), profile_from(profile, source)
+    wanted = find_recipe(recipe)
+    scale = profile_from(profile, source, begins_elsewhere=wanted.start is not None)
     from .published.sweeps import record_sweep
     from .runs.execute import workshop
     from .runs.sweep import sweep as sweep_rates

@@ -5,7 +5,6 @@ Plan and runs are the library's; only words and the terminal are known here.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,15 +34,13 @@ def grid(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a run, no live table.")] = False,
 ) -> None:
     """Run a grid of arms: each shared step once, resumed where it stopped; says first what that takes."""
-    from .profiles import get_profile
     from .published import ledger_evidence
     from .runs.arms import grid_recipes
     from .runs.grid import plan_grid, read_seeds, run_grid
 
     recipes = grid_recipes(name)
-    chosen = read_seeds(seeds) if seeds is not None else get_profile(profile).seeds
-    if get_profile(profile).source == "offline":
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    scale = profile_from(profile, begins_elsewhere=any(recipe.start for recipe in recipes))
+    chosen = read_seeds(seeds) if seeds is not None else scale.seeds
     from rich.console import Console
     from rich.live import Live
 

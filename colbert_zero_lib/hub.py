@@ -15,7 +15,7 @@ from .errors import ColbertZeroError, HubError
 REACH_SECONDS = 8
 OFFLINE_PROFILES = "smoke, tiny, laptop or mini"
 # Weights as safetensors and what describes them: nothing that would have to be unpickled.
-_MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.metadata")
+MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.metadata")
 
 Kind = Literal["dataset", "model"]
 
@@ -48,7 +48,7 @@ def model_files(repository: str, revision: str | None = None) -> tuple[Path, str
         folder = snapshot_download(
             repository,
             revision=commit,
-            allow_patterns=list(_MODEL_FILES),
+            allow_patterns=list(MODEL_FILES),
             local_files_only=constants.HF_HUB_OFFLINE,
         )
     return Path(folder), commit

@@ -5,10 +5,13 @@ A profile is plain data; how a step is trained with it is the business of ``trai
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Protocol
 
+from colbert_zero_lib.choices import PAPER, RELEASED, chosen
 from colbert_zero_lib.errors import ProfileError
-from colbert_zero_lib.recipes import TABLE1, Interaction, Phase, Step
+from colbert_zero_lib.recipes import TABLE1, Interaction, Phase, Recipe, Step
+from colbert_zero_lib.starts import Start
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class PhaseBudget:
     1 + negatives in the supervised phase, the length of the teacher's list in distillation. ``temperature`` divides
     the score: of the sum over query tokens for ColBERT, of the cosine for dense. Lengths are in tokens, markers
     included, before the extra length of a step is added. ``conversion_learning_rate`` replaces the learning rate when
-    the step turns a dense model into a ColBERT one, whose projection is new; None keeps it.
+    the step turns a dense model into a ColBERT one, whose projection is new; None keeps it. ``accumulation`` is the
+    number of equal parts in which a batch of distillation is encoded. ``authors_gradient`` and ``authors_padding`` are
+    those of ``Contrastive`` and ``Collator``: what PyLate does where it differs from its formulas.
     """
 
     steps: int
@@ -56,6 +61,18 @@ class PhaseBudget:
     warmup: float = 0.1
     score_scale: float = 1.0
     conversion_learning_rate: float | None = None
+    accumulation: int = 1
+    authors_gradient: bool = False
+    authors_padding: bool = False
+
+
+class Before(Protocol):
+    """What a step follows: another step, or a checkpoint, whose interaction is None where it is a bare encoder."""
+
+    @property
+    def interaction(self) -> Interaction | None:
+        """How its query and document meet."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -74,8 +91,9 @@ class Profile:
 
     ``budgets`` maps (phase, interaction) to its budget. ``source`` is ``offline``, ``hub`` or ``folder:PATH``. ``rows``
     is how many rows of the hub's data each phase samples, over all its data sets, None being all; ``test_sets`` and
-    ``development_sets`` name the hub's collections, one by one or as ``beir`` and ``nanobeir``. ``missing`` names what
-    a profile still needs that cannot be had offline; a run refuses to start while it is not empty.
+    ``development_sets`` name the hub's collections, one by one or as ``beir`` and ``nanobeir``. ``encoder`` None opens
+    ``base`` from the hub. ``starts`` names published models in place of dense steps that begin a recipe, since the paper
+    did not train those either; the longest that fits is taken.
     """
 
     name: str
@@ -93,7 +111,7 @@ class Profile:
     rows: tuple[int | None, int | None, int | None] = (None, None, None)
     test_sets: tuple[str, ...] = ()
     development_sets: tuple[str, ...] = ()
-    missing: str = ""
+    starts: dict[tuple[Step, ...], Start] = field(default_factory=dict, hash=False)
 
     def on(self, source: str) -> Profile:
         """The same scale on other text, ``offline``, ``hub`` or ``folder:PATH``: a profile with a name of its own.
@@ -106,7 +124,21 @@ class Profile:
         base = self.base.replace("offline text", f"{kind} text")
         return replace(self, name=f"{self.name}-{kind}", source=source, base=base)
 
-    def budget(self, step: Step, before: Step | None = None) -> PhaseBudget:
+    def begun(self, recipe: Recipe) -> Recipe:
+        """The recipe as this profile runs it: from a published model where ``starts`` has one for its first steps."""
+        for count in range(len(recipe) if recipe.start is None else 0, 0, -1):
+            if start := self.starts.get(recipe.steps[:count]):
+                return replace(recipe, steps=recipe.steps[count:], start=start)
+        return recipe
+
+    def whole(self, recipe: Recipe) -> Recipe:
+        """The recipe of the paper that ``recipe`` stands for: `begun` the other way round."""
+        for steps, start in self.starts.items():
+            if recipe.start == start:
+                return replace(recipe, steps=steps + recipe.steps, start=None)
+        return recipe
+
+    def budget(self, step: Step, before: Before | None = None) -> PhaseBudget:
         """The budget of a step that follows ``before``; :class:`ProfileError` when this profile has none for it."""
         try:
             budget = self.budgets[(step.phase, step.interaction)]
@@ -115,16 +147,16 @@ class Profile:
                 f"profile '{self.name}' has no budget for {step.interaction.value}:{step.phase.value};"
                 " add one to colbert_zero_lib/profiles.py"
             ) from None
-        converts = before is not None and before.interaction is not step.interaction
+        converts = before is not None and before.interaction not in (None, step.interaction)
         if converts and budget.conversion_learning_rate is not None:
             return replace(budget, learning_rate=budget.conversion_learning_rate)
         return budget
 
-    def settings(self, steps: tuple[Step, ...]) -> dict:
-        """Everything in the profile that changes the result of training ``steps`` and evaluating them."""
+    def settings(self, steps: tuple[Step, ...], before: Before | None = None) -> dict:
+        """Everything in the profile that changes the result of training ``steps`` after ``before`` and measuring it."""
         budgets = {
-            f"{step.interaction.value}:{step.phase.value}": _set_fields(self.budget(step, before))
-            for before, step in zip((None, *steps), steps, strict=False)
+            f"{step.interaction.value}:{step.phase.value}": _set_fields(self.budget(step, earlier))
+            for earlier, step in zip((before, *steps), steps, strict=False)
         }
         shape = asdict(self.encoder) if self.encoder else None
         return {
@@ -139,11 +171,18 @@ class Profile:
 
 
 def _set_fields(budget: PhaseBudget) -> dict:
-    """The fields that matter: what is None changes nothing, and the learning rate is the one that is used."""
-    chosen = asdict(budget)
-    chosen.pop("conversion_learning_rate")
-    return {name: value for name, value in chosen.items() if value is not None}
+    """The fields that matter: what is None or neutral changes nothing; the learning rate is the one that is used."""
+    found = asdict(budget)
+    found.pop("conversion_learning_rate")
+    return {
+        name: value
+        for name, value in found.items()
+        if value is not None and not (name in _NEUTRAL and value == _NEUTRAL[name])
+    }
 
+
+# Fields that recorded runs did not have yet, with the value that changes nothing.
+_NEUTRAL = {"accumulation": 1, "authors_gradient": False, "authors_padding": False}
 
 _UNSUPERVISED, _SUPERVISED, _DISTILLATION = Phase.UNSUPERVISED, Phase.SUPERVISED, Phase.DISTILLATION
 _DENSE, _COLBERT = Interaction.DENSE, Interaction.COLBERT
@@ -218,18 +257,51 @@ def _small_budgets(steps: tuple[int, int, int]) -> dict[tuple[Phase, Interaction
 
 
 PROFILES: dict[str, Profile] = {}
+_RELEASED_SUFFIX = f"-{RELEASED}"
+_FIELDS = {each.name for each in fields(PhaseBudget)}
 
 
 def _declare(profile: Profile) -> None:
     PROFILES[profile.name] = profile
 
 
-def get_profile(name: str) -> Profile:
-    """The profile called ``name``; :class:`ProfileError` lists the known ones."""
-    try:
-        return PROFILES[name]
-    except KeyError:
-        raise ProfileError(f"there is no profile '{name}'; choose one of {', '.join(PROFILES)}") from None
+def get_profile(name: str, choices: str | None = None) -> Profile:
+    """The profile called ``name``; :class:`ProfileError` lists the known ones.
+
+    ``choices`` says whose settings a profile of the hub takes where paper and released scripts differ (``choices``):
+    ``paper``, the default, or ``released``, which is a profile of its own called ``<name>-released``.
+    """
+    plain = name.removesuffix(_RELEASED_SUFFIX)
+    if plain not in PROFILES:
+        raise ProfileError(f"there is no profile '{name}'; choose one of {', '.join(PROFILES)}")
+    if choices not in (None, PAPER, RELEASED):
+        raise ProfileError(f"there are no choices '{choices}'; write paper or released")
+    found = PROFILES[plain]
+    wanted = choices or (RELEASED if plain != name else PAPER)
+    if wanted == RELEASED:
+        if found.source != "hub":
+            raise ProfileError(
+                f"profile '{plain}' has settings of its own; --as released is for base and paper"
+            )
+        return _with_choices(found, RELEASED)
+    return found
+
+
+def _with_choices(profile: Profile, side: str) -> Profile:
+    """A profile of the hub with the settings of ``paper`` or ``released`` wherever ``choices`` has one."""
+    budgets = {
+        key: replace(
+            budget, **{name: value for name, value in chosen(side, key[0]).items() if name in _FIELDS}
+        )
+        for key, budget in profile.budgets.items()
+        if key[1] is _COLBERT
+    }
+    return replace(
+        profile,
+        name=profile.name + (_RELEASED_SUFFIX if side == RELEASED else ""),
+        budgets=profile.budgets | budgets,
+        query_expansion=bool(chosen(side, _UNSUPERVISED)["query_expansion"]),
+    )
 
 
 _declare(
@@ -295,20 +367,13 @@ _declare(
     )
 )
 
-_HUB_TEMPERATURES = {
-    (_UNSUPERVISED, _DENSE): 0.02,
-    (_UNSUPERVISED, _COLBERT): 0.2,
-    (_SUPERVISED, _DENSE): 0.02,
-    (_SUPERVISED, _COLBERT): 0.2,
-    (_DISTILLATION, _COLBERT): 1.0,
+# Every pair that has a budget; the losses of ColBERT take their settings from ``choices``.
+_HUB_TEMPERATURES = {key: 0.02 if key[1] is _DENSE else 1.0 for key in _RATES}
+_HUB_RATES = {key: TABLE1[key[0]].released_learning_rate for key in _RATES}
+_HUB_STARTS = {
+    (Step(_DENSE, _UNSUPERVISED),): Start("nomic-ai/modernbert-embed-base-unsupervised"),
+    (Step(_DENSE, _UNSUPERVISED), Step(_DENSE, _SUPERVISED)): Start("nomic-ai/modernbert-embed-base"),
 }
-_HUB_RATES = {
-    (phase, interaction): TABLE1[phase].released_learning_rate for phase, interaction in _HUB_TEMPERATURES
-}
-_HUB_MISSING = (
-    "it trains answerdotai/ModernBERT-base on data sets of the Hugging Face hub, and joining them to the trainer"
-    " (colbert_zero_lib.corpora.hub reads them) is not built yet; use smoke, tiny, laptop or mini"
-)
 
 
 def _hub_profile(
@@ -322,7 +387,7 @@ def _hub_profile(
     development_sets: tuple[str, ...],
 ) -> Profile:
     """Table 1 at the given number of steps; lengths without the prompt's tokens, which a step adds."""
-    return Profile(
+    profile = Profile(
         name=name,
         summary=summary,
         source="hub",
@@ -343,8 +408,9 @@ def _hub_profile(
         rows=rows,
         test_sets=test_sets,
         development_sets=development_sets,
-        missing=_HUB_MISSING,
+        starts=_HUB_STARTS,
     )
+    return _with_choices(profile, PAPER)
 
 
 _BATCHES = tuple(TABLE1[phase].batch_size for phase in Phase)
@@ -365,8 +431,9 @@ _declare(
     _hub_profile(
         "paper",
         "Table 1 as printed, on many nodes",
-        # One epoch of 238,998,494 pairs, 1,695,819 rows and 640,000 lists (data sets of section 3).
-        steps=(238_998_494 // _BATCHES[0], 1_695_819 // _BATCHES[1], 640_000 // _BATCHES[2]),
+        # One epoch of 238,998,494 pairs, 1,695,819 rows and 640,000 lists (data sets of section 3). A batch is of one
+        # data set, and the last batch of each is left out where it is not full.
+        steps=(14_571, 26_492, 5_000),
         batch=(_BATCHES[0], _BATCHES[1], _BATCHES[2]),
         seeds=(0,),
         rows=(None, None, None),

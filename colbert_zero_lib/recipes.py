@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import RecipeError
 from .prefixes import EVALUATED_KINDS, SWITCH, Prefix
+from .starts import FROM, Start, read_start
 from .steps import Interaction, Phase, Step
 
 if TYPE_CHECKING:
@@ -24,7 +25,11 @@ _ORDER = {phase: place for place, phase in enumerate(Phase)}
 
 @dataclass(frozen=True)
 class Recipe:
-    """An ordered tuple of steps from the untrained base encoder, and the length and prefix under which it is evaluated.
+    """An ordered tuple of steps, what they begin from, and the length and prefix under which the result is evaluated.
+
+    ``start`` None is the profile's own base encoder. Which phases another start has been through is not known here:
+    the order of phases is checked among the steps alone. Without steps the recipe is the start itself, evaluated as
+    its files say.
 
     ``evaluation_extra_length`` is None unless it differs from the last step's ``extra_length`` (one row of
     the paper's Table 4 lengthens at evaluation only); an equal value is stored as None, so that equal recipes
@@ -35,6 +40,7 @@ class Recipe:
     steps: tuple[Step, ...] = ()
     evaluation_extra_length: bool | None = None
     evaluation_prefix: Prefix | None = None
+    start: Start | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -49,10 +55,12 @@ class Recipe:
                     f"{after} cannot follow {before}: a ColBERT model is not turned back into a dense one, "
                     "so put the dense steps first."
                 )
-        if self.evaluation_extra_length == self._trained_extra_length:
-            object.__setattr__(self, "evaluation_extra_length", None)
-        if self.evaluation_prefix == self._last_step.prepended:
-            object.__setattr__(self, "evaluation_prefix", None)
+        # What a start has of its own is in its files, so that no switch is known to change nothing.
+        if self.steps or self.start is None:
+            if self.evaluation_extra_length == self._trained_extra_length:
+                object.__setattr__(self, "evaluation_extra_length", None)
+            if self.evaluation_prefix == self._last_step.prepended:
+                object.__setattr__(self, "evaluation_prefix", None)
         prefix = self.evaluation_prefix
         if prefix and prefix.kind == "learned" and prefix not in [step.prefix for step in self.steps]:
             raise RecipeError(
@@ -71,7 +79,8 @@ class Recipe:
         return self._last_step.extra_length
 
     def __str__(self) -> str:
-        text = " > ".join(map(str, self.steps)) or "base"
+        begin = [f"{FROM} {self.start}"] if self.start else []
+        text = " > ".join([*begin, *map(str, self.steps)]) or "base"
         switches = []
         if self.evaluation_extra_length is not None:
             switches.append(f"{'+' if self.evaluation_extra_length else '-'}length")
@@ -91,11 +100,14 @@ class Recipe:
     @classmethod
     def parse(cls, text: str) -> Recipe:
         """The recipe that prints as ``text``; blanks are free. RecipeError names the token that is wrong."""
-        body, at, end = text.partition("@")
+        start, rest = read_start(text)
+        body, at, end = rest.partition("@")
         evaluation = _evaluation(end, text.strip()) if at else {}
-        if body.strip() == "base":
-            return cls((), **evaluation)
-        return cls(tuple(Step.parse(part) for part in body.split(">")), **evaluation)
+        body = body.strip()
+        if body == ("" if start else "base"):
+            return cls((), **evaluation, start=start)
+        steps = body.removeprefix(">") if start else body
+        return cls(tuple(Step.parse(part) for part in steps.split(">")), **evaluation, start=start)
 
     @property
     def evaluated_with_extra_length(self) -> bool:
@@ -130,14 +142,19 @@ class Recipe:
     @property
     def slug(self) -> str:
         """A name safe for files, e.g. ``dense-unsupervised--colbert-supervised-noprompts-nolength``."""
-        text = "--".join(step.slug for step in self.steps) or "base"
+        begin = [self.start.slug] if self.start else []
+        text = "--".join([*begin, *(step.slug for step in self.steps)]) or "base"
         if self.evaluation_extra_length is not None:
             text += f"--at-{'length' if self.evaluation_extra_length else 'nolength'}"
         return text if self.evaluation_prefix is None else f"{text}--at-prefix-{self.evaluation_prefix.slug}"
 
     def prefixes(self) -> tuple[Recipe, ...]:
         """The trainings it needs, one a step: its first 1, 2, ... n steps, without the evaluation's switches."""
-        return tuple(Recipe(self.steps[: count + 1]) for count in range(len(self.steps)))
+        return tuple(self.first(count + 1) for count in range(len(self.steps)))
+
+    def first(self, steps: int) -> Recipe:
+        """Its first so many steps from the same start, without the evaluation's switches."""
+        return Recipe(self.steps[:steps], start=self.start)
 
     @property
     def colbert_gpu_hours(self) -> float:

@@ -20,17 +20,20 @@ FromSource = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 
-def profile_from(name: str, source: str | None = None) -> Profile:
-    """The profile called ``name``, with another source where one is given.
+def profile_from(
+    name: str, source: str | None = None, choices: str | None = None, begins_elsewhere: bool = False
+) -> Profile:
+    """The profile called ``name``, with another source or other ``choices`` where they are given.
 
-    Where nothing needs the network, the hub's libraries are told so; call this before they are imported.
+    Where nothing needs the network, not even what a recipe begins from, the hub's libraries are told so; call this
+    before they are imported.
     """
     from .profiles import get_profile
 
-    found = get_profile(name)
+    found = get_profile(name, choices)
     if source:
         found = found.on(source)
-    if found.source != "hub" and found.encoder is not None:
+    if found.source != "hub" and found.encoder is not None and not begins_elsewhere:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     return found
 

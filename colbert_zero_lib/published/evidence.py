@@ -20,6 +20,7 @@ from ..home import home as default_home
 from ..profiles import get_profile
 from ..recipes import Recipe
 from ..runs import Ledger, Run, canonical_json
+from ..runs.passport import paper_recipe
 from .clauses import Measure
 from .recorded import recorded_runs
 from .tables import BEIR, MTEB_MODELS, mteb_beir, paper_scores, paper_table
@@ -127,7 +128,7 @@ class RunEvidence:
         found: dict[str, dict[int, Evaluation]] = {}
         profiles = set()
         for run in runs:
-            seeds = found.setdefault(str(Recipe.parse(run.passport["recipe"])), {})
+            seeds = found.setdefault(str(paper_recipe(run.passport)), {})
             seeds[int(run.passport["seed"])] = Evaluation(run.per_query())
             profiles.add(run.passport["profile"])
         return cls(name, found, full_scale=profiles == {"paper"})
@@ -196,7 +197,7 @@ def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
         recipe = Recipe.parse(passport["recipe"])
         name = f"{recipe.slug}--seed{passport['seed']}.parquet"
         if (runs / profile / name).is_file():
-            seeds = found.setdefault(str(recipe), {})
+            seeds = found.setdefault(str(paper_recipe(passport)), {})
             seeds[int(passport["seed"])] = Evaluation.from_parquet(runs / profile / name)
     return RunEvidence(f"recorded ({profile})", found, full_scale=profile == "paper")
 
@@ -219,10 +220,12 @@ def ledger_evidence(profile: str, home: Path | None = None, name: str | None = N
         recipe = Recipe.parse(key["recipe"])
         if canonical_json(settings) != canonical_json(current.settings(recipe.steps)):
             continue
+        # What a recipe begins from is part of its name, unless it is the profile's own base.
+        base = None if "start" in run.passport else key.get("base")
         circumstances = canonical_json(
-            {**around, **{part: key.get(part) for part in ("base", "data", "versions")}}
+            {**around, "base": base, **{part: key.get(part) for part in ("data", "versions")}}
         )
-        sets.setdefault(circumstances, {})[str(recipe), int(key["seed"])] = run
+        sets.setdefault(circumstances, {})[str(paper_recipe(run.passport)), int(key["seed"])] = run
     chosen = max(sorted(sets.items()), key=lambda item: len(item[1]))[1] if sets else {}
     return RunEvidence.of_runs(name or f"yours ({profile})", [run for _, run in sorted(chosen.items())])
 

@@ -52,7 +52,7 @@ class Job:
         """The recipe whose run this one starts from; None for the base encoder."""
         if not self.trains:
             return self.recipe.training
-        return Recipe(self.recipe.steps[:-1]) if self.recipe.steps else None
+        return self.recipe.first(len(self.recipe) - 1) if self.recipe.steps else None
 
 
 def grid_recipes(name: str) -> tuple[Recipe, ...]:
@@ -103,16 +103,20 @@ def _from_file(file: Path) -> Iterator[Recipe]:
                 raise RecipeError(f"{file}:{number}: {error}") from error
 
 
-def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...]:
+def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int], own_base: bool = True) -> tuple[Job, ...]:
     """Every run that the recipes need, each once: the base encoder, then seed by seed and depth-first.
 
     Recipes that begin alike share those runs. Depth-first, one arm is finished before the next is begun, and a
     re-evaluation follows the run whose weights it measures. The base encoder is the same for all seeds and has the
-    first.
+    first. A base that is not the profile's own (``own_base`` False) and any other start are there already: they are
+    runs only where a recipe asks for them alone.
     """
+    recipes = tuple(recipes)
     children: dict[Recipe, dict[Recipe, None]] = {}
+    roots: dict[Recipe, None] = {}
     for recipe in recipes:
-        path = [ZERO, *recipe.prefixes(), *([] if recipe.trains else [recipe])]
+        path = [recipe.first(0), *recipe.prefixes(), *([] if recipe.trains else [recipe])]
+        roots[path[0]] = None
         for before, after in pairwise(path):
             children.setdefault(before, {})[after] = None
     seeds = tuple(dict.fromkeys(seeds))
@@ -125,9 +129,19 @@ def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int]) -> tuple[Job, ...
             yield child
             yield from below(child)
 
+    def is_run(root: Recipe) -> bool:
+        measured = any(not child.steps for child in children.get(root, ()))
+        return (own_base and root == ZERO) or root in recipes or measured
+
     return (
-        Job(ZERO, seeds[0]),
-        *(Job(recipe, seed) for seed in seeds for recipe in below(ZERO) if recipe.steps or seed == seeds[0]),
+        *(Job(root, seeds[0]) for root in roots if is_run(root)),
+        *(
+            Job(recipe, seed)
+            for seed in seeds
+            for root in roots
+            for recipe in below(root)
+            if recipe.steps or seed == seeds[0]
+        ),
     )
 
 
@@ -152,7 +166,7 @@ def baseline_of(recipe: Recipe) -> Recipe | None:
     steps = (
         replace(s, prompts=False, extra_length=False, prefix=None) if s in tuned else s for s in recipe.steps
     )
-    baseline = Recipe(tuple(steps))
+    baseline = replace(recipe.training, steps=tuple(steps))
     return None if baseline == recipe else baseline
 
 
@@ -160,7 +174,7 @@ def arm_name(recipe: Recipe) -> ArmName:
     """What the paper's tables call the arm, e.g. ``dense unsupervised``, ``+prompts −length``, ``distilled``."""
     tuned = fine_tuning(recipe)
     untuned = recipe.steps[: len(recipe.steps) - len(tuned)]
-    start = "base encoder"
+    start = begin = str(recipe.start or "base encoder")
     if untuned:
         last = untuned[-1]
         start = f"{_interaction(last)} {last.phase.value}" + ("" if last.prompts else ", no prompts")
@@ -168,7 +182,7 @@ def arm_name(recipe: Recipe) -> ArmName:
     if not tuned:
         own = dict.fromkeys(map(_switches, untuned[-1:]))
         stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else ""
-        start = "base encoder"
+        start = begin
     else:
         own = dict.fromkeys(map(_switches, tuned))
         stage = "distilled" if tuned[-1].phase is Phase.DISTILLATION else tuned[-1].phase.value

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +18,28 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pylate.models import ColBERT
 
+from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.corpora.sources import Source, open_source
-from colbert_zero_lib.errors import DivergedError, ProfileError, TrainingError
 from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
 from colbert_zero_lib.prompts import describe_prefix, prefix_tokens
-from colbert_zero_lib.recipes import PIPELINES, ZERO, Phase, Recipe
-from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
+from colbert_zero_lib.recipes import ZERO, Phase, Recipe, find_recipe, pipeline_of
+from colbert_zero_lib.runs import (
+    Ledger,
+    Run,
+    RunKey,
+    canonical_json,
+    environment_versions,
+    git_commit,
+    origins,
+    thin,
+)
+from colbert_zero_lib.runs.needs import needs
 from colbert_zero_lib.runs.passport import arm_of
+from colbert_zero_lib.starts import Start
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.devices import device_of_choice, native_precision
 from colbert_zero_lib.training.pretraining import pretrain
@@ -70,6 +82,11 @@ class Workshop:
         """Precision of training on this device."""
         return native_precision(self.device)
 
+    @property
+    def device_name(self) -> str:
+        """What a passport calls this device."""
+        return _device_name(self.device)
+
     @cached_property
     def collections(self) -> dict[str, Collection]:
         """Test collections at the profile's size."""
@@ -86,9 +103,31 @@ class Workshop:
             return dict(collections)
         return {name: c.subset(size.max_queries, size.max_documents) for name, c in collections.items()}
 
+    @cached_property
+    def _checkpoints(self) -> dict[Start, Checkpoint]:
+        return {}
+
+    def checkpoint(self, recipe: Recipe) -> Checkpoint | None:
+        """What ``recipe`` begins from, as it is for this sitting; None for a base encoder of the profile's own."""
+        start = origins.start_of(self.profile, recipe)
+        if start is None:
+            return None
+        if start not in self._checkpoints:
+            self._checkpoints[start] = origins.open_start(start)
+        return self._checkpoints[start]
+
+    def prompts(self, recipe: Recipe) -> tuple[str, str]:
+        """The (query, document) prompts of its steps: those its start was saved with, else the profile's."""
+        checkpoint = self.checkpoint(recipe)
+        return self.profile.prompts if checkpoint is None else origins.prompts_of(checkpoint, self.profile)
+
     def key(self, recipe: Recipe, seed: int) -> RunKey:
-        """What makes the run of ``recipe`` the run it is."""
-        settings: dict[str, Any] = self.profile.settings(recipe.steps)
+        """What makes the run of ``recipe`` the run it is: of a start, its commit or digest, whatever it is called."""
+        checkpoint = self.checkpoint(recipe)
+        settings: dict[str, Any] = self.profile.settings(recipe.steps, checkpoint)
+        settings["prompts"] = list(self.prompts(recipe))
+        if not recipe.steps and not recipe.trains:
+            settings["switches"] = str(recipe).partition(" @ ")[2]
         settings["precision"], settings["device"] = self.precision, self.device.split(":")[0]
         if self.development_only:
             settings["evaluated"] = "development"
@@ -96,32 +135,37 @@ class Workshop:
             teacher = self.source.teacher
             settings |= {"teacher": teacher} if teacher else {}
         return RunKey(
-            recipe=str(recipe),
+            recipe=str(replace(recipe, start=None)),
             profile=self.profile.name,
             settings=canonical_json(settings),
             seed=seed if recipe.steps else BASE_SEED,
-            base=self.profile.base,
+            base=self.profile.base if checkpoint is None else checkpoint.identity,
             data=self.source.fingerprint,
         )
 
     def prompt_tokens(self) -> tuple[int, int] | None:
         """How many tokens the prompts take before a (query, document); None while the base encoder is not there."""
-        base = self.ledger.get(self.key(ZERO, BASE_SEED))
-        if base is None:
-            return None
-        return prefix_tokens(None, _tokenizer(base.model_folder), self.profile.prompts)
+        checkpoint = self.checkpoint(ZERO)
+        base = self.ledger.get(self.key(ZERO, BASE_SEED)) if checkpoint is None else None
+        folder = checkpoint.folder if checkpoint else base.model_folder if base else None
+        return prefix_tokens(None, _tokenizer(folder), self.profile.prompts) if folder else None
 
     def open(self, run: Run, recipe: Recipe | None = None) -> SentenceTransformer:
-        """The model of a run, with the lengths at which it is evaluated."""
+        """The model of a run, with the lengths at which it is evaluated; its start need not be there any more."""
         recipe = recipe or Recipe.parse(run.passport["recipe"])
-        return self._open(run.model_folder, recipe)
+        prompts = run.passport.get("key", {}).get("settings", {}).get("prompts")
+        return self._open(run.model_folder, recipe, tuple(prompts or self.profile.prompts))
 
-    def _open(self, folder: Path, recipe: Recipe) -> SentenceTransformer:
+    def _open(self, folder: Path, recipe: Recipe, prompts: tuple[str, str]) -> SentenceTransformer:
+        step, lengths = recipe.evaluated_step, None
+        if not recipe.steps and origins.start_of(self.profile, recipe):
+            step, lengths = origins.as_measured(origins.described(folder), recipe)
+        size = self.profile.evaluation
         return open_model(
             folder,
-            recipe.evaluated_step,
-            lengths=self._evaluation_lengths(folder, recipe),
-            prompts=self.profile.prompts,
+            step,
+            lengths=lengths or step_lengths(recipe.measured_step, size, _tokenizer(folder), prompts),
+            prompts=prompts,
             projection=self.profile.projection,
             query_expansion=self.profile.query_expansion,
             seed=BASE_SEED,
@@ -132,24 +176,21 @@ class Workshop:
         self, folder: Path, recipe: Recipe, seed: int
     ) -> tuple[SentenceTransformer, PhaseBudget, tuple[int, int]]:
         """The checkpoint in ``folder`` as the last step of ``recipe`` trains it, that step's budget and its lengths."""
-        step = recipe.steps[-1]
-        budget = self.profile.budget(step, recipe.steps[-2] if len(recipe) > 1 else None)
-        lengths = step_lengths(step, budget, _tokenizer(folder), self.profile.prompts)
+        step, prompts = recipe.steps[-1], self.prompts(recipe)
+        before = recipe.steps[-2] if len(recipe) > 1 else self.checkpoint(recipe)
+        budget = self.profile.budget(step, before)
+        lengths = step_lengths(step, budget, _tokenizer(folder), prompts)
         model = open_model(
             folder,
             step,
             lengths=lengths,
-            prompts=self.profile.prompts,
+            prompts=prompts,
             projection=self.profile.projection,
             query_expansion=self.profile.query_expansion,
             seed=seed,
             device=self.device,
         )
         return model, budget, lengths
-
-    def _evaluation_lengths(self, folder: Path, recipe: Recipe) -> tuple[int, int]:
-        size = self.profile.evaluation
-        return step_lengths(recipe.measured_step, size, _tokenizer(folder), self.profile.prompts)
 
 
 def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -159,10 +200,8 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def workshop(profile: str | Profile, home: Path | None = None, progress: bool = True) -> Workshop:
-    """Open a profile for work; :class:`ProfileError` when it needs what this machine cannot give."""
+    """Open a profile for work; :class:`ProfileError` when there is none of that name."""
     found = get_profile(profile) if isinstance(profile, str) else profile
-    if found.missing:
-        raise ProfileError(f"profile '{found.name}' cannot run here: {found.missing}")
     return Workshop(found, home or default_home(), device_of_choice(), progress)
 
 
@@ -173,31 +212,47 @@ def run_recipe(
     home: Path | None = None,
     progress: bool = True,
     shop: Workshop | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Run:
     """Train whatever of ``recipe`` is not in the ledger yet, evaluate it, and return its run.
 
     ``recipe`` is a pipeline's letter, a recipe or its printed form. Every prefix becomes a run of its own, which other
-    recipes share.
+    recipes share. ``say`` is told what the steps that are still to be trained will need.
     """
     shop = shop or workshop(profile, home, progress)
-    if isinstance(recipe, str):
-        recipe = PIPELINES[recipe] if recipe in PIPELINES else Recipe.parse(recipe)
-    run = obtain_base(shop)
-    for prefix in recipe.prefixes():
-        run = shop.ledger.obtain(shop.key(prefix, seed), partial(_build, shop, prefix, seed, run))
+    recipe = shop.profile.begun(find_recipe(recipe) if isinstance(recipe, str) else recipe)
+    if say:
+        for need in needs(shop, recipe, seed):
+            say(str(need))
+    run = obtain_steps(shop, recipe, seed)
+    if isinstance(run, Checkpoint):
+        run = shop.ledger.obtain(shop.key(recipe.training, seed), partial(_adopt, shop, recipe.training, run))
     if not recipe.trains:
         run = shop.ledger.obtain(shop.key(recipe, seed), partial(_reevaluate, shop, recipe, seed, run))
     return run
 
 
+def obtain_steps(shop: Workshop, recipe: Recipe, seed: int) -> Run | Checkpoint:
+    """The run of the recipe's last step; what it begins from where it has no step.
+
+    A checkpoint that others trained is opened where it lies: evaluating it first would take hours and change nothing.
+    """
+    start = shop.checkpoint(recipe)
+    if start is not None:
+        origins.check_first_step(start, recipe)
+        for sentence in origins.mismatches(start, recipe, shop.profile):
+            warnings.warn(sentence, stacklevel=3)
+    before: Run | Checkpoint = start or obtain_base(shop)
+    for prefix in recipe.prefixes():
+        before = shop.ledger.obtain(shop.key(prefix, seed), partial(_build, shop, prefix, seed, before))
+    return before
+
+
 def obtain_base(shop: Workshop) -> Run:
     """The base encoder of a profile, the same for every recipe and seed."""
-
     shape = shop.profile.encoder
     if shape is None:
-        raise ProfileError(
-            f"profile '{shop.profile.name}' has no encoder of its own; it opens {shop.profile.base}"
-        )
+        return run_recipe(ZERO, shop=shop)
 
     def build(folder: Path) -> dict[str, Any]:
         result = pretrain(
@@ -216,6 +271,12 @@ def obtain_base(shop: Workshop) -> Run:
     return shop.ledger.obtain(shop.key(ZERO, BASE_SEED), build)
 
 
+def _adopt(shop: Workshop, recipe: Recipe, start: Checkpoint, folder: Path) -> dict[str, Any]:
+    """A checkpoint as a run that was not trained here."""
+    origins.copy_model(start, folder / "model")
+    return _passport(shop, recipe, BASE_SEED, folder / "model", folder, [])
+
+
 def _reevaluate(shop: Workshop, recipe: Recipe, seed: int, trained: Run, folder: Path) -> dict[str, Any]:
     """The same weights at another length or under another prefix: linked, not copied, where the disk allows it."""
     shutil.copytree(trained.model_folder, folder / "model", copy_function=_link, dirs_exist_ok=True)
@@ -230,29 +291,28 @@ def _link(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-def _build(shop: Workshop, recipe: Recipe, seed: int, before: Run, folder: Path) -> dict[str, Any]:
+def _build(
+    shop: Workshop, recipe: Recipe, seed: int, before: Run | Checkpoint, folder: Path
+) -> dict[str, Any]:
     step = recipe.steps[-1]
-    model, budget, lengths = shop.open_for_training(before.model_folder, recipe, seed)
+    earlier = before.model_folder if isinstance(before, Run) else before.folder
+    model, budget, lengths = shop.open_for_training(earlier, recipe, seed)
     data = step_data(step, budget, shop.source, seed)
-    try:
-        result = train_step(
-            model,
-            data,
-            step,
-            budget,
-            lengths,
-            seed=seed,
-            folder=folder / "checkpoints",
-            precision=shop.precision,
-            progress=shop.progress,
-        )
-    except TrainingError as error:
-        if all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
-            raise
-        raise DivergedError(str(error)) from error
+    result = train_step(
+        model,
+        data,
+        step,
+        budget,
+        lengths,
+        seed=seed,
+        folder=folder / "checkpoints",
+        precision=shop.precision,
+        progress=shop.progress,
+    )
     with quiet():
         model.save_pretrained(str(folder / "model"), create_model_card=False)
-    return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], before)
+    run = before if isinstance(before, Run) else None
+    return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], run)
 
 
 def _passport(
@@ -266,7 +326,7 @@ def _passport(
 ) -> dict[str, Any]:
     """Evaluate the model and write down all that is known of the run."""
     started = time.perf_counter()
-    model = shop._open(model_folder, recipe)
+    model = shop._open(model_folder, recipe, shop.prompts(recipe))
     measured: dict[str, Any] = {}
     if not shop.development_only:
         test = _evaluate(model, shop.collections)
@@ -283,13 +343,14 @@ def _passport(
         **{name: result.wall_seconds for name, result in trained},
         "evaluation": evaluation_seconds,
     }
-    training_seconds = sum(seconds for name, seconds in wall.items() if name != "evaluation")
+    spent = float(before.passport["gpu_hours"]) if before and _trains(before) else 0.0
+    spent += sum(result.device_seconds or result.wall_seconds for _, result in trained) / 3600
     passport = {
         "profile": shop.profile.name,
         "seed": seed,
         "recipe": str(recipe),
-        "pipeline": next((letter for letter, known in PIPELINES.items() if known == recipe), None),
-        "arm": arm_of(recipe),
+        "pipeline": pipeline_of(shop.profile.whole(recipe)),
+        "arm": arm_of(shop.profile.whole(recipe)),
         "device": _device_name(shop.device),
         "threads": torch.get_num_threads(),
         "precision": shop.precision,
@@ -298,7 +359,7 @@ def _passport(
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
         "wall_seconds": wall,
-        "gpu_hours": training_seconds / 3600 if shop.device.startswith("cuda") else 0.0,
+        "gpu_hours": spent if shop.device.startswith("cuda") else 0.0,
         "queries_per_second": {name: result.queries_per_second for name, result in trained},
         "peak_memory_bytes": max((result.peak_memory_bytes for _, result in trained), default=0),
         "loss": {name: thin(result.loss) for name, result in trained},
@@ -311,7 +372,15 @@ def _passport(
     }
     if recipe.evaluation_prefix or any(step.prefix for step in recipe.steps):
         passport["prefix"] = describe_prefix(model)
+    start, checkpoint = origins.start_of(shop.profile, recipe), shop.checkpoint(recipe)
+    if start is not None and checkpoint is not None:
+        passport["start"] = origins.start_entry(start, checkpoint)
     return passport
+
+
+def _trains(run: Run) -> bool:
+    """Whether a run's recipe has steps: what a base encoder took is not counted with them."""
+    return bool(Recipe.parse(run.passport["recipe"]).steps)
 
 
 def _evaluate(model: SentenceTransformer, collections: dict[str, Collection]) -> Evaluation:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 METRIC = "ndcg@10"
-_COMPARED = ("recipe", "profile", "settings", "seed", "base", "data", "device", "git_commit", "versions")
+_COMPARED = (
+    "recipe", "start", "profile", "settings", "seed", "base", "data", "device", "git_commit", "versions"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ def _open(side: Run | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], pd.D
 
 
 def _settings(passport: Mapping[str, Any]) -> dict[str, Any]:
-    """The compared fields; those of the key win, but the passport knows more versions than the key does."""
+    """The compared fields; those of the key win, but the passport knows more versions, and its start by name."""
     merged = {**passport, **passport.get("key", {})}
+    merged["recipe"] = passport.get("recipe", merged.get("recipe"))
     merged["versions"] = {**passport.get("key", {}).get("versions", {}), **passport.get("versions", {})}
     return {name: merged[name] for name in _COMPARED if name in merged}
 

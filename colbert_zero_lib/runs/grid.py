@@ -143,11 +143,12 @@ def plan_grid(
     by default; their times count where the ledger has none. ParameterError without a seed.
     """
     seeds = tuple(dict.fromkeys(seeds))
+    recipes = [shop.profile.begun(recipe) for recipe in recipes]
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
     prompts = shop.prompt_tokens() if runs and has_sizes(recipes) else None
     if prompts:
         recipes = without_duplicates(recipes, prompts)
-    jobs = grid_jobs(recipes, seeds)
+    jobs = grid_jobs(recipes, seeds, own_base=shop.profile.encoder is not None)
     found = {job: shop.ledger.get(shop.key(job.recipe, job.seed)) for job in jobs} if runs else {}
     done = {job: run for job, run in found.items() if run is not None}
     return Plan(
@@ -172,7 +173,7 @@ def forecast(profile: str, device: str, runs: Iterable[Run], recorded: Path | No
         return str(passport.get("device", "")).startswith("cpu") == on_cpu
 
     own = [run for run in runs if alike(run.passport)]
-    others = [passport for passport in _recorded(profile, recorded) if alike(passport)]
+    others = [passport for passport in recorded_passports(profile, recorded) if alike(passport)]
     from_own, from_others = _medians([run.passport for run in own]), _medians(others)
     told = [f"{len(own)} runs in the ledger"] if from_own else []
     if set(from_others) - set(from_own):
@@ -206,7 +207,7 @@ def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
     def needed(job: Job) -> Job | None:
         if job.before is None:
             return None
-        return Job(job.before, job.seed) if job.before.steps else plan.jobs[0]
+        return Job(job.before, job.seed if job.before.steps else plan.seeds[0])
 
     def is_free(job: Job) -> bool:
         if needed(job) in left:
@@ -252,7 +253,8 @@ def _medians(passports: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {kind: statistics.median(seconds) for kind, seconds in found.items()}
 
 
-def _recorded(profile: str, folder: Path | None) -> Iterator[dict[str, Any]]:
+def recorded_passports(profile: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
+    """Recorded passports of a profile, from ``data/runs`` by default; one that cannot be read is passed over."""
     for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
         try:
             passport = read_passport(file)

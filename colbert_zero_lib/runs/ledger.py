@@ -112,7 +112,7 @@ class Ledger:
         if not found:
             with contextlib.suppress(ColbertZeroError):
                 recipe = str(find_recipe(text))
-                found = [run for run in runs if run.passport.get("key", {}).get("recipe") == recipe]
+                found = [run for run in runs if _recipe(run) == recipe]
         if len(found) == 1:
             return found[0]
         if found:
@@ -245,3 +245,9 @@ class Ledger:
         with contextlib.suppress(OSError):
             return shutil.disk_usage(self.root).free < 1 << 20
         return False
+
+
+def _recipe(run: Run) -> str | None:
+    """As it was asked for: the key knows a start by what it is, the passport by what it was called."""
+    key = run.passport.get("key", {}).get("recipe")
+    return str(run.passport["recipe"]) if "start" in run.passport else key

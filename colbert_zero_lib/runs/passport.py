@@ -5,6 +5,7 @@ Plain JSON and small tables only; folders, locks and integrity are the ledger's.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -19,8 +20,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
-from ..errors import ColbertZeroError, RunError
+from ..errors import ColbertZeroError, ProfileError, RunError
 from ..home import data_folder, repository
+from ..profiles import get_profile
 from ..recipes import PIPELINES, Recipe, paper_rows
 
 if TYPE_CHECKING:
@@ -155,6 +157,15 @@ def arm_of(recipe: Recipe) -> dict[str, int] | None:
     return {"table": rows[0].table, "row": rows[0].row} if rows else None
 
 
+def paper_recipe(passport: Mapping[str, Any]) -> Recipe:
+    """The recipe of the paper that a run stands for: published starts in place of dense steps spelled out."""
+    recipe = Recipe.parse(passport["recipe"])
+    scale = str(passport.get("profile", "")).partition("-")[0]  # whatever its source and its choices
+    with contextlib.suppress(ProfileError):  # a profile of a reader's own has no published starts
+        return get_profile(scale).whole(recipe)
+    return recipe
+
+
 def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> Recipe:
     """Check the fields that others rely on and return the recipe; RunError names ``source`` and the field.
 
@@ -187,7 +198,7 @@ def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> 
         recipe = Recipe.parse(passport["recipe"])
     except ColbertZeroError as error:
         raise fail("recipe", f"cannot be read ({str(error).rstrip('.')})") from error
-    if passport["pipeline"] is not None and PIPELINES.get(passport["pipeline"]) != recipe:
+    if passport["pipeline"] is not None and PIPELINES.get(passport["pipeline"]) != paper_recipe(passport):
         raise fail("pipeline", f"says {passport['pipeline']!r} but the recipe is another one")
     for phase, seconds in passport["wall_seconds"].items():
         if not _is_number(seconds) or seconds < 0:

@@ -11,26 +11,35 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.errors import DivergedError, ParameterError, RecipeError
 from colbert_zero_lib.evaluation import Evaluation
-from colbert_zero_lib.profiles import Profile
+from colbert_zero_lib.profiles import Before, Profile
 from colbert_zero_lib.recipes import Recipe, Step
 from colbert_zero_lib.runs import Ledger, Run, RunKey, environment_versions, git_commit
-from colbert_zero_lib.runs.execute import DEVELOPMENT, Workshop, _build, _device_name, run_recipe, workshop
+from colbert_zero_lib.runs.execute import (
+    DEVELOPMENT,
+    Workshop,
+    _build,
+    _device_name,
+    obtain_steps,
+    run_recipe,
+    workshop,
+)
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 
 # What a workshop keeps when only learning rates change.
-_SHARED = ("source", "ledger", "precision", "development")
+_SHARED = ("source", "ledger", "precision", "development", "_checkpoints")
 
 
-def with_rate(profile: Profile, recipe: Recipe, rate: float) -> Profile:
-    """The profile with another learning rate for the last step of ``recipe``.
+def with_rate(profile: Profile, recipe: Recipe, rate: float, start: Before | None = None) -> Profile:
+    """The profile with another learning rate for the last step of ``recipe``, which begins from ``start``.
 
     Where that step turns a dense model into a ColBERT one, it is the rate of the conversion that is replaced.
     """
-    step, before = _last(recipe)
+    step, before = _last(recipe, start)
     budget = profile.budget(step)
-    if before is not None and before.interaction is not step.interaction:
+    if before is not None and before.interaction not in (None, step.interaction):
         budget = replace(budget, conversion_learning_rate=rate)
     else:
         budget = replace(budget, learning_rate=rate)
@@ -38,13 +47,13 @@ def with_rate(profile: Profile, recipe: Recipe, rate: float) -> Profile:
     return replace(profile, budgets=budgets)
 
 
-def _last(recipe: Recipe) -> tuple[Step, Step | None]:
+def _last(recipe: Recipe, start: Before | None = None) -> tuple[Step, Before | None]:
     if not recipe.steps or not recipe.trains:
         raise RecipeError(
             f"A sweep trains the last step of a recipe, and '{recipe}' ends in none: give one such as "
             "colbert:unsupervised."
         )
-    return recipe.steps[-1], recipe.steps[-2] if len(recipe) > 1 else None
+    return recipe.steps[-1], recipe.steps[-2] if len(recipe) > 1 else start
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +77,14 @@ class RateSweep:
         if any(not rate > 0 for rate in self.given):
             raise ParameterError(f"A learning rate to sweep is above 0, not {min(self.given)}.")
 
+    @property
+    def _start(self) -> Checkpoint | None:
+        return self.shop.checkpoint(self.recipe)
+
     @cached_property
     def present(self) -> float:
         """The profile's learning rate of the step."""
-        return self.shop.profile.budget(*_last(self.recipe)).learning_rate
+        return self.shop.profile.budget(*_last(self.recipe, self._start)).learning_rate
 
     @cached_property
     def rates(self) -> tuple[float, ...]:
@@ -101,7 +114,7 @@ class RateSweep:
         """The run of one learning rate: reused, or trained and evaluated; its passport says if it diverged."""
         if self._is_ordinary(rate):
             return run_recipe(self.recipe, seed=self.seed, shop=self._shop(rate))
-        before = run_recipe(Recipe(self.recipe.steps[:-1]), seed=self.seed, shop=self.shop)
+        before = obtain_steps(self.shop, self.recipe.first(len(self.recipe) - 1), self.seed)
         shop = self._shop(rate, development_only=True)
 
         def build(folder: Path) -> dict[str, Any]:
@@ -139,7 +152,7 @@ class RateSweep:
         return self.shop.ledger.folder(self._shop(rate).key(self.recipe, self.seed)).is_dir()
 
     def _shop(self, rate: float, development_only: bool = False) -> Workshop:
-        profile = with_rate(self.shop.profile, self.recipe, rate)
+        profile = with_rate(self.shop.profile, self.recipe, rate, self._start)
         shop = replace(self.shop, profile=profile, development_only=development_only)
         shop.__dict__.update({name: getattr(self.shop, name) for name in _SHARED})
         return shop
@@ -171,8 +184,9 @@ def sweep(
     end.
     """
     say = say or (lambda _: None)
-    recipe = Recipe.parse(recipe) if isinstance(recipe, str) else recipe
-    plan = RateSweep(recipe, seed, shop or workshop(profile), tuple(rates))
+    shop = shop or workshop(profile)
+    recipe = shop.profile.begun(Recipe.parse(recipe) if isinstance(recipe, str) else recipe)
+    plan = RateSweep(recipe, seed, shop, tuple(rates))
     say(f"{plan.recipe}: {len(plan.rates)} learning rates, {len(plan.done())} there already")
     left = list(plan.rates)
     while left:

@@ -1,11 +1,15 @@
-"""What lets an interrupted run go on as if nothing had happened: complete checkpoints, and the order of the data.
+"""What lets an interrupted run go on as if nothing had happened: complete checkpoints, their times, the order of data.
 
 Weights, optimizer and random states are written by the trainer itself.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +20,21 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
+from colbert_zero_lib.errors import DivergedError
+
 COMPLETE = "complete"
+SITTINGS = "sittings.json"
+# The most work that an interruption may cost.
+SAVE_SECONDS = 600.0
+Clock = Callable[[], float]
 
 
 class MarkComplete(TrainerCallback):
-    """Marks a checkpoint as complete once everything is on disk."""
+    """Marks a checkpoint as complete once everything is on disk, unless nobody could go on from its weights."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the mark, when every process has written its part."""
+        check_weights(kwargs["model"], state.global_step)
         if dist.is_available() and dist.is_initialized():
             dist.barrier()
         if state.is_world_process_zero:
@@ -52,6 +63,81 @@ class KeepLoss(MarkComplete):
         super().on_save(args, state, control, **kwargs)
 
 
+def check_weights(model: nn.Module, step: int) -> None:
+    """DivergedError unless all weights are finite after ``step``."""
+    if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
+        raise DivergedError(f"the weights are not finite after step {step}; lower learning_rate")
+
+
+class SaveByTime(TrainerCallback):
+    """Writes a checkpoint wherever ``seconds`` would go by without one, whatever the number of steps.
+
+    The first process's clock decides for all of them.
+    """
+
+    def __init__(self, seconds: float = SAVE_SECONDS, clock: Clock = time.monotonic) -> None:
+        self.seconds, self.clock = seconds, clock
+        self.saved = self.ended = clock()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Begin to count."""
+        self.saved = self.ended = self.clock()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Ask for a checkpoint if one more step like this one would come too late."""
+        now = self.clock()
+        due = now + (now - self.ended) - self.saved > self.seconds
+        self.ended = now
+        if dist.is_available() and dist.is_initialized():
+            decision = torch.tensor([due], dtype=torch.uint8, device=args.device)
+            dist.broadcast(decision, src=0)
+            due = bool(decision.item())
+        control.should_save |= due
+        # What is not logged yet would be lost to a run that resumes here.
+        control.should_log |= control.should_save
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count from here."""
+        self.saved = self.clock()
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What one process group did for a step's training: up to which of its steps, in how long, on how many devices."""
+
+    steps: int
+    seconds: float
+    devices: int
+
+
+class KeepSittings(TrainerCallback):
+    """Writes with each checkpoint how long it took to get there, earlier sittings included.
+
+    Work after the checkpoint that a run resumes from is done again and counts once.
+    """
+
+    def __init__(self, resume: Path | None, devices: int, clock: Clock = time.perf_counter) -> None:
+        self.earlier = _read_sittings(resume)
+        self.devices, self.clock, self.started = devices, clock, clock()
+
+    def all(self, step: int) -> list[Sitting]:
+        """The earlier sittings, and this one up to ``step``."""
+        return [*self.earlier, Sitting(step, self.clock() - self.started, self.devices)]
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write them beside the weights."""
+        if state.is_world_process_zero:
+            file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / SITTINGS
+            file.write_text(json.dumps([asdict(each) for each in self.all(state.global_step)]))
+
+
+def _read_sittings(checkpoint: Path | None) -> list[Sitting]:
+    file = checkpoint and checkpoint / SITTINGS
+    if not file or not file.is_file():
+        return []
+    return [Sitting(**each) for each in json.loads(file.read_text())]
+
+
 class FollowEpochs(TrainerCallback):
     """Tells the sampler which epoch it is in, through all that is wrapped around it.
 
@@ -65,13 +151,14 @@ class FollowEpochs(TrainerCallback):
         """Unwrap the sampler and set its epoch."""
         if train_dataloader is None:
             return
+        steps = -(-len(train_dataloader) // args.gradient_accumulation_steps)
         sampler: Any = train_dataloader.batch_sampler
         while hasattr(sampler, "batch_sampler"):
             sampler = sampler.batch_sampler
         each: Any
         for each in (sampler, getattr(sampler, "sampler", None)):
             if hasattr(each, "set_epoch"):
-                each.set_epoch(state.global_step // len(train_dataloader))
+                each.set_epoch(state.global_step // steps)
 
 
 def _own_parameters(loss: nn.Module) -> dict[str, torch.Tensor]:

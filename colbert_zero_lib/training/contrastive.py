@@ -26,24 +26,19 @@ from colbert_zero_lib.training.embedding import (
     is_late_interaction,
     padded,
     side_by_side,
-    token_vectors,
-    unwrapped,
 )
 from colbert_zero_lib.training.maxsim import index_type, maxsim_pieces
-from colbert_zero_lib.training.memory import activation_bytes_per_token, device_memory
+from colbert_zero_lib.training.memory import Activations
 from colbert_zero_lib.training.processes import (
     Shares,
     encode,
+    encode_again,
     exchange_shares,
     gather_documents,
     gathers,
     mean_over_processes,
-    one_exchange,
     world_size,
 )
-
-# Where the device does not say how much memory it has: padded tokens of a batch whose activations are still kept.
-DIRECT_TOKENS = 65_536
 
 
 class Contrastive(nn.Module):
@@ -100,12 +95,9 @@ class Contrastive(nn.Module):
             torch.tensor(math.log(temperature)), requires_grad=learned_temperature
         )
         self.mini_batch_tokens = mini_batch_tokens
-        self.gradient_cache = gradient_cache
-        self.direct_tokens = direct_tokens
-        self.memory_share = memory_share
+        self.activations = Activations(gradient_cache, direct_tokens, memory_share)
         self.gather = gather
         self.authors_gradient = authors_gradient
-        self._bytes_per_token: float | None = None
 
     @property
     def temperature(self) -> float:
@@ -117,7 +109,8 @@ class Contrastive(nn.Module):
         queries, *columns = sentence_features
         query_parts = chunks(self.model, queries, True, self.mini_batch_tokens)
         document_parts = chunks(self.model, interleave(columns), False, self.mini_batch_tokens)
-        cached = self._cached(query_parts, document_parts)
+        more = self._remembered(query_parts, document_parts)
+        cached = self.activations.are_too_many(self.model, query_parts + document_parts, more)
         shares = None
         if gathers(self.gather):
             ids = columns[0]["input_ids"]
@@ -141,29 +134,14 @@ class Contrastive(nn.Module):
         # A wrapper around the model averages the model's gradients only.
         return self.log_temperature.requires_grad and torch.is_grad_enabled() and world_size() > 1
 
-    def _cached(self, query_parts: list[Chunk], document_parts: list[Chunk]) -> bool:
-        """Whether this batch's activations are too many to keep; the same on every run of one machine."""
-        if self.gradient_cache is not None or not torch.is_grad_enabled():
-            return bool(self.gradient_cache) and torch.is_grad_enabled()
-        ids = [part.features["input_ids"] for part in query_parts + document_parts]
-        tokens = sum(each.numel() for each in ids)
-        if self.direct_tokens is not None:
-            return tokens > self.direct_tokens
-        memory = device_memory(ids[0].device)
-        if memory is None:
-            return tokens > DIRECT_TOKENS
-        if self._bytes_per_token is None:
-            inner = unwrapped(self.model)
-            longest = getattr(inner, "document_length", None) or getattr(inner, "max_seq_length", None)
-            longest = longest or max(each.shape[1] for each in ids)
-            self._bytes_per_token = activation_bytes_per_token(self.model, int(longest))
-        kept = tokens * self._bytes_per_token
-        if is_late_interaction(self.model):
-            # MaxSim remembers which token of a document was each query token's best.
-            places = sum(len(part.index) for part in document_parts)
-            places *= sum(part.features["input_ids"].numel() for part in query_parts)
-            kept += index_type(max(each.shape[1] for each in ids)).itemsize * places
-        return kept > self.memory_share * memory
+    def _remembered(self, query_parts: list[Chunk], document_parts: list[Chunk]) -> int:
+        """Bytes in which MaxSim remembers which token of a document was each query token's best."""
+        if not is_late_interaction(self.model):
+            return 0
+        places = sum(len(part.index) for part in document_parts)
+        places *= sum(part.features["input_ids"].numel() for part in query_parts)
+        longest = max(part.features["input_ids"].shape[1] for part in query_parts + document_parts)
+        return index_type(longest).itemsize * places
 
     def _loss(
         self,
@@ -221,14 +199,7 @@ class Contrastive(nn.Module):
         total.requires_grad_()
 
         def backward(upstream: Tensor) -> None:
-            with torch.enable_grad():
-                exchanges = one_exchange(self.model, len(parts))
-                for part, state, gradient, exchange in zip(parts, states, gradients, exchanges, strict=False):
-                    with exchange:
-                        with state:
-                            vector, _ = token_vectors(self.model, part.features, part.is_query)
-                        gradient = gradient[:, : vector.shape[1]].to(vector.dtype)
-                        vector.backward(gradient * upstream * scale)
+            encode_again(self.model, parts, states, gradients, upstream * scale)
             if temperature_gradient is not None:
                 earlier = self.log_temperature.grad
                 more = temperature_gradient * upstream

@@ -13,7 +13,8 @@ def device_of_choice() -> str:
 def native_bfloat16(device: str) -> bool:
     """True where bfloat16 is fast: GPUs that support it, CPUs with AVX512-BF16 or AMX."""
     if device.startswith("cuda"):
-        return torch.cuda.is_bf16_supported()
+        # Older cards say yes because they can emulate it, slower than float32.
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     checks = (
         getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     )

@@ -7,11 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from colbert_zero_lib.training.embedding import Features, assemble, chunks, token_vectors
+from colbert_zero_lib.training.embedding import (
+    Chunk,
+    Encoded,
+    Features,
+    assemble,
+    chunks,
+    encode_apart,
+    token_vectors,
+)
 from colbert_zero_lib.training.maxsim import maxsim_lists
+from colbert_zero_lib.training.memory import Activations
+from colbert_zero_lib.training.processes import encode_again
 
 
 def minmax(scores: Tensor) -> Tensor:
@@ -32,7 +43,10 @@ class Distillation(nn.Module):
     normalize_scores
         Min-max scale the student's scores per query (the authors' setting).
     mini_batch_tokens
-        Padded tokens encoded at once.
+        Padded tokens encoded at once. With gradient caching the memory of the encoder grows with this, not with the
+        batch.
+    gradient_cache
+        As in ``Contrastive``: None keeps activations as long as they fit into half of the device's memory.
     """
 
     def __init__(
@@ -41,27 +55,39 @@ class Distillation(nn.Module):
         temperature: float = 1.0,
         normalize_scores: bool = True,
         mini_batch_tokens: int = 2048,
+        gradient_cache: bool | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
         self.normalize_scores = normalize_scores
         self.mini_batch_tokens = mini_batch_tokens
+        self.activations = Activations(gradient_cache)
 
     def scores(self, queries: Features, documents: Features) -> Tensor:
         """Student scores ``[queries, documents per query]``; documents come flattened, query by query."""
-        vectors = []
-        for features, is_query in ((queries, True), (documents, False)):
-            parts = chunks(self.model, features, is_query, self.mini_batch_tokens)
-            encoded = [token_vectors(self.model, part.features, is_query) for part in parts]
-            vectors.append(assemble([v for v, _ in encoded], [m for _, m in encoded], parts))
-        (q, q_mask), (d, d_mask) = vectors
-        return maxsim_lists(q, d.view(len(q), -1, *d.shape[1:]), q_mask, d_mask.view(len(q), -1, d.shape[1]))
+        parts = self._parts(queries, documents)
+        return _scores(*(self._encode(each) for each in parts))
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor) -> Tensor:
         """Loss of one batch; ``labels`` are the teacher's scores ``[queries, documents per query]``."""
-        queries, documents = sentence_features
-        scores = self.scores(queries, documents)
+        queries, documents = self._parts(*sentence_features)
+        if self.activations.are_too_many(self.model, queries + documents):
+            return self._cached_loss(queries, documents, labels)
+        return self._loss(_scores(self._encode(queries), self._encode(documents)), labels)
+
+    def _parts(self, queries: Features, documents: Features) -> tuple[list[Chunk], list[Chunk]]:
+        sides = ((queries, True), (documents, False))
+        asked, listed = (
+            chunks(self.model, side, is_query, self.mini_batch_tokens) for side, is_query in sides
+        )
+        return asked, listed
+
+    def _encode(self, parts: list[Chunk]) -> Encoded:
+        encoded = [token_vectors(self.model, part.features, part.is_query) for part in parts]
+        return Encoded([vector for vector, _ in encoded], [mask for _, mask in encoded], parts)
+
+    def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.normalize_scores:
             scores = minmax(scores)
         return F.kl_div(
@@ -70,3 +96,20 @@ class Distillation(nn.Module):
             reduction="batchmean",
             log_target=True,
         )
+
+    def _cached_loss(self, queries: list[Chunk], documents: list[Chunk], labels: Tensor) -> Tensor:
+        asked, query_states = encode_apart(self.model, queries)
+        listed, document_states = encode_apart(self.model, documents)
+        vectors = [vector.requires_grad_() for vector in asked.vectors + listed.vectors]
+        with torch.enable_grad():
+            loss = self._loss(_scores(asked, listed), labels)
+            gradients = torch.autograd.grad(loss, vectors)
+        total = loss.detach().requires_grad_()
+        parts, states = queries + documents, query_states + document_states
+        total.register_hook(lambda upstream: encode_again(self.model, parts, states, gradients, upstream))
+        return total
+
+
+def _scores(queries: Encoded, documents: Encoded) -> Tensor:
+    (q, q_mask), (d, d_mask) = assemble(*queries), assemble(*documents)
+    return maxsim_lists(q, d.view(len(q), -1, *d.shape[1:]), q_mask, d_mask.view(len(q), -1, d.shape[1]))

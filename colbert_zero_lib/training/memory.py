@@ -6,13 +6,18 @@ What is counted is the same on every run; the peak of a process or of a GPU is t
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from colbert_zero_lib.training.embedding import token_vectors, unwrapped
+from colbert_zero_lib.training.embedding import Chunk, token_vectors, unwrapped
+
+# Where the device does not say how much memory it has: padded tokens of a batch whose activations are still kept.
+DIRECT_TOKENS = 65_536
 
 _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -112,3 +117,36 @@ def device_memory(device: torch.device) -> int | None:
         if file.is_file() and (limit := file.read_text().strip()).isdigit():
             sizes.append(int(limit))
     return min(sizes) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@dataclass
+class Activations:
+    """Whether a batch's activations are too many to keep, so that its chunks are encoded again for the backward pass.
+
+    ``gradient_cache`` decides for all batches. With None they are kept as long as they fit into ``share`` of the
+    device's memory, by what the encoder was measured to keep per token: the same on every run of one machine.
+    ``direct_tokens`` replaces the measurement by a number of padded tokens.
+    """
+
+    gradient_cache: bool | None = None
+    direct_tokens: int | None = None
+    share: float = 0.5
+    _bytes_per_token: float | None = field(default=None, init=False)
+
+    def are_too_many(self, model: nn.Module, parts: Sequence[Chunk], more: int = 0) -> bool:
+        """The decision for a batch; ``more``: bytes that are kept besides the encoder's."""
+        if self.gradient_cache is not None or not torch.is_grad_enabled():
+            return bool(self.gradient_cache) and torch.is_grad_enabled()
+        ids = [part.features["input_ids"] for part in parts]
+        tokens = sum(each.numel() for each in ids)
+        if self.direct_tokens is not None:
+            return tokens > self.direct_tokens
+        memory = device_memory(ids[0].device)
+        if memory is None:
+            return tokens > DIRECT_TOKENS
+        if self._bytes_per_token is None:
+            inner = unwrapped(model)
+            longest = getattr(inner, "document_length", None) or getattr(inner, "max_seq_length", None)
+            longest = longest or max(each.shape[1] for each in ids)
+            self._bytes_per_token = activation_bytes_per_token(model, int(longest))
+        return tokens * self._bytes_per_token + more > self.share * memory

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional as differentiable
 import torch.nn.functional as F
+from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import RandContext
 from torch import Tensor, nn
 
 from colbert_zero_lib.errors import TrainingError
@@ -124,3 +125,24 @@ def encode(model: nn.Module, parts: Sequence[Chunk]) -> Encoded:
         vectors.append(vector)
         masks.append(mask)
     return Encoded(vectors, masks, list(parts))
+
+
+def encode_again(
+    model: nn.Module,
+    parts: Sequence[Chunk],
+    states: Sequence[RandContext],
+    gradients: Sequence[Tensor],
+    scale: Tensor,
+) -> None:
+    """The backward pass of chunks whose activations were not kept: each is encoded again, as it was the first time.
+
+    ``gradients`` are those of the chunks' vectors, times ``scale``. One exchange between processes, after the last.
+    """
+    with torch.enable_grad():
+        exchanges = one_exchange(model, len(parts))
+        for part, state, gradient, exchange in zip(parts, states, gradients, exchanges, strict=False):
+            with exchange:
+                with state:
+                    vector, _ = token_vectors(model, part.features, part.is_query)
+                gradient = gradient[:, : vector.shape[1]].to(vector.dtype)
+                vector.backward(gradient * scale)

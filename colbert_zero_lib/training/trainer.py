@@ -26,11 +26,19 @@ from torch import nn
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from transformers.trainer_pt_utils import AcceleratorConfig
 
-from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.errors import DivergedError, TrainingError
 from colbert_zero_lib.models import quiet
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase, Step
-from colbert_zero_lib.training.checkpoints import FollowEpochs, KeepLoss, last_complete_checkpoint
+from colbert_zero_lib.training.checkpoints import (
+    SAVE_SECONDS,
+    FollowEpochs,
+    KeepLoss,
+    KeepSittings,
+    SaveByTime,
+    check_weights,
+    last_complete_checkpoint,
+)
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.devices import native_precision
@@ -39,11 +47,12 @@ from colbert_zero_lib.training.distillation import Distillation
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What one step leaves behind besides the model."""
+    """What one step leaves behind besides the model: times of all sittings, seconds of all devices."""
 
     wall_seconds: float
     queries: int
     loss: list[tuple[int, float]] = field(repr=False)
+    device_seconds: float = 0.0
     peak_memory_bytes: int = 0
     precision: str = "float32"
     temperature: float | None = None
@@ -82,19 +91,39 @@ class _Trainer(SentenceTransformerTrainer):
         # Neither a model card nor the pickled arguments: a checkpoint is weights, optimizer and random states.
         self.model.save_pretrained(str(output_dir), create_model_card=False)
 
+    def _clip_grad_norm(self, model: nn.Module) -> Any:
+        # Before the optimizer moves: the weights stay as the last finite gradient left them.
+        norm = super()._clip_grad_norm(model)
+        if not (math.isfinite(norm) and math.isfinite(self._tr_loss)):
+            step, rate = self.state.global_step + 1, self.args.learning_rate
+            if step == 1:
+                raise TrainingError(
+                    "at step 1, before anything was learned, the loss is not finite; look at the training rows and at"
+                    " the model that it begins from"
+                )
+            raise DivergedError(f"at step {step} the loss is not finite; lower learning_rate ({rate})")
+        return norm
+
 
 def make_loss(
     model: SentenceTransformer, step: Step, budget: PhaseBudget, *, gradient_cache: bool | None = None
 ) -> nn.Module:
     """The loss of a step: InfoNCE for the contrastive phases, KL divergence for distillation."""
     if step.phase is Phase.DISTILLATION:
-        return Distillation(model, temperature=budget.temperature, mini_batch_tokens=budget.mini_batch_tokens)
+        return Distillation(
+            model,
+            temperature=budget.temperature,
+            mini_batch_tokens=budget.mini_batch_tokens,
+            gradient_cache=gradient_cache,
+        )
     return Contrastive(
         model,
         temperature=budget.temperature,
         mini_batch_tokens=budget.mini_batch_tokens,
-        gradient_cache=gradient_cache,
+        # The authors' gradient is that of their cached loss.
+        gradient_cache=True if budget.authors_gradient else gradient_cache,
         learned_temperature=budget.learned_temperature_steps > 0,
+        authors_gradient=budget.authors_gradient,
     )
 
 
@@ -117,6 +146,91 @@ def _share_batches(arguments: _Arguments) -> None:
     arguments.ddp_broadcast_buffers = False
 
 
+def make_trainer(
+    model: SentenceTransformer,
+    data: Dataset | DatasetDict,
+    step: Step,
+    budget: PhaseBudget,
+    lengths: tuple[int, int],
+    *,
+    seed: int,
+    folder: Path,
+    precision: str | None = None,
+    checkpoints: int = 4,
+    progress: bool = False,
+    parts: tuple[nn.Module, Any] | None = None,
+) -> SentenceTransformerTrainer:
+    """The trainer of a step, with all that decides its result; see `train_step` for parameters and errors."""
+    splits = list(data.values()) if isinstance(data, DatasetDict) else [data]
+    for split in splits:
+        check_columns(split.column_names)
+    rows = _rows_at_once(step, budget)
+    sizes = [len(split) for split in splits]
+    if sum(size // budget.batch_size for size in sizes) == 0:
+        raise TrainingError(
+            f"{step.phase.value}: {sum(sizes)} rows cannot fill one batch of {budget.batch_size};"
+            " lower batch_size or give more rows"
+        )
+    precision = precision or native_precision(str(model.device))
+    set_seed(seed)
+    loss, collator = parts or (
+        make_loss(model, step, budget),
+        Collator(model, lengths, authors_padding=budget.authors_padding),
+    )
+    arguments = _Arguments(
+        output_dir=str(folder),
+        max_steps=budget.steps,
+        per_device_train_batch_size=rows,
+        gradient_accumulation_steps=budget.accumulation,
+        learning_rate=budget.learning_rate,
+        warmup_steps=math.ceil(budget.warmup * budget.steps),
+        lr_scheduler_type="linear",
+        max_grad_norm=1.0,
+        weight_decay=0.0,
+        bf16=precision == "bfloat16",
+        use_cpu=model.device.type == "cpu",
+        seed=seed,
+        data_seed=seed,
+        batch_sampler=BatchSamplers.BATCH_SAMPLER,
+        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+        dataloader_drop_last=True,
+        save_strategy="steps",
+        save_steps=max(1, math.ceil(budget.steps / checkpoints)),
+        save_total_limit=2,
+        logging_steps=max(1, budget.steps // 100),
+        # The default writes an average where the loss is NaN, so that nobody sees it.
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=not progress,
+    )
+    _share_batches(arguments)
+    with quiet():
+        trainer = _Trainer(
+            model=model,
+            args=arguments,
+            train_dataset=data,
+            loss=loss,
+            data_collator=collator,
+        )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _rows_at_once(step: Step, budget: PhaseBudget) -> int:
+    """Queries of one forward pass; TrainingError where a batch cannot be taken in ``budget.accumulation`` parts."""
+    if budget.accumulation > 1 and step.phase is not Phase.DISTILLATION:
+        raise TrainingError(
+            f"{step.phase.value}: a batch in {budget.accumulation} parts has fewer in-batch negatives; leave"
+            " accumulation at 1, gradient caching keeps the memory bounded"
+        )
+    if budget.accumulation < 1 or budget.batch_size % budget.accumulation:
+        raise TrainingError(
+            f"{step.phase.value}: a batch of {budget.batch_size} queries cannot be taken in {budget.accumulation}"
+            " equal parts; change accumulation"
+        )
+    return budget.batch_size // budget.accumulation
+
+
 def train_step(
     model: SentenceTransformer,
     data: Dataset | DatasetDict,
@@ -131,6 +245,7 @@ def train_step(
     progress: bool = False,
     callbacks: tuple[TrainerCallback, ...] = (),
     parts: tuple[nn.Module, Any] | None = None,
+    save_seconds: float = SAVE_SECONDS,
 ) -> TrainingResult:
     """Train ``model`` in place.
 
@@ -154,83 +269,76 @@ def train_step(
         How many checkpoints are written during the step.
     parts
         A loss and a collator to train with instead of the suite's own, such as PyLate's.
+    save_seconds
+        How much work an interruption may cost: checkpoints are written at least so often.
 
     Raises
     ------
     TrainingError
-        When a column's name is not known, the data cannot fill a single batch, the processes cannot share a batch
-        evenly, or the loss is not finite.
+        When a column's name is not known, the data cannot fill a single batch, a batch cannot be shared or parted
+        evenly, or the loss is not finite at the first step.
+    DivergedError
+        At the step at which the loss or its gradient is not finite; the last good checkpoint stays.
     """
-    splits = list(data.values()) if isinstance(data, DatasetDict) else [data]
-    for split in splits:
-        check_columns(split.column_names)
-    sizes = [len(split) for split in splits]
-    if sum(size // budget.batch_size for size in sizes) == 0:
-        raise TrainingError(
-            f"{step.phase.value}: {sum(sizes)} rows cannot fill one batch of {budget.batch_size};"
-            " lower batch_size or give more rows"
-        )
-    precision = precision or native_precision(str(model.device))
-    set_seed(seed)
-    loss, collator = parts or (make_loss(model, step, budget), Collator(model, lengths))
-    arguments = _Arguments(
-        output_dir=str(folder),
-        max_steps=budget.steps,
-        per_device_train_batch_size=budget.batch_size,
-        learning_rate=budget.learning_rate,
-        warmup_steps=math.ceil(budget.warmup * budget.steps),
-        lr_scheduler_type="linear",
-        max_grad_norm=1.0,
-        weight_decay=0.0,
-        bf16=precision == "bfloat16",
-        use_cpu=model.device.type == "cpu",
+    started = time.perf_counter()
+    trainer = make_trainer(
+        model,
+        data,
+        step,
+        budget,
+        lengths,
         seed=seed,
-        data_seed=seed,
-        batch_sampler=BatchSamplers.BATCH_SAMPLER,
-        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
-        dataloader_drop_last=True,
-        save_strategy="steps",
-        save_steps=max(1, math.ceil(budget.steps / checkpoints)),
-        save_total_limit=2,
-        logging_steps=max(1, budget.steps // 100),
-        # The default writes an average where the loss is NaN, so that nobody sees it.
-        logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=not progress,
+        folder=folder,
+        precision=precision,
+        checkpoints=checkpoints,
+        progress=progress,
+        parts=parts,
     )
-    _share_batches(arguments)
+    arguments, loss = cast(_Arguments, trainer.args), cast(nn.Module, trainer.loss)
     with arguments.main_process_first(local=False):
         resume = last_complete_checkpoint(folder)
     if resume and (resume / "loss.safetensors").is_file():
         loss.load_state_dict(load_file(resume / "loss.safetensors"), strict=False)
-    started = time.perf_counter()
-    with quiet():
-        trainer = _Trainer(
-            model=model,
-            args=arguments,
-            train_dataset=data,
-            loss=loss,
-            data_collator=collator,
-            callbacks=[FollowEpochs(), KeepLoss(loss, budget.learned_temperature_steps), *callbacks],
-        )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    curve = [
-        (int(entry["step"]), float(entry["loss"])) for entry in trainer.state.log_history if "loss" in entry
-    ]
-    if not all(math.isfinite(value) for _, value in curve):
-        raise TrainingError(
-            f"{step.phase.value}: the loss is not finite; lower learning_rate ({budget.learning_rate})"
-        )
+    sittings = KeepSittings(resume, arguments.world_size)
+    sittings.started = started
+    # What is kept with a checkpoint comes before the mark that it is complete.
+    kept = (sittings, SaveByTime(save_seconds), KeepLoss(loss, budget.learned_temperature_steps))
+    for callback in (FollowEpochs(), *kept, *callbacks):
+        trainer.add_callback(callback)
+    try:
+        with quiet():
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        check_weights(model, budget.steps)
+    except TrainingError as error:
+        raise type(error)(f"{step.phase.value}: {error}") from error
     model.eval()
+    every = sittings.all(budget.steps)
     return TrainingResult(
-        wall_seconds=time.perf_counter() - started,
+        wall_seconds=sum(each.seconds for each in every),
         queries=budget.steps * budget.batch_size,
-        loss=curve,
+        loss=_loss_curve(trainer.state.log_history, arguments.logging_steps),
+        device_seconds=sum(each.seconds * each.devices for each in every),
         peak_memory_bytes=peak_memory(str(model.device)),
-        precision=precision,
+        precision="bfloat16" if arguments.bf16 else "float32",
         temperature=loss.temperature if isinstance(loss, (Contrastive, Distillation)) else None,
     )
+
+
+def _loss_curve(history: list[dict[str, Any]], every: float) -> list[tuple[int, float]]:
+    """Mean loss of each ``every`` steps: what was logged in between, with a checkpoint, is put together again."""
+    curve: list[tuple[int, float]] = []
+    pieces: list[tuple[float, int]] = []
+    last = 0
+    for entry in history:
+        if "loss" in entry:
+            step = int(entry["step"])
+            pieces.append((float(entry["loss"]), step - last))
+            last = step
+            if step % every == 0:
+                value = pieces[0][0] if len(pieces) == 1 else sum(v * n for v, n in pieces) / every
+                curve.append((step, value))
+                pieces = []
+    return curve
 
 
 def peak_memory(device: str = "cpu") -> int:

@@ -5,6 +5,7 @@ Run as a program, this file is the run that gets killed: ``test_training.py PHAS
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
@@ -20,10 +21,12 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
-from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.errors import DivergedError, TrainingError
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.training import checkpoints, trainer
+from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.trainer import TrainingResult, last_complete_checkpoint, train_step
 
 pytestmark = pytest.mark.pipeline
@@ -82,7 +85,13 @@ def budget(**changes: Any) -> PhaseBudget:
 
 
 def train(
-    phase: str, encoder: Path, folder: Path, *callbacks: TrainerCallback, seed: int = 3, **changes: Any
+    phase: str,
+    encoder: Path,
+    folder: Path,
+    *callbacks: TrainerCallback,
+    seed: int = 3,
+    checkpoints: int = 4,
+    **changes: Any,
 ) -> tuple[SentenceTransformer, TrainingResult]:
     step = STEPS[phase]
     torch.set_num_threads(1)
@@ -96,6 +105,7 @@ def train(
         seed=seed,
         folder=folder,
         precision="float32",
+        checkpoints=checkpoints,
         callbacks=callbacks,
     )
     return model, result
@@ -253,6 +263,145 @@ def test_data_that_cannot_be_trained_on_is_one_sentence(
     with pytest.raises(TrainingError, match=sentence) as caught:
         train_step(model, spoil(rows("supervised")), step, budget(), LENGTHS, seed=0, folder=tmp_path)
     assert "\n" not in str(caught.value)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self.seconds = seconds
+
+    def __call__(self) -> float:
+        return self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0]
+
+
+def test_time_asks_for_a_checkpoint_before_too_much_work_can_be_lost(
+    tiny_encoder_folder, tmp_path, monkeypatch
+) -> None:
+    minutes = [
+        0.0,
+        3,
+        6,
+        9,
+        9,
+        12,
+        15,
+        17,
+        18,
+        19,
+        19,
+        20,
+    ]  # begin, three steps, a save, five steps, a save, the rest
+    clock = Clock([60.0 * minute for minute in [0.0, *minutes]])
+    monkeypatch.setattr(checkpoints.SaveByTime.__init__, "__defaults__", (600.0, clock))
+    saved: list[int] = []
+
+    class Saved(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            saved.append(state.global_step)
+
+    model, result = train("distillation", tiny_encoder_folder, tmp_path, Saved(), steps=10, checkpoints=1)
+    assert saved == [3, 8, 10]
+    plain, expected = train("distillation", tiny_encoder_folder, tmp_path / "plain", steps=10, checkpoints=1)
+    assert same(model, plain) and result.loss == expected.loss
+
+
+def test_a_loss_logged_with_a_checkpoint_is_put_together_with_its_neighbours() -> None:
+    history = [
+        {"step": 2, "loss": 3.0},
+        {"step": 3, "loss": 1.0},
+        {"step": 4, "loss": 2.0},
+        {"step": 5, "loss": 9.0},
+    ]
+    assert trainer._loss_curve(history, 2) == [(2, 3.0), (4, 1.5)]
+    assert trainer._loss_curve([{"step": 3, "loss": 6.0}, {"step": 4, "loss": 2.0}], 4) == [(4, 5.0)]
+
+
+def test_a_resumed_run_counts_the_time_of_all_its_sittings(tiny_encoder_folder, tmp_path) -> None:
+    train("dense", tiny_encoder_folder, tmp_path)
+    (tmp_path / "checkpoint-12" / "complete").unlink()
+    file = tmp_path / "checkpoint-9" / "sittings.json"
+    (earlier,) = json.loads(file.read_text())
+    assert earlier["steps"] == 9 and earlier["devices"] == 1 and earlier["seconds"] > 0
+    file.write_text(json.dumps([{"steps": 9, "seconds": 1000.0, "devices": 8}]))
+    _, resumed = train("dense", tiny_encoder_folder, tmp_path)
+    assert 1000 < resumed.wall_seconds < 1100
+    assert resumed.device_seconds == pytest.approx(7000 + resumed.wall_seconds)
+    assert resumed.queries == 12 * 8
+    assert resumed.queries_per_second == pytest.approx(96 / resumed.wall_seconds)
+    assert len(json.loads((tmp_path / "checkpoint-12" / "sittings.json").read_text())) == 2
+
+
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "direct"])
+def test_a_batch_in_parts_is_the_whole_batch(tiny_encoder_folder, tmp_path, monkeypatch, cached) -> None:
+    def distillation(model: Any, *_: Any) -> Distillation:
+        # Scores as they are: between the nearly equal ones of random weights, min-max makes rounding large.
+        return Distillation(model, normalize_scores=False, gradient_cache=cached)
+
+    monkeypatch.setattr(trainer, "make_loss", distillation)
+    options = {"steps": 20, "learning_rate": 5e-5}
+    _, expected = train("distillation", tiny_encoder_folder, tmp_path / "whole", **options)
+    _, found = train("distillation", tiny_encoder_folder, tmp_path / "parts", **options, accumulation=2)
+    assert [step for step, _ in found.loss] == list(range(1, 21))
+    assert [value for _, value in found.loss] == pytest.approx(
+        [value for _, value in expected.loss], abs=1e-5
+    )
+    assert found.queries == expected.queries and found.loss[-1][1] < found.loss[0][1]
+
+
+def test_a_batch_in_parts_resumes_where_it_was(tiny_encoder_folder, tmp_path) -> None:
+    undisturbed, expected = train("distillation", tiny_encoder_folder, tmp_path, steps=28, accumulation=2)
+    (tmp_path / "checkpoint-28" / "complete").unlink()
+    record = Record()
+    resumed, result = train("distillation", tiny_encoder_folder, tmp_path, record, steps=28, accumulation=2)
+    assert record.steps == list(range(22, 29))  # in the second and third epoch of twelve steps
+    assert same(resumed, undisturbed) and result.loss == expected.loss
+
+
+@pytest.mark.parametrize(("phase", "parts"), [("supervised", 2), ("distillation", 3)])
+def test_a_batch_that_cannot_be_parted_is_refused(tiny_encoder_folder, tmp_path, phase, parts) -> None:
+    with pytest.raises(TrainingError, match="accumulation"):
+        train(phase, tiny_encoder_folder, tmp_path, accumulation=parts)
+
+
+class Spoil(TrainerCallback):
+    """Makes a weight's gradient infinite or its value NaN at a step."""
+
+    def __init__(self, step: int, what: str) -> None:
+        self.step, self.what = step, what
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step + 1 == self.step:
+            weight = next(kwargs["model"].parameters())
+            if self.what == "gradient":
+                weight.register_hook(lambda gradient: gradient * float("inf"))
+            else:
+                weight.data.view(-1)[:] = float("nan")
+
+
+@pytest.mark.parametrize("what", ["gradient", "weight"])
+def test_what_is_not_finite_stops_the_run_at_its_step(tiny_encoder_folder, tmp_path, what) -> None:
+    record = Record()
+    with pytest.raises(DivergedError, match=r"unsupervised: at step 5 the loss is not finite; lower"):
+        train("unsupervised", tiny_encoder_folder, tmp_path, Spoil(5, what), record)
+    assert record.steps == [1, 2, 3, 4]
+    good = last_complete_checkpoint(tmp_path)
+    assert good is not None and good.name == "checkpoint-3"
+    with pytest.raises(TrainingError, match="at step 1, before anything was learned") as refused:
+        train("unsupervised", tiny_encoder_folder, tmp_path / "first", Spoil(1, what))
+    assert not isinstance(refused.value, DivergedError)
+
+
+def test_a_checkpoint_of_weights_that_are_not_finite_is_none(tiny_encoder_folder, tmp_path) -> None:
+    class Late(TrainerCallback):
+        def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step + 1 == 6:
+                next(kwargs["model"].parameters()).data.fill_(float("inf"))
+
+    with pytest.raises(DivergedError, match="not finite after step 6"):
+        train("dense", tiny_encoder_folder, tmp_path, Late())
+    good = last_complete_checkpoint(tmp_path)
+    assert good is not None and good.name == "checkpoint-3"
 
 
 def test_a_loss_that_is_not_finite_is_one_sentence(tiny_encoder_folder, tmp_path) -> None:

@@ -12,7 +12,7 @@ from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.models import build_base, open_model, train_tokenizer
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.recipes import Interaction, Phase, Step
-from colbert_zero_lib.training import contrastive, memory
+from colbert_zero_lib.training import memory
 from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.memory import SavedActivations, activation_bytes_per_token, device_memory
@@ -90,7 +90,7 @@ def test_gradients_are_cached_once_the_activations_outgrow_their_share(
     with SavedActivations(model) as saved:
         assert passes(model, Contrastive(model, 0.2, gradient_cache=False), features) == 1
     for spare, expected in ((0.8, 2), (1.25, 1)):
-        monkeypatch.setattr(contrastive, "device_memory", lambda _, spare=spare: int(4 * spare * saved.peak))
+        monkeypatch.setattr(memory, "device_memory", lambda _, spare=spare: int(4 * spare * saved.peak))
         loss = Contrastive(model, 0.2, memory_share=0.25)
         assert [passes(model, loss, features) for _ in range(2)][1] == expected
         assert passes(model, loss, batch_of(model, rows=2)) == 1
@@ -98,9 +98,9 @@ def test_gradients_are_cached_once_the_activations_outgrow_their_share(
 
 def test_where_the_device_does_not_say_tokens_decide(models, monkeypatch) -> None:
     model = models[Interaction.DENSE]
-    monkeypatch.setattr(contrastive, "device_memory", lambda _: None)
+    monkeypatch.setattr(memory, "device_memory", lambda _: None)
     for tokens, expected in ((10, 2), (10_000, 1)):
-        monkeypatch.setattr(contrastive, "DIRECT_TOKENS", tokens)
+        monkeypatch.setattr(memory, "DIRECT_TOKENS", tokens)
         assert passes(model, Contrastive(model, 0.2), batch_of(model)) == expected
 
 

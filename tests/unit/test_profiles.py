@@ -9,7 +9,6 @@ import pytest
 from colbert_zero_lib.errors import ProfileError
 from colbert_zero_lib.profiles import PROFILES, get_profile
 from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, TABLE1, Interaction, Phase, Recipe
-from colbert_zero_lib.runs.execute import workshop
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -25,10 +24,34 @@ def test_an_unknown_profile_is_one_sentence_that_lists_the_known_ones() -> None:
         get_profile("huge")
 
 
-@pytest.mark.parametrize("name", ["base", "paper"])
-def test_a_hub_profile_says_what_is_missing_before_anything_starts(name: str) -> None:
-    with pytest.raises(ProfileError, match="hub"):
-        workshop(name)
+def test_the_papers_pipelines_begin_where_the_paper_began() -> None:
+    paper, tiny = get_profile("paper"), get_profile("tiny")
+    begun = {letter: str(paper.begun(recipe)) for letter, recipe in PIPELINES.items()}
+    assert begun == {
+        "a": "from nomic-ai/modernbert-embed-base > colbert:distillation",
+        "b": "from nomic-ai/modernbert-embed-base-unsupervised > colbert:supervised > colbert:distillation",
+        "c": str(PIPELINES["c"]),
+    }
+    for recipe in PIPELINES.values():
+        assert paper.whole(paper.begun(recipe)) == recipe and tiny.begun(recipe) == recipe
+    other = Recipe.parse("from ./mine > colbert:distillation")
+    assert paper.begun(other) == other and paper.whole(other) == other
+
+
+def test_settings_as_released_are_a_profile_of_their_own() -> None:
+    paper, released = get_profile("paper"), get_profile("paper", "released")
+    assert get_profile("paper-released") == released and released.name == "paper-released"
+    assert get_profile("paper", "paper") == paper
+    assert paper.settings(PIPELINES["c"].steps) != released.settings(PIPELINES["c"].steps)
+    assert released.budget(PIPELINES["c"].steps[0]).temperature == 0.02
+    for name, choices in (
+        ("tiny", "released"),
+        ("tiny-released", None),
+        ("paper", "mine"),
+        ("released", None),
+    ):
+        with pytest.raises(ProfileError):
+            get_profile(name, choices)
 
 
 def test_the_paper_profile_is_table_1() -> None:

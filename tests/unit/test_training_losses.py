@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -481,7 +482,8 @@ def test_documents_leave_out_padding_and_punctuation(colberts) -> None:
 @pytest.mark.parametrize("normalize", [True, False], ids=["min-max", "raw"])
 @pytest.mark.parametrize("kind", ["encoder", "table"])
 @pytest.mark.parametrize("tokens", [10, 8192])
-def test_distillation_is_pylates_loss_and_gradient(colberts, normalize, kind, tokens) -> None:
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "direct"])
+def test_distillation_is_pylates_loss_and_gradient(colberts, normalize, kind, tokens, cached) -> None:
     labels = torch.randn(3, 4, generator=torch.Generator().manual_seed(3)) * 3
     if kind == "encoder":
         model = colberts[True, False]
@@ -496,9 +498,26 @@ def test_distillation_is_pylates_loss_and_gradient(colberts, normalize, kind, to
         model = _TokenTable()
         features = [random_features((4, 6, 2), 1), random_features((2, 3, 9, 1, 2, 2, 5, 3, 8, 2, 1, 2), 2)]
     theirs = pylate_losses.Distillation(model, normalize_scores=normalize)
-    ours = Distillation(model, normalize_scores=normalize, mini_batch_tokens=tokens)
+    ours = Distillation(model, normalize_scores=normalize, mini_batch_tokens=tokens, gradient_cache=cached)
     expected = value_and_gradient(model, theirs, features, labels)
     assert_same(value_and_gradient(model, ours, features, labels), expected)
+
+
+def test_distillation_with_cached_gradients_keeps_a_chunk_whatever_the_list(colberts) -> None:
+    model = colberts[True, False]
+    peaks: dict[bool, list[int]] = {}
+    for cached in (True, False):
+        for documents in (8, 32):
+            rows = [{"query": "tide", "documents": [NEGATIVES[1]] * documents, "scores": [0.0] * documents}]
+            batch = Collator(model, LENGTHS)(rows)
+            loss = Distillation(model, mini_batch_tokens=100, gradient_cache=cached)
+            with SavedActivations(model) as saved:
+                sides = [side(batch, name) for name in ("query", "documents")]
+                loss(sides, cast(Tensor, batch["label"])).backward()
+            peaks.setdefault(cached, []).append(saved.peak)
+    model.zero_grad()
+    # The vectors themselves grow with the list; they are little beside what the encoder keeps.
+    assert peaks[True][1] < 1.5 * peaks[True][0] and peaks[False][1] > 3 * peaks[False][0]
 
 
 def test_min_max_maps_each_row_to_zero_and_one_and_survives_equal_scores() -> None:

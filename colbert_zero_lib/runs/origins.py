@@ -1,0 +1,91 @@
+"""What a recipe begins from, where that is a checkpoint: prompts, lengths and a first step that follow from its files.
+
+The checkpoint's files are read by ``checkpoint``; the profile's own base encoder is trained in ``execute``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import Checkpoint, describe_checkpoint, find_checkpoint
+from ..errors import RecipeError
+from ..hub import MODEL_FILES
+from ..profiles import Profile
+from ..recipes import Interaction, Recipe, Step
+from ..starts import Start
+
+
+def start_of(profile: Profile, recipe: Recipe) -> Start | None:
+    """The checkpoint that ``recipe`` begins from; None where it is a base encoder that the profile trains itself."""
+    return recipe.start or (Start(profile.base) if profile.encoder is None else None)
+
+
+def open_start(start: Start) -> Checkpoint:
+    """The checkpoint of a start; CheckpointError or HubError in one sentence where there is none."""
+    found = find_checkpoint(start.name, start.revision)
+    return replace(found, folder=found.folder.resolve())
+
+
+def check_first_step(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """RecipeError where the first step cannot be taken from the checkpoint."""
+    first = recipe.steps[0].interaction if recipe.steps else None
+    if first is Interaction.DENSE and checkpoint.interaction is Interaction.COLBERT:
+        raise RecipeError(
+            f"{recipe.steps[0]} cannot follow {checkpoint.name}: a ColBERT model is not turned back into a dense "
+            "one, so begin with a colbert step."
+        )
+
+
+def has_prompts(checkpoint: Checkpoint) -> bool:
+    """Whether the files name a prompt for queries or documents."""
+    return any(checkpoint.prompts or ())
+
+
+def prompts_of(checkpoint: Checkpoint, profile: Profile) -> tuple[str, str]:
+    """The (query, document) prompts of all steps that follow: the checkpoint's own, else the profile's."""
+    return checkpoint.prompts if checkpoint.prompts and has_prompts(checkpoint) else profile.prompts
+
+
+def mismatches(checkpoint: Checkpoint, recipe: Recipe, profile: Profile) -> Iterator[str]:
+    """Sentences on what the checkpoint's files say and the profile or the first step does otherwise."""
+    own = checkpoint.prompts
+    if own and has_prompts(checkpoint) and own != profile.prompts:
+        yield f"{checkpoint.name} has the prompts {own[0]!r} and {own[1]!r}: they are used in place of the profile's."
+    if own and not has_prompts(checkpoint) and recipe.steps and recipe.steps[0].prompts:
+        yield f"{checkpoint.name} has no prompts and {recipe.steps[0]} adds them: write [-prompts] to train without."
+    if checkpoint.query_expansion is not None and checkpoint.query_expansion != profile.query_expansion:
+        has, does = ("on", "off") if checkpoint.query_expansion else ("off", "on")
+        yield f"{checkpoint.name} has query expansion {has}: profile '{profile.name}' works with it {does}."
+
+
+def as_measured(checkpoint: Checkpoint, recipe: Recipe) -> tuple[Step, tuple[int, int] | None]:
+    """How a start without steps is opened: its step, and the lengths in its files unless the recipe says otherwise."""
+    step = recipe.evaluated_step
+    kept = step.prompts if recipe.evaluation_prefix else has_prompts(checkpoint)
+    interaction = checkpoint.interaction or Interaction.COLBERT
+    lengths = checkpoint.lengths if recipe.evaluation_extra_length is None else None
+    return replace(step, interaction=interaction, prompts=kept), lengths
+
+
+def copy_model(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy what a model needs into ``folder``: weights as safetensors and what describes them, nothing else."""
+    for pattern in MODEL_FILES:
+        for file in checkpoint.folder.rglob(pattern):
+            inside = file.relative_to(checkpoint.folder)
+            if not any(part.startswith(".") for part in inside.parts):
+                (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, folder / inside)
+
+
+def described(folder: Path) -> Checkpoint:
+    """A finished run's own copy of its start, as a checkpoint."""
+    return describe_checkpoint(folder, str(folder), "")
+
+
+def start_entry(start: Start, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a passport says of it."""
+    return {"name": start.name, "revision": start.revision, "identity": checkpoint.identity}
