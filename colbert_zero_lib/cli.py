@@ -216,8 +216,10 @@ def sweep(
     progress: Annotated[bool, typer.Option("--progress", help="Show progress bars.")] = False,
 ) -> None:
     """Try ten learning rates for a recipe's last step on the development collections, as Table 1 does."""
+    from .home import recording_folder
     from .recipes import find_recipe
 
+    folder = recording_folder() / "runs" if record else None  # refuses before hours of work
     wanted, scale = find_recipe(recipe), profile_from(profile, source)
     from .published.sweeps import record_sweep
     from .runs.execute import workshop
@@ -239,8 +241,8 @@ def sweep(
     print_table(str(wanted), ("rate", "nDCG@10", "low", "high", "behind", "low", "high", ""), rows)
     if found.best_is_at_the_edge:
         typer.echo("the best rate is at the edge of those tried: a better one may lie outside")
-    if record:
-        typer.echo(str(record_sweep(found)))
+    if folder:
+        typer.echo(str(record_sweep(found, folder)))
 
 
 def _assignments(words: list[str]) -> dict[str, Any]:
