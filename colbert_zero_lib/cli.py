@@ -109,6 +109,19 @@ def show(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A run, named as for `show`.")],
+    folder: Annotated[Path, typer.Argument(help="An empty or new folder.")],
+    licence: Annotated[str, typer.Option(help="Identifier for the model card, as on the hub.")] = "other",
+) -> None:
+    """Copy a run's model with a model card, for PyLate, sentence-transformers and the hub."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from .export import export_run
+
+    typer.echo(str(export_run(_ledger().find(run), folder, licence)))
+
+
+@app.command()
 def explain(
     a: Annotated[str, typer.Argument(help="A run, named as for `show`.")],
     b: Annotated[str, typer.Argument(help="Another run.")],

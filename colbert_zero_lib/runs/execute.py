@@ -24,10 +24,11 @@ from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteract
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
-from colbert_zero_lib.prompts import describe_prefix, prefix_tokens
+from colbert_zero_lib.prompts import SIDES, describe_prefix, prefix_tokens
 from colbert_zero_lib.recipes import PIPELINES, ZERO, Phase, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
 from colbert_zero_lib.runs.passport import arm_of
+from colbert_zero_lib.runs.saved import store_settings
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.devices import device_of_choice, native_precision
 from colbert_zero_lib.training.pretraining import pretrain
@@ -267,6 +268,7 @@ def _passport(
     """Evaluate the model and write down all that is known of the run."""
     started = time.perf_counter()
     model = shop._open(model_folder, recipe)
+    lengths = store_settings(model, model_folder)
     measured: dict[str, Any] = {}
     if not shop.development_only:
         test = _evaluate(model, shop.collections)
@@ -297,6 +299,7 @@ def _passport(
         "git_commit": git_commit(),
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
+        "lengths": dict(zip(SIDES, lengths, strict=True)),
         "wall_seconds": wall,
         "gpu_hours": training_seconds / 3600 if shop.device.startswith("cuda") else 0.0,
         "queries_per_second": {name: result.queries_per_second for name, result in trained},

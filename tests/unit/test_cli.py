@@ -17,7 +17,19 @@ from colbert_zero_lib.cli import app
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json
 
-VERBS = ("run", "grid", "list", "show", "explain", "record", "notebooks", "figures", "crosswalk", "data")
+VERBS = (
+    "run",
+    "grid",
+    "list",
+    "show",
+    "export",
+    "explain",
+    "record",
+    "notebooks",
+    "figures",
+    "crosswalk",
+    "data",
+)
 
 
 def invoke(*words: str) -> Result:
