@@ -24,8 +24,8 @@ def model_card(run: Run, settings: Mapping[str, Any], licence: str = "other") ->
     recipe, key = Recipe.parse(passport["recipe"]), passport["key"]
     late = settings.get("model_type") == "ColBERT"
     sections = [
-        _front_matter(key["base"], late, licence),
-        f"# `{recipe}`\n\n{_summary(passport, late)}",
+        _front_matter(_started(passport), late, licence),
+        f"# `{recipe}`\n\n{_summary(passport, recipe, late)}",
         f"## Recipe\n\n{_steps(recipe, passport)}",
         f"## Data\n\n{_data(passport)}",
         f"## Scores\n\n{_scores(run)}",
@@ -57,26 +57,35 @@ def _front_matter(base: str, late: bool, licence: str) -> str:
     return f"---\n{found.to_yaml()}\n---"
 
 
-def _summary(passport: Mapping[str, Any], late: bool) -> str:
+def _summary(passport: Mapping[str, Any], recipe: Recipe, late: bool) -> str:
     kind = (
         "A late-interaction (ColBERT) model: one vector a token, compared with MaxSim."
         if late
         else "A dense model: one vector a text, compared with the cosine."
     )
+    done = "Trained" if recipe.steps else "Evaluated"
     return (
-        f"{kind} Trained by colbert_zero_lib, a suite on the paper ColBERT-Zero ([arXiv 2602.16609]"
-        f"(https://arxiv.org/abs/2602.16609)), at the profile `{passport['profile']}`, seed {passport['seed']}.\n\n"
-        f"- base encoder: {_base(passport['key'])}\n"
+        f"{kind} {done} by colbert_zero_lib, a suite on the paper ColBERT-Zero"
+        " ([arXiv 2602.16609](https://arxiv.org/abs/2602.16609)),"
+        f" at the profile `{passport['profile']}`, seed {passport['seed']}.\n\n"
+        f"- begun from: {_base(passport)}\n"
         f"- parameters: {passport.get('parameters', 0):,}\n"
         f"- run: `{passport['digest']}`, commit {passport['git_commit'] or 'unknown'}, {passport['device']}\n"
         f"- versions: {', '.join(f'{name} {version}' for name, version in sorted(passport['versions'].items()))}"
     )
 
 
-def _base(key: Mapping[str, Any]) -> str:
-    shape, text = key["settings"].get("encoder"), str(key["base"])
-    if not shape:
-        return f"[{text}](https://huggingface.co/{text})" if _HUB_ID.fullmatch(text) else f"`{text}`"
+def _started(passport: Mapping[str, Any]) -> str:
+    """The name of the checkpoint that the recipe began from, or of the profile's own base encoder."""
+    return str(passport.get("start", {}).get("name") or passport["key"]["base"])
+
+
+def _base(passport: Mapping[str, Any]) -> str:
+    key, text = passport["key"], _started(passport)
+    shape = key["settings"].get("encoder")
+    if "start" in passport or not shape:
+        link = f"[{text}](https://huggingface.co/{text})" if _HUB_ID.fullmatch(text) else f"`{text}`"
+        return f"{link}, {passport.get('start', {}).get('identity', 'of no known revision')}"
     budget = key["settings"]["pretraining"]
     return (
         f"ModernBERT architecture, {shape['layers']} layers x {shape['hidden']}, vocabulary {shape['vocabulary']:,},"
@@ -86,6 +95,8 @@ def _base(key: Mapping[str, Any]) -> str:
 
 def _steps(recipe: Recipe, passport: Mapping[str, Any]) -> str:
     budgets = passport["key"]["settings"]["budgets"]
+    if not recipe.steps:
+        return "No step was trained: this is what it began from, as it was evaluated."
     lines = [
         "| step | in words | steps x queries | documents a query | learning rate | temperature | tokens of query and"
         " document, without the extra length |",

@@ -28,7 +28,7 @@ from colbert_zero_lib.prompts import SIDES, describe_prefix, prefix_tokens
 from colbert_zero_lib.recipes import PIPELINES, ZERO, Phase, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, environment_versions, git_commit, thin
 from colbert_zero_lib.runs.passport import arm_of
-from colbert_zero_lib.runs.saved import store_settings
+from colbert_zero_lib.runs.saved import maximum_lengths, store_settings
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.devices import device_of_choice, native_precision
 from colbert_zero_lib.training.pretraining import pretrain
@@ -268,7 +268,6 @@ def _passport(
     """Evaluate the model and write down all that is known of the run."""
     started = time.perf_counter()
     model = shop._open(model_folder, recipe)
-    lengths = store_settings(model, model_folder)
     measured: dict[str, Any] = {}
     if not shop.development_only:
         test = _evaluate(model, shop.collections)
@@ -276,6 +275,7 @@ def _passport(
         measured = {"metrics": test.metrics(), "mean_ndcg@10": test.mean("ndcg@10")}
     development = _evaluate(model, shop.development)
     development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
+    store_settings(model, model_folder)
     evaluation_seconds = time.perf_counter() - started
     earlier = dict(before.passport["wall_seconds"]) if before else {}
     for other in ("pretraining", "evaluation"):
@@ -299,7 +299,7 @@ def _passport(
         "git_commit": git_commit(),
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
-        "lengths": dict(zip(SIDES, lengths, strict=True)),
+        "lengths": dict(zip(SIDES, maximum_lengths(model), strict=True)),
         "wall_seconds": wall,
         "gpu_hours": training_seconds / 3600 if shop.device.startswith("cuda") else 0.0,
         "queries_per_second": {name: result.queries_per_second for name, result in trained},

@@ -16,37 +16,47 @@ _CONFIGURATION = "config_sentence_transformers.json"
 _ENCODER = "sentence_bert_config.json"
 
 
-def store_settings(model: Any, folder: Path) -> tuple[int, int]:
+def maximum_lengths(model: Any) -> tuple[int, int]:
+    """Maximum (query, document) tokens of a ColBERT; of a SentenceTransformer, which has one limit, that one twice."""
+    if hasattr(model, "skiplist"):
+        return int(model.query_length), int(model.document_length)
+    return int(model.max_seq_length), int(model.max_seq_length)
+
+
+def store_settings(model: Any, folder: Path) -> None:
     """Write the prompts and lengths of ``model`` into the ``folder`` that it was opened from.
 
-    ``model`` is a SentenceTransformer or a ColBERT. Returns its maximum (query, document) tokens. A bare encoder (no
-    ``modules.json``) is left alone. Files are replaced, not changed, since another run may link to them.
+    ``model`` is a SentenceTransformer or a ColBERT. A bare encoder (no ``modules.json``) is left alone. Files are
+    replaced, not changed, since another run may link to them.
     """
-    limit = int(model.max_seq_length or 0)
-    lengths, settings = (limit, limit), dict[str, Any](prompts=dict(model.prompts))
-    if hasattr(model, "skiplist"):
-        lengths = int(model.query_length), int(model.document_length)
-        limit = lengths[1] - 1  # PyLate adds the marker afterwards
+    if not (folder / "modules.json").is_file():
+        return
+    query, document = maximum_lengths(model)
+    late = hasattr(model, "skiplist")
+    settings: dict[str, Any] = {"prompts": dict(model.prompts)}
+    if late:
         settings |= {
-            "query_length": lengths[0],
-            "document_length": lengths[1],
+            "query_length": query,
+            "document_length": document,
             "do_query_expansion": model.do_query_expansion,
             "skiplist_words": _known_words(model),
         }
-    if (folder / "modules.json").is_file():
-        stored = read_settings(folder)
-        stored.pop(UNSCORED, None)
-        if UNSCORED in model._model_config:
-            settings[UNSCORED] = model._model_config[UNSCORED]
-        write_json({**stored, **settings}, folder / _CONFIGURATION)
-        encoder = json.loads((folder / _ENCODER).read_text(encoding="utf-8"))
-        write_json({**encoder, "max_seq_length": limit}, folder / _ENCODER)
-    return lengths
+    stored = read_settings(folder)
+    stored.pop(UNSCORED, None)
+    if UNSCORED in model._model_config:
+        settings[UNSCORED] = model._model_config[UNSCORED]
+    write_json({**stored, **settings}, folder / _CONFIGURATION)
+    limit = document - 1 if late else document  # PyLate adds the marker afterwards
+    write_json({**_read(folder / _ENCODER), "max_seq_length": limit}, folder / _ENCODER)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """What the configuration of a saved model says."""
-    return dict(json.loads((folder / _CONFIGURATION).read_text(encoding="utf-8")))
+    """What the configuration of a saved model says; nothing where it has none."""
+    return _read(folder / _CONFIGURATION)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 def _known_words(model: Any) -> list[str]:

@@ -23,6 +23,7 @@ from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.errors import ParameterError, RunError
 from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
 from colbert_zero_lib.export import export_run
+from colbert_zero_lib.model_card import model_card
 from colbert_zero_lib.models import open_model, step_lengths
 from colbert_zero_lib.profiles import EvaluationSize, get_profile
 from colbert_zero_lib.recipes import Recipe
@@ -203,6 +204,9 @@ def test_the_card_has_the_front_matter_and_the_figures_of_the_run(
     mean, low, high = Evaluation(run.per_query()).interval()
     for needed in (str(run.digest), "f" * 64, f"{mean:.4f}", f"{low:.4f} to {high:.4f}", "search_query: "):
         assert needed in page
+    start = {"name": "owner/model", "revision": None, "identity": "c0ffee"}
+    begun = model_card(replace(run, passport={**run.passport, "start": start}), read_settings(folder))
+    assert yaml.safe_load(begun.split("---\n", 2)[1])["base_model"] == "owner/model" and "c0ffee" in begun
     dense = yaml.safe_load((exported["dense:supervised"][1] / "README.md").read_text().split("---\n", 2)[1])
     assert dense["library_name"] == "sentence-transformers"
 
