@@ -6,6 +6,7 @@ No logic of its own; heavy libraries are imported inside the verbs so that ``--h
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
