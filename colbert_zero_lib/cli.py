@@ -6,6 +6,7 @@ No logic of its own; heavy libraries are imported inside the verbs so that ``--h
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +137,19 @@ def show(
 
 
 @app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="A run, named as for `show`.")],
+    folder: Annotated[Path, typer.Argument(help="An empty or new folder.")],
+    licence: Annotated[str, typer.Option(help="Identifier for the model card, as on the hub.")] = "other",
+) -> None:
+    """Copy a run's model with a model card, for PyLate, sentence-transformers and the hub."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from .export import export_run
+
+    typer.echo(str(export_run(_ledger().find(run), folder, licence)))
+
+
+@app.command()
 def explain(
     a: Annotated[str, typer.Argument(help="A run, named as for `show`.")],
     b: Annotated[str, typer.Argument(help="Another run.")],
@@ -243,10 +257,12 @@ def sweep(
     progress: Annotated[bool, typer.Option("--progress", help="Show progress bars.")] = False,
 ) -> None:
     """Try ten learning rates for a recipe's last step on the development collections, as Table 1 does."""
+    from .home import recording_folder
     from .recipes import find_recipe
 
     wanted = find_recipe(recipe)
     scale = profile_from(profile, source, begins_elsewhere=wanted.start is not None)
+    folder = recording_folder() / "runs" if record else None  # refuses before hours of work
     from .published.sweeps import record_sweep
     from .runs.execute import workshop
     from .runs.sweep import sweep as sweep_rates
@@ -267,8 +283,8 @@ def sweep(
     print_table(str(wanted), ("rate", "nDCG@10", "low", "high", "behind", "low", "high", ""), rows)
     if found.best_is_at_the_edge:
         typer.echo("the best rate is at the edge of those tried: a better one may lie outside")
-    if record:
-        typer.echo(str(record_sweep(found)))
+    if folder:
+        typer.echo(str(record_sweep(found, folder)))
 
 
 def _assignments(words: list[str]) -> dict[str, Any]:

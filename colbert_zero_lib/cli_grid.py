@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .terminal import profile_from
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -46,7 +48,7 @@ def grid(
 
     from .runs.execute import workshop
 
-    shop = workshop(profile, progress=False)
+    shop = workshop(scale, progress=False)
     found = plan_grid(shop, recipes, chosen)
     typer.echo(found.to_text())
     if plan:

@@ -8,25 +8,38 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .errors import ParameterError
+
 
 def repository() -> Path | None:
     """The checkout that this package was imported from, or None when it was installed without one."""
     root = Path(__file__).resolve().parent.parent
-    return root if (root / "notebooks").is_dir() and (root / "data").is_dir() else None
+    parts = ("notebooks", "data", "pyproject.toml")
+    return root if all((root / part).exists() for part in parts) else None
 
 
 def home() -> Path:
-    """The folder of wheels, corpora, caches and runs.
+    """The folder of wheels, corpora, caches and runs, as an absolute path.
 
-    ``$COLBERT_ZERO_HOME`` if set, else ``.colbert_zero`` in the checkout, else ``~/.cache/colbert_zero``.
+    ``$COLBERT_ZERO_HOME`` if set (a relative one is meant from the current folder, ``~`` is the user's), else
+    ``.colbert_zero`` in the checkout, else ``~/.cache/colbert_zero``.
     """
     chosen = os.environ.get("COLBERT_ZERO_HOME")
     if chosen:
-        return Path(chosen).expanduser()
+        return Path(chosen).expanduser().absolute()
     root = repository()
     return root / ".colbert_zero" if root else Path.home() / ".cache" / "colbert_zero"
 
 
 def data_folder() -> Path:
-    """The checkout's ``data`` folder: published figures, recorded runs, teacher scores, pinned wheels."""
-    return (repository() or Path(__file__).resolve().parent.parent) / "data"
+    """Published figures, recorded runs, teacher's lists, pinned packages: ``data`` of the checkout or the package."""
+    return (repository() or Path(__file__).resolve().parent) / "data"
+
+
+def recording_folder() -> Path:
+    """`data_folder` for those who write to it; ParameterError in an installed package, whose files are not ours."""
+    if repository() is None:
+        raise ParameterError(
+            "The folder data/ belongs to the installed package and is not written to: work in a git checkout instead."
+        )
+    return data_folder()

@@ -92,8 +92,8 @@ class Profile:
     ``budgets`` maps (phase, interaction) to its budget. ``source`` is ``offline``, ``hub`` or ``folder:PATH``. ``rows``
     is how many rows of the hub's data each phase samples, over all its data sets, None being all; ``test_sets`` and
     ``development_sets`` name the hub's collections, one by one or as ``beir`` and ``nanobeir``. ``encoder`` None opens
-    ``base`` from the hub. ``starts`` names published models in place of dense steps that begin a recipe, since the paper
-    did not train those either; the longest that fits is taken.
+    ``base`` from the hub. ``starts`` names published models in place of dense steps that begin a recipe, since the
+    paper did not train those either; the longest that fits is taken.
     """
 
     name: str

@@ -23,7 +23,7 @@ from typing import Any
 import nbformat
 
 from .errors import ColbertZeroError, ParameterError, UnknownNameError
-from .home import repository
+from .home import home, repository
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
@@ -201,7 +201,10 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _own_kernel() -> Iterator[None]:
-    """Make ``python3`` mean this interpreter, whatever kernels and start-up files the user's home holds."""
+    """Make ``python3`` mean this interpreter, whatever kernels and start-up files the user's home holds.
+
+    The kernel runs in another folder, from where a relative home would be another one: it gets an absolute path.
+    """
     with tempfile.TemporaryDirectory(prefix="colbert-zero-kernel-") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
@@ -211,6 +214,7 @@ def _own_kernel() -> Iterator[None]:
         )
         paths = [folder, *filter(None, [os.environ.get("JUPYTER_PATH")])]
         changes = {"JUPYTER_PATH": os.pathsep.join(paths), "IPYTHONDIR": str(Path(folder, "ipython"))}
+        changes["COLBERT_ZERO_HOME"] = str(home())
         changes["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # silences the debugger's note about frozen modules
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)

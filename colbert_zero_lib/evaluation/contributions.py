@@ -53,8 +53,7 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
     which sum to 1 over the parts of a side; a token with s_i < 0 has a share below 0. Tokens that are not scored
     (punctuation of documents, a prefix that is context alone) have no share. Each row is the mean over ``documents``
     documents: those relevant to the query, or ``others`` documents that are not, drawn once for all queries in the
-    order of their names' hashes (fewer where the corpus is small). Average over queries with `mean_contributions`.
-    ParameterError when ``others`` is not positive.
+    order of their names' hashes (fewer where the corpus is small). ParameterError when ``others`` is not positive.
     """
     import pandas as pd
 
@@ -80,12 +79,6 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
                     (name, is_relevant, len(names), *of_part) for of_part in _shares(query, names, documents)
                 ]
     return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def mean_contributions(frame: pd.DataFrame) -> pd.DataFrame:
-    """Unweighted mean over queries of each number: one row for each side, part and ``relevant``."""
-    keys = ["side", "part", "relevant"]
-    return frame.groupby(keys, sort=True)[["tokens", "score", "sum"]].mean().reset_index()
 
 
 def contribution_intervals(

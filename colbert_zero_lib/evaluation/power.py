@@ -151,14 +151,6 @@ def borrow(variances: Variances, seeds: float, degrees: float, source: str) -> V
     return replace(variances, seeds=float(seeds), seed_degrees=float(degrees), source=source)
 
 
-def two_level_test(scores: Mapping[str, np.ndarray], level: float = 0.95) -> TwoLevelTest:
-    """Is the mean of a paired difference zero? A test whose error counts queries and seeds.
-
-    ``scores`` as in `split`; what the test is, is said at `mean_test`.
-    """
-    return mean_test(split(scores), level)
-
-
 def mean_test(found: Variances, level: float = 0.95) -> TwoLevelTest:
     """The test of a mean whose variances are known: queries and seeds, or queries alone where one seed was seen.
 
@@ -197,7 +189,7 @@ def _margin(found: Variances, between: np.ndarray | float, freedom: float, alpha
 
 
 def predicted_power(variances: Variances, effect: float, seeds: int, alpha: float = 0.05) -> float:
-    """How often `two_level_test` with ``seeds`` seeds finds a true difference of ``effect`` points (either sign).
+    """How often `mean_test` with ``seeds`` seeds finds a true difference of ``effect`` points (either sign).
 
     Worked out over the estimates of the spread between seeds that so many would give; that of the queries, of which
     there are many, is taken as known. NaN where the variance between seeds is not known; ParameterError for fewer

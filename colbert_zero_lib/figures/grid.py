@@ -36,7 +36,6 @@ _SWITCHES = {
     "+prompts +length": "+ both",
     "−prompts −length, +length at evaluation": "+ length late",
 }
-_STAGE = {"supervised": COLOURS["orange"], "distilled": COLOURS["blue"]}
 _SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _GAP = 0.7  # rows left free between blocks
 
@@ -116,46 +115,6 @@ def deltas_headline(findings: pd.DataFrame) -> str:
     ]
     of = "" if len(run) == len(findings) else f", {len(run)} of them run"
     return f"Of the paper's {len(findings)} deltas{of}: {', '.join(words)}"
-
-
-def seeds_figure(rows: pd.DataFrame) -> Figure:
-    """Every arm that was run: each seed's mean as a dot, and the mean of them with its interval.
-
-    ``rows`` is `row_findings(4, source)`, or several of them stacked; an arm that stands twice is drawn once.
-    """
-    _need(rows, "rows")
-    run = rows[rows["seeds"] > 0].drop_duplicates(["recipe", "source"])
-    if run.empty:
-        raise ParameterError(
-            "No arm of this grid was run: run it with colbert-zero grid, or record it, first."
-        )
-    figure, axes, places = _rows(run, [_SWITCHES.get(str(word), str(word)) for word in run["switches"]])
-    for place, row in zip(places, run.itertuples(), strict=True):
-        colour = _STAGE.get(str(row.stage), COLOURS["green"])
-        axes.hlines(place, row.mean_low, row.mean_high, color=COLOURS["light"], linewidth=3, zorder=2)
-        axes.plot(row.mean, place, "|", color=COLOURS["grey"], markersize=9, zorder=3)
-        axes.plot(row.by_seed, [place] * row.seeds, "o", color=colour, markersize=4.5, alpha=0.85, zorder=4)
-        mark_outside(axes, place, "" if np.isnan(row.deviation) else f"±{row.deviation:.2f}")
-    over = "queries and seeds" if run["seeds"].max() > 1 else "queries"
-    axes.set_xlabel(f"nDCG@10 (points): a dot a seed, 95% interval over {over}, ± between seeds")
-    _room_at_left(axes)
-    for stage in dict.fromkeys(stage if stage in _STAGE else "unsupervised" for stage in run["stage"]):
-        axes.plot([], [], "o", color=_STAGE.get(stage, COLOURS["green"]), label=stage)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
-    headline(figure, seeds_headline(run))
-    return figure
-
-
-def seeds_headline(rows: pd.DataFrame) -> str:
-    """How far seeds move an arm, beside the differences that the paper's switches make."""
-    spread = rows.loc[rows["seeds"] > 1, "deviation"]
-    printed = rows["paper_delta"].abs().median()
-    if spread.empty:
-        return "One seed an arm: how far seeds move a mean is not known"
-    return (
-        f"Seeds move a mean by {spread.median():.2f} points (median of {len(spread)} arms), the paper's switches by "
-        f"{printed:.2f}"
-    )
 
 
 def delta_table(*findings: pd.DataFrame) -> PaperTable:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..errors import DataError
 from ..home import data_folder
@@ -100,14 +99,3 @@ def _recipe(name: str) -> str | None:
     if found is None or name == with_prompts:
         return None if found is None else str(found)
     return str(Recipe(tuple(replace(step, prompts=False, extra_length=False) for step in found)))
-
-
-if TYPE_CHECKING:
-    MODELS: tuple[ModelCard, ...]
-
-
-def __getattr__(name: str) -> tuple[ModelCard, ...]:
-    # Read on first use: importing the package must not need its data folder.
-    if name != "MODELS":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return globals().setdefault(name, model_cards())

@@ -28,7 +28,7 @@ def sweep_file(sweep: Sweep, folder: Path | None = None) -> Path:
     return (folder or data_folder() / "runs") / "sweeps" / sweep.profile / name
 
 
-def record_sweep(sweep: Sweep, folder: Path | None = None) -> Path:
+def record_sweep(sweep: Sweep, folder: Path) -> Path:
     """Write a sweep, its rows and the rule's outcome to `sweep_file` and return it; RunError if that fails."""
     file = sweep_file(sweep, folder)
     rows = [asdict(row) for row in sweep.rows]

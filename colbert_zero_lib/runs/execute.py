@@ -25,7 +25,7 @@ from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteract
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.models import open_model, parameters, quiet, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
-from colbert_zero_lib.prompts import describe_prefix, prefix_tokens
+from colbert_zero_lib.prompts import SIDES, describe_prefix, prefix_tokens
 from colbert_zero_lib.recipes import ZERO, Phase, Recipe, find_recipe, pipeline_of
 from colbert_zero_lib.runs import (
     Ledger,
@@ -39,6 +39,7 @@ from colbert_zero_lib.runs import (
 )
 from colbert_zero_lib.runs.needs import needs
 from colbert_zero_lib.runs.passport import arm_of
+from colbert_zero_lib.runs.saved import maximum_lengths, store_settings
 from colbert_zero_lib.starts import Start
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.devices import device_of_choice, native_precision
@@ -334,6 +335,7 @@ def _passport(
         measured = {"metrics": test.metrics(), "mean_ndcg@10": test.mean("ndcg@10")}
     development = _evaluate(model, shop.development)
     development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
+    store_settings(model, model_folder)
     evaluation_seconds = time.perf_counter() - started
     earlier = dict(before.passport["wall_seconds"]) if before else {}
     for other in ("pretraining", "evaluation"):
@@ -358,6 +360,7 @@ def _passport(
         "git_commit": git_commit(),
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
+        "lengths": dict(zip(SIDES, maximum_lengths(model), strict=True)),
         "wall_seconds": wall,
         "gpu_hours": spent if shop.device.startswith("cuda") else 0.0,
         "queries_per_second": {name: result.queries_per_second for name, result in trained},

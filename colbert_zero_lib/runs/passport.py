@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 import numpy as np
 
 from ..errors import ColbertZeroError, ProfileError, RunError
-from ..home import data_folder, repository
+from ..home import recording_folder, repository
 from ..profiles import get_profile
 from ..recipes import PIPELINES, Recipe, paper_rows
 
@@ -224,10 +224,11 @@ def record(run: Run, folder: Path | None = None) -> Path:
 
     Writes ``<folder>/<profile>/<recipe slug>--seed<k>.json`` and, where the run has per-query values, a
     ``.parquet`` of the same name (float32, one row a query) beside it; ``folder`` defaults to ``data/runs``.
-    Returns the JSON file. RunError if the passport lacks a field or the folder cannot be written.
+    Returns the JSON file. RunError if the passport lacks a field or the folder cannot be written, ParameterError
+    without a folder and a checkout.
     """
     recipe = validate_passport(run.passport, f"run {run.folder.name}")
-    target = (folder or data_folder() / "runs") / run.passport["profile"]
+    target = (folder or recording_folder() / "runs") / run.passport["profile"]
     file = target / f"{recipe.slug}--seed{run.passport['seed']}.json"
     table = file.with_suffix(".parquet")
     try:

@@ -31,8 +31,8 @@ from colbert_zero_lib.corpora import (
 from colbert_zero_lib.corpora.mining import interleave, safe_negatives, top_bm25, top_dense
 from colbert_zero_lib.corpora.teacher import write_lists
 from colbert_zero_lib.evaluation import Ranking, evaluate, token_vectors
-from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.home import recording_folder
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
@@ -300,6 +300,7 @@ def teach(
     The passport says how good each scorer is on the development collections (nDCG@10 of reranking the candidates that
     BM25 and MiniLM propose): students must stay below it.
     """
+    folder = folder or recording_folder() / "teacher"
     home, settings = home or default_home(), settings or TeacherSettings()
     corpora = corpora or load_offline(home, progress=progress)
     teacher = open_teacher(corpora, settings, home, progress)
@@ -322,5 +323,5 @@ def teach(
         "positive first": float(np.mean(scores[:, 0] >= np.nanmax(scores, axis=1))),
         "hard negatives per query": float(hard.sum(axis=1).mean()),
     }
-    write_lists(folder or data_folder() / "teacher", documents, scores, hard, passport)
+    write_lists(folder, documents, scores, hard, passport)
     return passport

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pylate.models import ColBERT
 
 from benchmarks.curves import authors_run
 from colbert_zero_lib.home import home
@@ -74,6 +75,14 @@ def test_the_evaluation_length_changes_no_weight(shop: Workshop) -> None:
     extra = [prompt_tokens(short.tokenizer, prompt) for prompt in shop.profile.prompts]
     assert long.query_length - short.query_length == extra[0] > 0
     assert long.document_length - short.document_length == extra[1] > 0
+    # The folders say so themselves, to PyLate alone too; the second did not change the first, whose files it links to.
+    assert shop.ledger.check(trained) is None
+    for run, model in ((trained, short), (longer, long)):
+        plain = ColBERT(str(run.model_folder))
+        found = {"query": plain.query_length, "document": plain.document_length}
+        assert found == run.passport["lengths"]
+        assert (plain.query_length, plain.document_length) == (model.query_length, model.document_length)
+        assert plain.prompts == model.prompts and plain.do_query_expansion is False
 
 
 def test_pylates_own_parts_see_the_same_batches_and_begin_with_the_same_loss(

@@ -13,7 +13,7 @@ from pylate import models as pylate_models
 from pylate.models import ColBERT
 from safetensors.torch import load_file
 
-from colbert_zero_lib.evaluation import mean_contributions, score_contributions, token_vectors
+from colbert_zero_lib.evaluation import score_contributions, token_vectors
 from colbert_zero_lib.home import home
 from colbert_zero_lib.models import open_model, prompt_tokens
 from colbert_zero_lib.profiles import get_profile
@@ -112,10 +112,10 @@ def test_context_is_left_out_of_scores_and_of_their_gradient(shop: Workshop) -> 
     model = shop.open(run)
     collection = next(iter(shop.collections.values()))
     assert unscored_positions(model, True) is not None and unscored_positions(model, False) is not None
-    shares = mean_contributions(score_contributions(model, collection, others=5))
+    shares = score_contributions(model, collection, others=5)
     assert (shares.loc[shares["part"] == "prefix", ["tokens", "score"]] == 0).all().all()
     scored = trained(shop, "context", " @ prefix=prompts")
-    shares = mean_contributions(score_contributions(shop.open(scored), collection, others=5))
+    shares = score_contributions(shop.open(scored), collection, others=5)
     assert (shares.loc[(shares["part"] == "prefix") & (shares["side"] == "query"), "score"] > 0).all()
     # The prompts' arm saw the same texts at the same lengths: only what was scored is different.
     prompts = run_recipe("colbert:unsupervised", seed=1, shop=shop)

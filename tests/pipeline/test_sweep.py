@@ -131,7 +131,7 @@ def test_the_terminal_sweeps_ten_rates_prints_them_and_records_them(
     shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("colbert_zero_lib.runs.execute.workshop", lambda *_, **__: shop)
-    monkeypatch.setattr("colbert_zero_lib.published.sweeps.data_folder", lambda: tmp_path)
+    monkeypatch.setattr("colbert_zero_lib.home.recording_folder", lambda: tmp_path)
     words = ["sweep", PREFIX, "--seed", "1"]
     assert CliRunner().invoke(app, words).exit_code == 0
     assert recorded_sweeps("smoke", tmp_path / "runs") == []  # only where that is asked for

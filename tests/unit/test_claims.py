@@ -390,7 +390,7 @@ def test_nothing_here_imports_torch() -> None:
     program = """
 import sys
 from colbert_zero_lib.published import *
-from colbert_zero_lib.published.models import MODELS
+model_cards()
 judge_all(CLAIMS, [paper_evidence(), mteb_evidence(), recorded_evidence("laptop"), ledger_evidence("tiny")])
 print([name for name in ("torch", "transformers", "datasets", "pylate") if name in sys.modules])
 """

@@ -17,7 +17,19 @@ from colbert_zero_lib.cli import app
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json
 
-VERBS = ("run", "grid", "list", "show", "explain", "record", "notebooks", "figures", "crosswalk", "data")
+VERBS = (
+    "run",
+    "grid",
+    "list",
+    "show",
+    "export",
+    "explain",
+    "record",
+    "notebooks",
+    "figures",
+    "crosswalk",
+    "data",
+)
 
 
 def invoke(*words: str) -> Result:
@@ -134,7 +146,7 @@ def test_record_writes_passports_where_they_are_looked_for(
     make_run(home, PIPELINES["c"], 3, {"one": 0.5})
     make_run(home, PIPELINES["a"], 0, {"one": 0.25})
     data = home / "checkout-data"
-    monkeypatch.setattr("colbert_zero_lib.runs.passport.data_folder", lambda: data)
+    monkeypatch.setattr("colbert_zero_lib.runs.passport.recording_folder", lambda: data)
     assert invoke("record", "--profile", "laptop").stdout == ""
     assert not data.exists()
     assert invoke("record", "c").exit_code == 0

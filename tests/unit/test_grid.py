@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -524,17 +523,10 @@ def one_seed() -> RunEvidence:
     return planted(as_printed(), (0,), arms=(BOTH, NEITHER))
 
 
-def seeds_of(source: RunEvidence) -> Figure:
-    return drawings.seeds_figure(pd.concat([row_findings(3, source), row_findings(4, source)]))
-
-
 FIGURES: dict[str, Callable[[], Figure]] = {
     "deltas": lambda: drawings.deltas_figure(deltas_as_in_the_paper()),
     "deltas of one seed": lambda: drawings.deltas_figure(delta_findings(one_seed())),
     "deltas not run": lambda: drawings.deltas_figure(delta_findings(recorded_evidence("laptop"))),
-    "seeds": lambda: drawings.seeds_figure(rows_as_in_the_paper(4)),
-    "one seed": lambda: seeds_of(one_seed()),
-    "recorded": lambda: seeds_of(recorded_evidence("laptop")),
 }
 
 
@@ -551,10 +543,6 @@ def test_the_titles_are_counted_from_the_tables() -> None:
     assert f"{agree} agree" in drawings.deltas_headline(deltas)
     turned = deltas.assign(verdict=DIFFERS)
     assert "17 differ" in drawings.deltas_headline(turned)
-    rows = pd.DataFrame(
-        {"seeds": [3, 2, 1], "deviation": [0.2, 0.6, math.nan], "paper_delta": [1.0, -2.0, 4.0]}
-    )
-    assert "0.40" in drawings.seeds_headline(rows) and "2.00" in drawings.seeds_headline(rows)
 
 
 def test_the_delta_figure_draws_both_figures_of_every_delta() -> None:
@@ -570,7 +558,5 @@ def test_the_delta_figure_draws_both_figures_of_every_delta() -> None:
 
 def test_nothing_to_draw_is_one_sentence() -> None:
     none = RunEvidence("nothing", {})
-    with pytest.raises(ParameterError, match="No arm"):
-        drawings.seeds_figure(row_findings(4, none))
     with pytest.raises(ParameterError, match="no deltas"):
         drawings.deltas_figure(delta_findings(none).iloc[:0])

@@ -11,12 +11,11 @@ import pytest
 from colbert_zero_lib.corpora.mining import (
     NONE,
     interleave,
-    mine_hard_negatives,
     safe_negatives,
     top_bm25,
     top_dense,
 )
-from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.errors import ParameterError
 
 DOCUMENTS = [
     "the heron fishes in the shallow river",  # 0
@@ -95,55 +94,6 @@ def test_other_positives_and_their_near_duplicates_are_not_negatives() -> None:
     assert safe.tolist() == [[False, True, False]]
 
 
-def test_mined_negatives_are_those_found_by_hand() -> None:
-    # Dense order for "heron river": 0 (positive), 5 (its duplicate), 1 (a positive too), 2, 3, 4. BM25 finds 2 as well.
-    # cos 40 = .77 <= .95 cos 20 = .89, so 2 is safe; then 3 (cos 90) and 4 (cos 130).
-    # For "string instrument" the positive is 3 (cos 10); 4 (cos 30 = .87) is safe, then 2 (cos 60), 1 (cos 70), 5, 0.
-    mined = mine_hard_negatives(
-        ["heron river", "string instrument"], [[0, 1], [3]], DOCUMENTS, encode, negatives=4, depth=6
-    )
-    assert mined.dtype == np.int32
-    assert mined.tolist() == [[2, 3, 4, NONE], [4, 2, 1, 5]]
-
-
-def test_lexical_candidates_that_the_dense_model_misses_are_found() -> None:
-    # With one candidate each, the dense model proposes 0, the positive, and BM25 proposes 2.
-    mined = mine_hard_negatives(["flood of a valley"], [[0]], DOCUMENTS, encode, negatives=2, depth=1)
-    assert mined.tolist() == [[2, NONE]]
-
-
-def test_groups_keep_sources_apart() -> None:
-    birds = ["birds"] * 3 + ["music"] * 2 + ["birds"]
-    mined = mine_hard_negatives(
-        ["string instrument", "heron river"],
-        [[3], [0]],
-        DOCUMENTS,
-        encode,
-        negatives=3,
-        depth=6,
-        query_groups=["music", "birds"],
-        document_groups=birds,
-    )
-    # 1 scores cos 30 = .866 <= .95 cos 20 = .893; 5 says the same as 0.
-    assert mined.tolist() == [[4, NONE, NONE], [1, 2, NONE]]
-
-
-def test_a_positive_outside_its_group_is_reported() -> None:
-    with pytest.raises(DataError, match="Query 0 has no positive, or one that is not among"):
-        mine_hard_negatives(
-            ["heron river"],
-            [[3]],
-            DOCUMENTS[:4],
-            encode,
-            query_groups=["b"],
-            document_groups=["b", "b", "b", "m"],
-        )
-
-
-def test_parameters_out_of_range_are_refused() -> None:
+def test_a_margin_out_of_range_is_refused() -> None:
     with pytest.raises(ParameterError, match="relative_margin must be above 0 and at most 1"):
-        mine_hard_negatives(["heron river"], [[0]], DOCUMENTS, encode, relative_margin=1.2)
-    with pytest.raises(ParameterError, match="must be given together"):
-        mine_hard_negatives(["heron river"], [[0]], DOCUMENTS, encode, query_groups=["b"])
-    with pytest.raises(DataError, match="1 queries have 2 lists"):
-        mine_hard_negatives(["heron river"], [[0], [1]], DOCUMENTS, encode)
+        safe_negatives(np.array([[1]]), np.zeros((1, 1)), [{0}], np.ones(1), DOCUMENTS, relative_margin=1.2)

@@ -20,7 +20,6 @@ from colbert_zero_lib.evaluation.power import (
     seeds_needed,
     smallest_effect,
     split,
-    two_level_test,
 )
 from colbert_zero_lib.evaluation.statistics import contrast
 from colbert_zero_lib.published.verdict_tables import holm
@@ -63,7 +62,7 @@ def test_a_planted_null_is_found_in_no_more_than_five_cases_in_a_hundred(
     mix: tuple[float, float, float], seeds: int
 ) -> None:
     rng = np.random.default_rng(seeds)
-    tests = [two_level_test(drawn(rng, mix, seeds=seeds)) for _ in range(600)]
+    tests = [mean_test(split(drawn(rng, mix, seeds=seeds))) for _ in range(600)]
     found = np.mean([test.p < 0.05 for test in tests])
     # Standard error 0.9 points; with few seeds that matter as much as queries the test is careful.
     assert 0.005 <= found <= 0.07
@@ -86,7 +85,7 @@ def test_a_planted_effect_is_found_as_often_as_predicted() -> None:
     noise = 1e4 * both**2 * sum(1 / size for size in SIZES.values()) / len(SIZES) ** 2
     known = Variances(effect, queries, 1e4 * seed**2 + noise, seeds, 150.0, seeds - 1.0, "planted")
     expected = predicted_power(known, effect, seeds)
-    found = np.mean([two_level_test(drawn(rng, mix, effect, seeds)).p < 0.05 for _ in range(400)])
+    found = np.mean([mean_test(split(drawn(rng, mix, effect, seeds))).p < 0.05 for _ in range(400)])
     assert 0.5 < expected < 0.95
     assert found == pytest.approx(expected, abs=0.07)  # three standard errors of the share
     assert predicted_power(known, smallest_effect(known, seeds), seeds) == pytest.approx(0.8, abs=1e-6)
@@ -103,7 +102,7 @@ def test_a_bootstrap_over_three_seeds_is_too_sure_where_the_test_is_not() -> Non
         ]
         found = contrast([(1, arms), (-1, [zeros] * 3)], samples=150, seed=draw)
         sure.append(found.low > 0 or found.high < 0)
-        tested.append(two_level_test(scores).p < 0.05)
+        tested.append(mean_test(split(scores)).p < 0.05)
     assert np.mean(sure) > 0.09 > np.mean(tested)
 
 
@@ -111,7 +110,7 @@ def test_holm_keeps_the_chance_of_any_false_finding_below_five_percent() -> None
     rng = np.random.default_rng(4)
     some, uncorrected = [], []
     for _ in range(100):
-        p = np.array([two_level_test(drawn(rng, MIXES["both"], seeds=4)).p for _ in range(17)])
+        p = np.array([mean_test(split(drawn(rng, MIXES["both"], seeds=4))).p for _ in range(17)])
         some.append((holm(p) < 0.05).any())
         uncorrected.append((p < 0.05).any())
     assert np.mean(uncorrected) > 0.3  # 1 - 0.95 ** 17 = 0.58, less where the test is careful

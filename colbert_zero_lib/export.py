@@ -1,0 +1,94 @@
+"""A run's model as a folder for others: what PyLate and sentence-transformers load, with a card for readers.
+
+Settings in the files are the business of ``runs.saved``, the card's words of ``model_card``; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ParameterError, RunError
+from .model_card import CARD, model_card
+from .recipes import Recipe
+from .runs import Run
+from .runs.manifest import damage
+from .runs.saved import UNSCORED, read_settings, store_settings
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+
+def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
+    """Copy the model of ``run`` to ``folder`` with a model card; the folder appears whole or not at all.
+
+    ``licence`` is the identifier that the card's front matter gives. ParameterError when the folder holds something;
+    RunError when the run is damaged, the disk refuses, or no other library could use the model: an encoder without
+    a trained step, or a prefix that is context alone.
+    """
+    folder = folder.expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ParameterError(f"{folder} is not empty: name a folder that is, or is not there yet.")
+    wrong = damage(run.folder)
+    if wrong is not None:
+        raise RunError(f"Run folder {run.folder} {wrong}: run the recipe again.")
+    if not (run.model_folder / "modules.json").is_file():
+        raise RunError(
+            f"Run {run.folder.name} is an encoder that no step has trained: export a run with a step."
+        )
+    if "metrics" not in run.passport:
+        raise RunError(f"Run {run.folder.name} was never measured on the test collections: run its recipe.")
+    with _written_whole(folder) as partial:
+        shutil.copytree(run.model_folder, partial, copy_function=shutil.copyfile)
+        if "lengths" not in run.passport:  # of a version that left the training's lengths in the files
+            store_settings(_open(run, partial), partial)
+        settings = read_settings(partial)
+        if UNSCORED in settings:
+            raise RunError(
+                f"Run {run.folder.name} leaves its prefix out of MaxSim, which only this suite can: export a run"
+                " without the prefix 'context'."
+            )
+        (partial / CARD).write_text(model_card(run, settings, licence), encoding="utf-8", newline="\n")
+    return folder
+
+
+@contextlib.contextmanager
+def _written_whole(folder: Path) -> Iterator[Path]:
+    partial = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write the model to {folder} ({error.strerror}): free space or name another folder."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _open(run: Run, folder: Path) -> SentenceTransformer:
+    """The model in ``folder`` as the run evaluated it, by what its key says."""
+    from transformers import AutoTokenizer
+
+    from .models import open_model, step_lengths
+    from .profiles import EvaluationSize
+
+    key = run.passport["key"]["settings"]
+    recipe, prompts = Recipe.parse(run.passport["recipe"]), tuple(key["prompts"])
+    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    size = EvaluationSize(**key["evaluation"])
+    return open_model(
+        folder,
+        recipe.evaluated_step,
+        lengths=step_lengths(recipe.measured_step, size, tokenizer, prompts),
+        prompts=prompts,
+        projection=key["projection"],
+        query_expansion=key["query_expansion"],
+    )
