@@ -57,7 +57,8 @@ class HubFiles:
 
     def _all_of(self, name: str) -> Iterator[pa.Table]:
         with self._opened(name, _AHEAD) as file:
-            yield from self._tables(file, list(range(file.num_row_groups)))
+            for group in range(file.num_row_groups):
+                yield from self._tables(file, group)
 
     def _drawn(self, names: list[str], rows: int, seed: int) -> Iterator[pa.Table]:
         order = random.Random(f"{seed}:{self.split}")
@@ -66,7 +67,7 @@ class HubFiles:
             with self._opened(name, _EXACT) as file:
                 groups = list(range(file.num_row_groups))
                 for group in order.sample(groups, len(groups)):
-                    for table in self._tables(file, [group]):
+                    for table in self._tables(file, group):
                         taken = table
                         if table.num_rows > left:
                             taken = table.take(sorted(order.sample(range(table.num_rows), left)))
@@ -75,10 +76,11 @@ class HubFiles:
                         if not left:
                             return
 
-    def _tables(self, file: pq.ParquetFile, groups: list[int]) -> Iterator[pa.Table]:
+    def _tables(self, file: pq.ParquetFile, group: int) -> Iterator[pa.Table]:
+        """A row group at a time: more would be held in memory together."""
         import pyarrow as pa
 
-        batches = file.iter_batches(BATCH_ROWS, row_groups=groups, columns=list(self.columns))
+        batches = file.iter_batches(BATCH_ROWS, row_groups=[group], columns=list(self.columns))
         while True:
             with plain_hub_errors(self.repository, "dataset"):
                 batch = next(batches, None)
