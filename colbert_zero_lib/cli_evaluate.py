@@ -32,7 +32,8 @@ def evaluate(
     on: Annotated[
         list[str],
         typer.Option(
-            help="offline, nanobeir, beir, one set (beir/scifact) or a folder in BEIR's layout; repeatable."
+            help="offline (the eight whole collections), nanobeir, beir, one set (beir/scifact), or a folder in BEIR's "
+            "layout; may be given several times."
         ),
     ],
     split: Annotated[str, typer.Option(help="Split of the judgements, for folders.")] = "test",

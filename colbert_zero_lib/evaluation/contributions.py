@@ -60,7 +60,12 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
     if others < 1:
         raise ParameterError(f"others must be at least 1, not {others}.")
     relevant = {
-        q: [d for d, grade in collection.qrels.get(q, {}).items() if grade > 0] for q in collection.queries
+        query: [
+            name
+            for name, grade in collection.qrels.get(query, {}).items()
+            if grade > 0 and name in collection.corpus
+        ]
+        for query in collection.queries
     }
     drawn = sorted(collection.corpus, key=lambda name: hashlib.sha1(name.encode()).hexdigest())
     most = max((len(names) for names in relevant.values()), default=0)

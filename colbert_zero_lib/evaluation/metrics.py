@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 METRICS = ("ndcg@10", "recall@100", "mrr@10")
 MTEB_DEPTHS = (1, 3, 5, 10, 20, 100, 1000)
 _MTEB_MEASURES = {"ndcg": "ndcg_cut", "map": "map_cut", "recall": "recall", "precision": "P"}
+_QUERIES_AT_ONCE = 512
 
 
 def score_ranking(ranking: Ranking, collection: Collection) -> pd.DataFrame:
@@ -73,8 +74,12 @@ def mteb_scores(ranking: Ranking, collection: Collection) -> dict[str, float]:
     judged, ranked = _judged(collection), ranking.document_ids(collection)
     depths = ",".join(map(str, MTEB_DEPTHS))
     measures = {f"{measure}.{depths}" for measure in _MTEB_MEASURES.values()}
-    run = {query: _by_rank(ranked[query]) for query in judged}
-    found = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(run)
+    found: dict[str, dict[str, float]] = {}
+    queries = list(judged)
+    for start in range(0, len(queries), _QUERIES_AT_ONCE):  # a thousand documents each, as a mapping
+        some = {query: judged[query] for query in queries[start : start + _QUERIES_AT_ONCE]}
+        run = {query: _by_rank(ranked[query]) for query in some}
+        found |= pytrec_eval.RelevanceEvaluator(some, measures).evaluate(run)
     first = np.array(
         [
             next(

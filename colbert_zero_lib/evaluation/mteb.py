@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,8 @@ def write_results(folder: Path, results: Sequence[Result]) -> list[Path]:
 def _write(folder: Path, task: str, results: Sequence[Result]) -> Path:
     """The mean of ``results``, all of one model."""
     first = results[0]
-    place = folder / first.model.replace("/", "__") / first.identity
+    # A run's name holds signs that not every disk takes.
+    place = folder / re.sub(r"[^\w.+-]+", "-", first.model.replace("/", "__")).strip("-") / first.identity
     place.mkdir(parents=True, exist_ok=True)
     meta = place / "model_meta.json"
     if not meta.is_file():

@@ -12,13 +12,20 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from colbert_zero_lib.corpora import TEST_COLLECTIONS, Collection, load_offline, read_collection
+from colbert_zero_lib.corpora import (
+    TEST_COLLECTIONS,
+    Collection,
+    OfflineCorpora,
+    load_offline,
+    read_collection,
+)
 from colbert_zero_lib.corpora.evaluation_sets import evaluation_set, expand, parts
 from colbert_zero_lib.errors import DataError, UnknownNameError
 from colbert_zero_lib.home import home as default_home
@@ -71,6 +78,7 @@ def find_sets(
     have one name.
     """
     found: dict[str, Loader] = {}
+    corpora = cache(lambda: load_offline(home, progress=progress))
 
     def add(name: str, load: Loader) -> None:
         if name in found:
@@ -79,22 +87,28 @@ def find_sets(
 
     for word in words:
         if isinstance(word, Collection):
-            add(word.name, lambda given=word: given)  # type: ignore[misc]
+            add(word.name, partial(_itself, word))
             continue
         folder, text = Path(word).expanduser(), str(word)
         offline = TEST_COLLECTIONS if text == "offline" else (text,) if text in TEST_COLLECTIONS else ()
         if offline:
             for name in offline:
-                add(name, lambda name=name: load_offline(home, progress=progress).collections[name])  # type: ignore[misc]
+                add(name, partial(_offline, corpora, name))
         elif folder.is_dir():
-            add(
-                folder.resolve().name,
-                lambda folder=folder: read_collection(folder, None, split, identical_ids_out),  # type: ignore[misc]
-            )
+            load = partial(read_collection, folder, None, split, identical_ids_out)
+            add(folder.resolve().name, load)
         else:
             for name in (part for entry in _expanded(text) for part in parts(entry)):
-                add(name, lambda name=name: evaluation_set(name, progress))  # type: ignore[misc]
+                add(name, partial(evaluation_set, name, progress))
     return found
+
+
+def _itself(collection: Collection) -> Collection:
+    return collection
+
+
+def _offline(corpora: Callable[[], OfflineCorpora], name: str) -> Collection:
+    return corpora().collections[name]
 
 
 def _expanded(text: str) -> tuple[str, ...]:

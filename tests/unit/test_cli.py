@@ -19,6 +19,7 @@ from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json
 
 VERBS = (
     "run",
+    "evaluate",
     "grid",
     "list",
     "show",
@@ -93,6 +94,8 @@ def test_help_loads_no_heavy_library() -> None:
         (("run", "c", "--profile", "huge"), "huge"),
         (("show", "abcdef"), "abcdef"),
         (("explain", "abcdef", "c"), "abcdef"),
+        (("evaluate", "abcdef", "--on", "offline"), "abcdef"),
+        (("evaluate", "bm25", "--on", "nowhere"), "nowhere"),
         (("notebooks", "99"), "99"),
         (("notebooks", "--parameter", "seed"), "seed"),
         (("notebooks", "--refresh", "--profile", "tiny"), "--refresh"),
