@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,6 +64,8 @@ def main(
 
         typer.echo(__version__)
         raise typer.Exit()
+    # A warning is a sentence for the reader; where in the code it came up is not.
+    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
 
 
 @app.command()

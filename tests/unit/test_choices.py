@@ -22,6 +22,7 @@ from colbert_zero_lib.recipes import PIPELINES, TABLE1, Phase, Step
 from colbert_zero_lib.training import trainer as training
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.data import step_data
+from colbert_zero_lib.training.devices import native_precision
 from colbert_zero_lib.training.distillation import Distillation
 
 LENGTHS, STEPS, BATCH = (16, 24), 10, 8
@@ -187,3 +188,14 @@ def test_profiles_of_the_offline_text_keep_their_own_settings(kind: type) -> Non
     step: Step = STEP_OF[Phase.DISTILLATION if kind is Distillation else Phase.SUPERVISED]
     settings = get_profile("tiny").settings((step,))["budgets"][f"colbert:{step.phase.value}"]
     assert settings["warmup"] == 0.1 and "accumulation" not in settings and "authors_padding" not in settings
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_card_that_only_emulates_bfloat16_trains_in_float32(
+    monkeypatch: pytest.MonkeyPatch, native: bool, precision: str
+) -> None:
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation or native
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert native_precision("cuda") == precision
