@@ -205,7 +205,9 @@ def test_the_card_has_the_front_matter_and_the_figures_of_the_run(
     for needed in (str(run.digest), "f" * 64, f"{mean:.4f}", f"{low:.4f} to {high:.4f}", "search_query: "):
         assert needed in page
     start = {"name": "owner/model", "revision": None, "identity": "c0ffee"}
-    begun = model_card(replace(run, passport={**run.passport, "start": start}), read_settings(folder))
+    other = replace(run, passport={**run.passport, "start": start, "source": "hub"})
+    begun = model_card(other, read_settings(folder))
+    assert "lightonai/ms-marco-en-bge-gemma" in begun
     assert yaml.safe_load(begun.split("---\n", 2)[1])["base_model"] == "owner/model" and "c0ffee" in begun
     dense = yaml.safe_load((exported["dense:supervised"][1] / "README.md").read_text().split("---\n", 2)[1])
     assert dense["library_name"] == "sentence-transformers"
