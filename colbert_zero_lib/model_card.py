@@ -22,7 +22,7 @@ def model_card(run: Run, settings: Mapping[str, Any], licence: str = "other") ->
     """The README of an exported model, front matter included; ``settings`` is the model's own configuration."""
     passport = run.passport
     recipe, key = Recipe.parse(passport["recipe"]), passport["key"]
-    late = settings.get("model_type") == "ColBERT"
+    late = "query_length" in settings
     sections = [
         _front_matter(_started(passport), late, licence),
         f"# `{recipe}`\n\n{_summary(passport, recipe, late)}",
