@@ -22,7 +22,7 @@ def model_card(run: Run, settings: Mapping[str, Any], licence: str = "other") ->
     """The README of an exported model, front matter included; ``settings`` is the model's own configuration."""
     passport = run.passport
     recipe, key = Recipe.parse(passport["recipe"]), passport["key"]
-    late = settings.get("model_type") == "ColBERT"
+    late = "query_length" in settings
     sections = [
         _front_matter(_started(passport), late, licence),
         f"# `{recipe}`\n\n{_summary(passport, recipe, late)}",
@@ -135,12 +135,15 @@ def _is_offline(fingerprint: str) -> bool:
 
 
 def _data(passport: Mapping[str, Any]) -> str:
+    from .corpora.hub import DISTILLATION_DATA, SUPERVISED_DATA, UNSUPERVISED_DATA
+
     fingerprint, teacher = passport["key"]["data"], passport["key"]["settings"].get("teacher")
-    kind = (
-        "The suite's offline text: what lies inside published Python packages (listed under Licence)."
-        if _is_offline(fingerprint)
-        else "Not the suite's own text; the run says of it what follows."
-    )
+    kind = "Text of whoever trained it."
+    if _is_offline(fingerprint):
+        kind = "The suite's offline text: what lies inside published Python packages (listed under Licence)."
+    elif passport.get("source") == "hub":
+        names = (f"`{name}`" for name in (UNSUPERVISED_DATA, SUPERVISED_DATA, DISTILLATION_DATA))
+        kind = f"Of the Hugging Face hub, each phase its own, all or sampled: {', '.join(names)}."
     if teacher and _is_offline(fingerprint):
         kind += (
             " Negatives and teacher's scores: BM25, all-MiniLM-L6-v2 and a ColBERT model fine-tuned from it."

@@ -358,6 +358,7 @@ def _passport(
         "precision": shop.precision,
         "versions": environment_versions(),
         "git_commit": git_commit(),
+        "source": shop.profile.source.partition(":")[0],
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
         "lengths": dict(zip(SIDES, maximum_lengths(model), strict=True)),

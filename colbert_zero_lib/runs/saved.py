@@ -36,6 +36,8 @@ def store_settings(model: Any, folder: Path) -> None:
     settings: dict[str, Any] = {"prompts": dict(model.prompts)}
     if late:
         settings |= {
+            "model_type": "ColBERT",  # PyLate keeps the word of the dense model that it was opened from
+            "similarity_fn_name": "MaxSim",
             "query_length": query,
             "document_length": document,
             "do_query_expansion": model.do_query_expansion,

@@ -39,6 +39,7 @@ RECIPES = (
     "colbert:supervised[prefix=learned/3]",
     "colbert:supervised[prefix=mask]",
     "colbert:supervised[prefix=swapped] @ prefix=none",
+    "dense:unsupervised > colbert:supervised",
     "dense:supervised",
     "dense:supervised[-prompts]",
 )
@@ -57,7 +58,7 @@ assert int(__version__.split(".")[0]) >= 6, __version__
 queries, documents, folders = json.load(sys.stdin)
 found = {}
 for name, folder in folders.items():
-    model = (SentenceTransformer if name.startswith("dense") else MultiVectorEncoder)(folder, device="cpu")
+    model = (SentenceTransformer if name.startswith("dense:supervised") else MultiVectorEncoder)(folder, device="cpu")
     found[name] = model.similarity(model.encode_query(queries), model.encode_document(documents)).tolist()
 print(json.dumps(found))
 """
@@ -68,8 +69,11 @@ def saved_run(recipe: Recipe, encoder: Path, ledger: Ledger, toy: Collection, se
     shared: dict[str, Any] = {"prompts": PROFILE.prompts, "projection": PROFILE.projection}
 
     def build(work: Path) -> Mapping[str, Any]:
-        trained = open_model(encoder, recipe.steps[-1], lengths=TRAINED, seed=1, **shared)
-        trained.save_pretrained(str(work / "model"), create_model_card=False)
+        folder = encoder
+        for step in recipe.steps:
+            trained = open_model(folder, step, lengths=TRAINED, seed=1, **shared)
+            folder = work / ("model" if step is recipe.steps[-1] else step.slug)
+            trained.save_pretrained(str(folder), create_model_card=False)
         lengths = step_lengths(recipe.measured_step, SIZE, trained.tokenizer, PROFILE.prompts)
         model = open_model(work / "model", recipe.evaluated_step, lengths=lengths, **shared)
         np.save(work / "scores.npy", suite_scores(model, toy))
@@ -165,7 +169,7 @@ def test_plain_pylate_and_sentence_transformers_give_the_scores_of_the_suite(
     exported: dict[str, tuple[Run, Path]], toy: Collection, text: str
 ) -> None:
     run, folder = exported[text]
-    plain = (dense_scores if text.startswith("dense") else late_scores)(folder, toy)
+    plain = (dense_scores if text.startswith("dense:supervised") else late_scores)(folder, toy)
     np.testing.assert_allclose(plain, np.load(run.folder / "scores.npy"), atol=1e-4)
 
 
@@ -188,6 +192,8 @@ def test_the_files_say_how_the_model_was_evaluated(exported: dict[str, tuple[Run
     assert late["prompts"] == dict(zip(("query", "document"), PROFILE.prompts, strict=True))
     assert late["query_length"] > SIZE.query_length and late["document_length"] > SIZE.document_length
     assert late["do_query_expansion"] is False
+    converted = read_settings(exported["dense:unsupervised > colbert:supervised"][1])
+    assert (converted["model_type"], converted["similarity_fn_name"]) == ("ColBERT", "MaxSim")
     assert "[UNK]" in late["skiplist_words"] and "." in late["skiplist_words"]
     other = read_settings(exported["colbert:supervised[prefix=swapped] @ prefix=none"][1])
     assert other["prompts"] == {"query": "", "document": ""}
@@ -205,7 +211,9 @@ def test_the_card_has_the_front_matter_and_the_figures_of_the_run(
     for needed in (str(run.digest), "f" * 64, f"{mean:.4f}", f"{low:.4f} to {high:.4f}", "search_query: "):
         assert needed in page
     start = {"name": "owner/model", "revision": None, "identity": "c0ffee"}
-    begun = model_card(replace(run, passport={**run.passport, "start": start}), read_settings(folder))
+    other = replace(run, passport={**run.passport, "start": start, "source": "hub"})
+    begun = model_card(other, read_settings(folder))
+    assert "lightonai/ms-marco-en-bge-gemma" in begun
     assert yaml.safe_load(begun.split("---\n", 2)[1])["base_model"] == "owner/model" and "c0ffee" in begun
     dense = yaml.safe_load((exported["dense:supervised"][1] / "README.md").read_text().split("---\n", 2)[1])
     assert dense["library_name"] == "sentence-transformers"
