@@ -230,6 +230,7 @@ def _await(key: str, whose: int, what: str, limit: float) -> str:
             pause = min(0.5, 1.5 * pause)
         return store.get(key).decode()
     except (RuntimeError, ConnectionError) as error:
+        _let_the_first_notice()
         raise GroupError(_NO_LAUNCHER, lost=True) from error
 
 
@@ -261,9 +262,16 @@ def _watch() -> None:
             if heard & {signal.SIGTERM, signal.SIGINT}:
                 _end(f"this job was told to stop, or another of its processes is gone; {GO_ON}", 143)
             if os.getppid() != _parent:
+                _let_the_first_notice()
                 _end(_NO_LAUNCHER, 143)
 
     threading.Thread(target=watch, name="watch", daemon=True).start()
+
+
+def _let_the_first_notice() -> None:
+    # Were the others gone before it looks for the launcher, the first would blame them.
+    if not _is_first_launched():
+        time.sleep(3)
 
 
 def _end(sentence: str, code: int) -> None:
