@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from . import group
 from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_grid import grid
 from .errors import ColbertZeroError, ParameterError
-from .terminal import FromSource, Quiet, print_table, profile_from
+from .launch import in_processes, refuse_processes
+from .terminal import FromSource, Processes, Quiet, print_table, profile_from
 
 if TYPE_CHECKING:
     from .runs import Ledger, Run
@@ -31,11 +33,13 @@ class _Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except ColbertZeroError as error:
-            typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-            raise typer.Exit(2) from None
+            if group.speaks(error):
+                typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
+            group.leave(2)
         except KeyboardInterrupt:
-            typer.secho("interrupted: the same command goes on where this one stopped", err=True)
-            raise typer.Exit(130) from None
+            if group.speaks("interrupted"):
+                typer.secho("interrupted: the same command goes on where this one stopped", err=True)
+            group.leave(130)
 
 
 app = typer.Typer(
@@ -66,6 +70,7 @@ def main(
         raise typer.Exit()
     # A warning is a sentence for the reader; where in the code it came up is not.
     warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    refuse_processes(context.invoked_subcommand)
 
 
 @app.command()
@@ -79,16 +84,24 @@ def run(
         str | None,
         typer.Option("--as", help="Of base and paper: 'paper', or 'released' for the scripts' settings."),
     ] = None,
+    processes: Processes = 1,
 ) -> None:
     """Train and evaluate a recipe; steps that were trained before are reused."""
     from .recipes import find_recipe
 
     recipe = find_recipe(pipeline)
     scale = profile_from(profile, source, choices, begins_elsewhere=recipe.start is not None)
-    from .runs.execute import run_recipe
+    if in_processes(processes):
+        return
+    with group.joined():
+        from .runs.execute import run_recipe
 
-    say = typer.echo if scale.encoder is None else None
-    _show_run(run_recipe(recipe, scale, seed, progress=not quiet, say=say))
+        # All processes look up what is needed, which may fetch text; one says it.
+        say = typer.echo if group.is_first() else lambda _: None
+        shown = not quiet and group.is_first()
+        run = run_recipe(recipe, scale, seed, progress=shown, say=say if scale.encoder is None else None)
+        if group.is_first():
+            _show_run(run)
 
 
 @app.command("choices")

@@ -52,3 +52,11 @@ class CheckpointError(ColbertZeroError):
 
 class HubError(DataError):
     """A data set or model that the Hugging Face hub does not give, or not now."""
+
+
+class GroupError(ColbertZeroError):
+    """Processes of one job that cannot go on together; ``lost`` where another one's end is the cause."""
+
+    def __init__(self, message: str, *, lost: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost

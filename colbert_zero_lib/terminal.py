@@ -19,6 +19,15 @@ FromSource = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
+Processes = Annotated[
+    int,
+    typer.Option(
+        "--processes",
+        min=1,
+        help="Share the work among so many processes, one to a GPU; the result is that of one.",
+    ),
+]
+
 
 def profile_from(
     name: str, source: str | None = None, choices: str | None = None, begins_elsewhere: bool = False

@@ -6,12 +6,14 @@ Only encoding: MaxSim over the vectors is in `maxsim`, single-vector models are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from colbert_zero_lib import group
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.prompts import unscored_positions
 
@@ -75,14 +77,16 @@ def encode_batches(
     is_query: bool,
     precision: str = "float32",
     positions: int | None = None,
+    together: bool = False,
 ) -> Iterator[TokenBatch]:
     """Encode ``texts`` with the model's saved prompts, longest first, ``positions`` padded tokens at a time.
 
     Document vectors of skip-listed tokens (punctuation) are left out; every position of an expanded query is
     kept, [MASK] included, although the encoder does not attend to it. A prefix that is context alone is left out on
-    both sides. With ``bfloat16`` the encoder runs under autocast.
+    both sides. With ``bfloat16`` the encoder runs under autocast. ``together`` gives each process of the job its share
+    of the batches.
     """
-    for batch in encode_positions(model, texts, is_query, precision, positions):
+    for batch in encode_positions(model, texts, is_query, precision, positions, together):
         yield TokenBatch(batch.rows, *_compact(batch.vectors, batch.scored))
 
 
@@ -92,6 +96,7 @@ def encode_positions(
     is_query: bool,
     precision: str = "float32",
     positions: int | None = None,
+    together: bool = False,
 ) -> Iterator[PositionBatch]:
     """What `encode_batches` does, before positions that are not scored are dropped."""
     kind = precision_type(precision)
@@ -102,7 +107,8 @@ def encode_positions(
     unscored = unscored_positions(model, is_query)
     positions = positions or _POSITIONS.get(device.type, _POSITIONS["cpu"])
     model.eval()
-    for rows in _batches(tokens.lengths, positions):
+    batches = _batches(tokens.lengths, positions)
+    for rows in islice(batches, group.rank(), None, group.size()) if together else batches:
         ids, attended, present = _padded(tokens, rows, model.tokenizer.pad_token_id, device)
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=kind is not torch.float32):
             output = model({"input_ids": ids, "attention_mask": attended.long()})

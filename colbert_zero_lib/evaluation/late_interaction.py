@@ -8,6 +8,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from colbert_zero_lib import group
+from colbert_zero_lib.errors import ParameterError
+
 from .encode import encode_batches, precision_type
 from .maxsim import ExactMaxSim
 from .ranking import Ranking
@@ -28,6 +31,9 @@ class LateInteractionRetriever:
     ``positions`` bounds the padded tokens of one forward pass. With a ``store``, documents are encoded once for each
     checkpoint and read from disk afterwards. ``documents_at_once`` are tokenised together and bound the memory that a
     corpus of millions takes; the ranking does not depend on it.
+
+    ``together``: all processes of the job search, each encodes and scores its share of the batches that one process
+    would form, and each gets the whole ranking, equal to the last bit. With one process nothing changes.
     """
 
     def __init__(
@@ -37,9 +43,12 @@ class LateInteractionRetriever:
         positions: int | None = None,
         store: VectorStore | None = None,
         documents_at_once: int = 1 << 18,
+        together: bool = False,
     ) -> None:
         precision_type(precision)
-        self.documents_at_once = documents_at_once
+        if together and store is not None and group.size() > 1:
+            raise ParameterError("several processes cannot share a store of vectors: search without one.")
+        self.documents_at_once, self.together = documents_at_once, together
         self.model, self.precision, self.positions, self.store = model, precision, positions, store
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
@@ -60,9 +69,13 @@ class LateInteractionRetriever:
             batches = (
                 self.store.batches(self.model, documents, self.precision, self.positions)
                 if self.store
-                else encode_batches(self.model, documents, False, self.precision, self.positions)
+                else encode_batches(
+                    self.model, documents, False, self.precision, self.positions, together=self.together
+                )
             )
             for batch in batches:
                 search.add(batch._replace(rows=batch.rows + start))
             start += len(documents)
+        if self.together:
+            search.merge_processes()
         return Ranking(tuple(collection.queries), *search.result())

@@ -95,6 +95,11 @@ class ExactMaxSim:
             self._best.add(torch.cat(self._pending_scores).T, torch.cat(self._pending_rows).to(self._device))
             self._pending_scores, self._pending_rows = [], []
 
+    def merge_processes(self) -> None:
+        """Put together what the processes found that were each given a part of the documents."""
+        self._merge()
+        self._best.merge_processes()
+
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Positions in the corpus int32 and scores float32, both [queries, k], in the order of the queries."""
         self._merge()

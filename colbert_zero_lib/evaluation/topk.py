@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
+from colbert_zero_lib import group
 from colbert_zero_lib.errors import DataError
 
 _NOTHING = torch.iinfo(torch.int64).min
@@ -39,6 +41,14 @@ class TopK:
         if keys.shape[1] > k:
             keys = keys.topk(k, dim=1, sorted=False).values
         self._keys = torch.cat([self._keys, keys], dim=1).topk(k, dim=1).values
+
+    def merge_processes(self) -> None:
+        """Offer each process's best to all others: every one then has the best of all documents."""
+        if group.size() == 1:
+            return
+        everyone = [torch.empty_like(self._keys) for _ in range(group.size())]
+        dist.all_gather(everyone, self._keys.contiguous())
+        self._keys = torch.cat(everyone, dim=1).topk(self._keys.shape[1], dim=1).values
 
     def result(self) -> tuple[np.ndarray, np.ndarray]:
         """Indices int32 and scores float32, both [queries, k], best first; -1 and -inf where there is nothing."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pylate.models import ColBERT
 
+from colbert_zero_lib import group
 from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.corpora.sources import Source, open_source
@@ -70,8 +71,11 @@ class Workshop:
 
     @cached_property
     def source(self) -> Source:
-        """Where rows and collections come from."""
-        return open_source(self.profile, self.home, self.progress)
+        """Where rows and collections come from; the first process fetches and builds what is not there."""
+        with group.first_goes_first("prepare the text"):
+            source = open_source(self.profile, self.home, self.progress)
+            source.fingerprint  # noqa: B018
+        return source
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -91,12 +95,16 @@ class Workshop:
     @cached_property
     def collections(self) -> dict[str, Collection]:
         """Test collections at the profile's size."""
-        return self._sized(self.source.collections)
+        source = self.source
+        with group.first_goes_first("fetch the collections"):
+            return self._sized(source.collections)
 
     @cached_property
     def development(self) -> dict[str, Collection]:
         """Development collections at the profile's size."""
-        return self._sized(self.source.development)
+        source = self.source
+        with group.first_goes_first("fetch the development collections"):
+            return self._sized(source.development)
 
     def _sized(self, collections: Mapping[str, Collection]) -> dict[str, Collection]:
         size = self.profile.evaluation
@@ -114,7 +122,8 @@ class Workshop:
         if start is None:
             return None
         if start not in self._checkpoints:
-            self._checkpoints[start] = origins.open_start(start)
+            with group.first_goes_first("fetch what the recipe begins from"):
+                self._checkpoints[start] = origins.open_start(start)
         return self._checkpoints[start]
 
     def prompts(self, recipe: Recipe) -> tuple[str, str]:
@@ -220,6 +229,7 @@ def run_recipe(
     ``recipe`` is a pipeline's letter, a recipe or its printed form. Every prefix becomes a run of its own, which other
     recipes share. ``say`` is told what the steps that are still to be trained will need.
     """
+    group.start()
     shop = shop or workshop(profile, home, progress)
     recipe = shop.profile.begun(find_recipe(recipe) if isinstance(recipe, str) else recipe)
     if say:
@@ -274,13 +284,15 @@ def obtain_base(shop: Workshop) -> Run:
 
 def _adopt(shop: Workshop, recipe: Recipe, start: Checkpoint, folder: Path) -> dict[str, Any]:
     """A checkpoint as a run that was not trained here."""
-    origins.copy_model(start, folder / "model")
+    if group.is_first():
+        origins.copy_model(start, folder / "model")
     return _passport(shop, recipe, BASE_SEED, folder / "model", folder, [])
 
 
 def _reevaluate(shop: Workshop, recipe: Recipe, seed: int, trained: Run, folder: Path) -> dict[str, Any]:
     """The same weights at another length or under another prefix: linked, not copied, where the disk allows it."""
-    shutil.copytree(trained.model_folder, folder / "model", copy_function=_link, dirs_exist_ok=True)
+    if group.is_first():
+        shutil.copytree(trained.model_folder, folder / "model", copy_function=_link, dirs_exist_ok=True)
     return _passport(shop, recipe, seed, folder / "model", folder, [], trained)
 
 
@@ -298,7 +310,8 @@ def _build(
     step = recipe.steps[-1]
     earlier = before.model_folder if isinstance(before, Run) else before.folder
     model, budget, lengths = shop.open_for_training(earlier, recipe, seed)
-    data = step_data(step, budget, shop.source, seed)
+    with group.first_goes_first("fetch the rows"):
+        data = step_data(step, budget, shop.source, seed)
     result = train_step(
         model,
         data,
@@ -310,8 +323,9 @@ def _build(
         precision=shop.precision,
         progress=shop.progress,
     )
-    with quiet():
-        model.save_pretrained(str(folder / "model"), create_model_card=False)
+    if group.is_first():
+        with quiet():
+            model.save_pretrained(str(folder / "model"), create_model_card=False)
     run = before if isinstance(before, Run) else None
     return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], run)
 
@@ -327,15 +341,18 @@ def _passport(
 ) -> dict[str, Any]:
     """Evaluate the model and write down all that is known of the run."""
     started = time.perf_counter()
+    group.barrier("save the model")
     model = shop._open(model_folder, recipe, shop.prompts(recipe))
     measured: dict[str, Any] = {}
     if not shop.development_only:
         test = _evaluate(model, shop.collections)
-        test.per_query.to_parquet(folder / "per_query.parquet", index=False)
+        if group.is_first():
+            test.per_query.to_parquet(folder / "per_query.parquet", index=False)
         measured = {"metrics": test.metrics(), "mean_ndcg@10": test.mean("ndcg@10")}
     development = _evaluate(model, shop.development)
-    development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
-    store_settings(model, model_folder)
+    if group.is_first():
+        development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
+        store_settings(model, model_folder)
     evaluation_seconds = time.perf_counter() - started
     earlier = dict(before.passport["wall_seconds"]) if before else {}
     for other in ("pretraining", "evaluation"):
@@ -374,6 +391,8 @@ def _passport(
         "development": development.metrics(),
         "development_mean_ndcg@10": development.mean("ndcg@10"),
     }
+    if group.size() > 1:
+        passport["processes"] = group.size()
     if recipe.evaluation_prefix or any(step.prefix for step in recipe.steps):
         passport["prefix"] = describe_prefix(model)
     start, checkpoint = origins.start_of(shop.profile, recipe), shop.checkpoint(recipe)
@@ -388,8 +407,9 @@ def _trains(run: Run) -> bool:
 
 
 def _evaluate(model: SentenceTransformer, collections: dict[str, Collection]) -> Evaluation:
-    retriever = LateInteractionRetriever(model) if isinstance(model, ColBERT) else DenseRetriever(model)
-    return evaluate(retriever, collections)
+    if isinstance(model, ColBERT):
+        return evaluate(LateInteractionRetriever(model, together=True), collections)
+    return evaluate(DenseRetriever(model, together=True), collections)
 
 
 def _device_name(device: str) -> str:

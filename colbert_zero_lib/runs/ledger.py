@@ -11,6 +11,8 @@ import hashlib
 import logging
 import re
 import shutil
+import time
+import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .. import group
 from ..errors import ColbertZeroError, RunError, UnknownNameError
 from ..recipes import find_recipe
 from .manifest import MANIFEST, damage, flush_folder, write_manifest
@@ -29,6 +32,13 @@ CHECKPOINTS = "checkpoints"
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_PATIENCE = 60.0  # seconds between two words to the processes that wait with this one
+_VISIBLE = 30.0  # seconds until a file that one node wrote is seen by all
+_NOT_SHARED = (
+    "does not see what process 0 writes to {}; checkpoints need a folder that all nodes share, so name one with"
+    " COLBERT_ZERO_HOME"
+)
+_OTHER_KEY = "would make another run than process 0; give every node the same packages, text and settings"
 
 
 class Ledger:
@@ -48,15 +58,22 @@ class Ledger:
         removed at the end), leaves ``model/`` and what else belongs to the run in it, and returns the
         passport. A damaged folder is set aside with a warning and built anew. RunError when the disk is full
         or closed to writing; any other exception of ``build`` passes through, and its work folder stays.
+
+        The processes of one job call this together and each runs ``build``; the first alone touches locks and what is
+        here, and tells the others what to do. GroupError when they see different keys or folders.
         """
+        group.agree(*self._same_key(key))
+        return self._own(key, build) if group.is_first() else self._follow(key, build)
+
+    def _own(self, key: RunKey, build: Callable[[Path], Mapping[str, Any]]) -> Run:
         run, wrong = self._look_up(key)
         if run is not None:
-            return run
+            return self._tell(run)
         with self._lock(key):
             run, wrong = self._look_up(key)
             if run is not None:
-                return run
-            work = self.root / ".partial" / key.folder_name
+                return self._tell(run)
+            work = self._work(key)
             with self._plain_disk_errors():
                 if wrong is not None:
                     self._set_aside(key, wrong)
@@ -65,13 +82,50 @@ class Ledger:
                 finished = self._problem(work, key) is None
                 if not finished:
                     (work / MANIFEST).unlink(missing_ok=True)
+                    self._share_folder(work)
                     passport = plain(build(work))
                     self._seal(work, key, passport)
                 shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
                 folder = self.folder(key)
                 work.rename(folder)
                 flush_folder(self.root)
-            return Run.read(folder)
+            return self._tell(Run.read(folder))
+
+    def _follow(self, key: RunKey, build: Callable[[Path], Mapping[str, Any]]) -> Run:
+        """What a process that is not the first does of `obtain`."""
+        while True:
+            order = group.broadcast(None, f"finish {key.folder_name}")
+            if order["do"] == "reuse":
+                return Run.read(self.folder(key))
+            if order["do"] == "build":
+                work = self._work(key)
+                seen = _seen(work / CHECKPOINTS / order["token"])
+                group.agree(None if seen else _NOT_SHARED.format(work), "see the work folder")
+                build(work)
+
+    def _tell(self, run: Run) -> Run:
+        group.broadcast({"do": "reuse"}, "read a finished run")
+        return run
+
+    def _share_folder(self, work: Path) -> None:
+        """Tell the other processes to build in ``work``, and make sure that they see it."""
+        if group.size() == 1:
+            return
+        token = f"shared-{uuid.uuid4().hex}"
+        (work / CHECKPOINTS).mkdir(exist_ok=True)
+        for old in (work / CHECKPOINTS).glob("shared-*"):
+            old.unlink()
+        (work / CHECKPOINTS / token).touch()
+        group.broadcast({"do": "build", "token": token}, "see the work folder")
+        group.agree(None, "see the work folder")
+
+    def _work(self, key: RunKey) -> Path:
+        return self.root / ".partial" / key.folder_name
+
+    def _same_key(self, key: RunKey) -> tuple[str | None, str]:
+        what = "agree on the run"
+        firsts = group.broadcast(key.digest, what)
+        return None if firsts == key.digest else _OTHER_KEY, what
 
     def get(self, key: RunKey) -> Run | None:
         """The run of ``key`` if it is finished and intact; nothing is built, awaited or set aside."""
@@ -189,6 +243,16 @@ class Ledger:
             ) from error
         return True
 
+    @staticmethod
+    def _wait_for(lock: FileLock) -> None:
+        while True:
+            try:
+                lock.acquire(timeout=-1 if group.size() == 1 else _PATIENCE)
+                return
+            except Timeout:
+                # Those that wait for this process have a limit; each word of it starts it anew.
+                group.broadcast({"do": "wait"}, "wait for another job's run")
+
     @contextlib.contextmanager
     def _lock(self, key: RunKey) -> Iterator[None]:
         file = self._lock_file(key)
@@ -203,7 +267,7 @@ class Ledger:
                 ) from error
             if not self._take(lock):
                 _log.info("Waiting for another process that builds %s.", key.folder_name)
-                lock.acquire()
+                self._wait_for(lock)
         try:
             yield
         finally:
@@ -251,3 +315,13 @@ def _recipe(run: Run) -> str | None:
     """As it was asked for: the key knows a start by what it is, the passport by what it was called."""
     key = run.passport.get("key", {}).get("recipe")
     return str(run.passport["recipe"]) if "start" in run.passport else key
+
+
+def _seen(file: Path) -> bool:
+    """Whether a file that another process wrote is there, or soon is: network disks need a moment."""
+    end = time.monotonic() + _VISIBLE
+    while not file.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+        with contextlib.suppress(OSError):
+            list(file.parent.iterdir())  # makes NFS look again
+    return file.exists()

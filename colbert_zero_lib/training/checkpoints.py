@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
+from colbert_zero_lib import group
 from colbert_zero_lib.errors import DivergedError
 
 COMPLETE = "complete"
@@ -35,8 +36,7 @@ class MarkComplete(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Leave the mark, when every process has written its part."""
         check_weights(kwargs["model"], state.global_step)
-        if dist.is_available() and dist.is_initialized():
-            dist.barrier()
+        group.barrier("write a checkpoint")
         if state.is_world_process_zero:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
 
@@ -88,7 +88,7 @@ class SaveByTime(TrainerCallback):
         now = self.clock()
         due = now + (now - self.ended) - self.saved > self.seconds
         self.ended = now
-        if dist.is_available() and dist.is_initialized():
+        if group.size() > 1:
             decision = torch.tensor([due], dtype=torch.uint8, device=args.device)
             dist.broadcast(decision, src=0)
             due = bool(decision.item())

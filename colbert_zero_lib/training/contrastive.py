@@ -14,6 +14,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from colbert_zero_lib import group
 from colbert_zero_lib.training.embedding import (
     Chunk,
     Encoded,
@@ -37,7 +38,6 @@ from colbert_zero_lib.training.processes import (
     gather_documents,
     gathers,
     mean_over_processes,
-    world_size,
 )
 
 
@@ -132,7 +132,7 @@ class Contrastive(nn.Module):
 
     def _shares_temperature(self) -> bool:
         # A wrapper around the model averages the model's gradients only.
-        return self.log_temperature.requires_grad and torch.is_grad_enabled() and world_size() > 1
+        return self.log_temperature.requires_grad and torch.is_grad_enabled() and group.size() > 1
 
     def _remembered(self, query_parts: list[Chunk], document_parts: list[Chunk]) -> int:
         """Bytes in which MaxSim remembers which token of a document was each query token's best."""
@@ -191,7 +191,7 @@ class Contrastive(nn.Module):
         temperature_gradient = log_temperature.grad
         if temperature_gradient is not None and self._shares_temperature():
             dist.all_reduce(temperature_gradient)
-            temperature_gradient /= world_size()
+            temperature_gradient /= group.size()
         gradients = [query_gradients[part.index] for part in query_parts] + document_gradients
         states = query_states + document_states
         everyone = len(queries) if shares is None else sum(shares.queries)

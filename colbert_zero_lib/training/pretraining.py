@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from datasets import Dataset
@@ -17,14 +18,15 @@ from transformers import (
     PreTrainedTokenizerFast,
     PrinterCallback,
     Trainer,
-    TrainingArguments,
 )
+from transformers.trainer_pt_utils import AcceleratorConfig
 
+from colbert_zero_lib import group
 from colbert_zero_lib.models import build_base, quiet, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
 from colbert_zero_lib.training.checkpoints import MarkComplete, last_complete_checkpoint
 from colbert_zero_lib.training.devices import native_precision
-from colbert_zero_lib.training.trainer import TrainingResult, peak_memory
+from colbert_zero_lib.training.trainer import OneDevice, TrainingResult, peak_memory, share_batches
 
 
 def _token_rows(
@@ -59,7 +61,7 @@ def pretrain(
     curve: list[tuple[int, float]] = []
     with quiet():
         if budget.steps:
-            arguments = TrainingArguments(
+            arguments = OneDevice(
                 output_dir=str(checkpoints_folder),
                 max_steps=budget.steps,
                 per_device_train_batch_size=budget.batch_size,
@@ -79,10 +81,15 @@ def pretrain(
                 disable_tqdm=not progress,
                 train_sampling_strategy="group_by_length",
             )
+            share_batches(arguments, "texts")
+            if group.size() > 1:
+                # The first process hides the tokens of the whole batch, as one process would, and deals it out.
+                cast(AcceleratorConfig, arguments.accelerator_config).dispatch_batches = True
             data = _token_rows(texts, tokenizer, budget, seed)
             curve = _train(model, tokenizer, data, arguments, budget.mask_probability)
-        model.model.to("cpu").save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        if group.is_first():
+            model.model.to("cpu").save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
     return TrainingResult(
         wall_seconds=time.perf_counter() - started,
         queries=budget.steps * budget.batch_size,
@@ -96,7 +103,7 @@ def _train(
     model: ModernBertForMaskedLM,
     tokenizer: PreTrainedTokenizerFast,
     data: Dataset,
-    arguments: TrainingArguments,
+    arguments: OneDevice,
     mask_probability: float,
 ) -> list[tuple[int, float]]:
     """Train on masked tokens from the newest complete checkpoint, if there is one; the loss curve."""
@@ -108,6 +115,7 @@ def _train(
         callbacks=[MarkComplete()],
     )
     trainer.remove_callback(PrinterCallback)
-    resume = last_complete_checkpoint(Path(str(arguments.output_dir)))
+    with arguments.main_process_first(local=False):
+        resume = last_complete_checkpoint(Path(str(arguments.output_dir)))
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]

@@ -16,13 +16,9 @@ import torch.nn.functional as F
 from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import RandContext
 from torch import Tensor, nn
 
+from colbert_zero_lib import group
 from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.training.embedding import Chunk, Encoded, assemble, token_vectors
-
-
-def world_size() -> int:
-    """How many processes train together; 1 unless a launcher such as torchrun started several."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gathers(wanted: bool | None) -> bool:
@@ -34,7 +30,7 @@ def gathers(wanted: bool | None) -> bool:
         raise TrainingError(
             "gather=True needs torch.distributed; start the training with torchrun, or leave gather at None"
         )
-    return world_size() > 1 if wanted is None else wanted
+    return group.size() > 1 if wanted is None else wanted
 
 
 @dataclass(frozen=True)

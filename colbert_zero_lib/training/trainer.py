@@ -23,7 +23,7 @@ from sentence_transformers import (
 )
 from sentence_transformers.training_args import BatchSamplers, MultiDatasetBatchSamplers
 from torch import nn
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from colbert_zero_lib.errors import DivergedError, TrainingError
@@ -63,19 +63,25 @@ class TrainingResult:
         return self.queries / self.wall_seconds if self.wall_seconds else 0.0
 
 
-class _Arguments(SentenceTransformerTrainingArguments):
+class OneDevice(TrainingArguments):
     """One device for each process, by the name under which torch restores a checkpoint."""
 
     @property
     def n_gpu(self) -> int:
+        """0 or 1."""
         # More would put DataParallel around the model and multiply the batch by their number.
         return min(super().n_gpu, 1)
 
     @property
     def device(self) -> torch.device:
+        """Of this process."""
         # accelerate calls a process's CPU "cpu:0", which torch does not know when it loads an optimizer.
         device = super().device
         return torch.device("cpu") if device.type == "cpu" else device
+
+
+class _Arguments(OneDevice, SentenceTransformerTrainingArguments):
+    pass
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -127,7 +133,7 @@ def make_loss(
     )
 
 
-def _share_batches(arguments: _Arguments) -> None:
+def share_batches(arguments: TrainingArguments, what: str = "queries") -> None:
     """Let several processes share each batch, so that a step sees what one process would see.
 
     Otherwise every process would draw a batch of its own: as many times the rows, and of different sources, whose
@@ -138,7 +144,7 @@ def _share_batches(arguments: _Arguments) -> None:
         return
     if rows % processes:
         raise TrainingError(
-            f"a batch of {rows} queries cannot be shared by {processes} processes; start a number of processes that"
+            f"a batch of {rows} {what} cannot be shared by {processes} processes; start a number of processes that"
             " divides batch_size"
         )
     cast(AcceleratorConfig, arguments.accelerator_config).split_batches = True
@@ -203,7 +209,7 @@ def make_trainer(
         report_to="none",
         disable_tqdm=not progress,
     )
-    _share_batches(arguments)
+    share_batches(arguments)
     with quiet():
         trainer = _Trainer(
             model=model,

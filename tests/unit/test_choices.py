@@ -82,7 +82,7 @@ def given(side: str, phase: Phase, encoder: Path, folder: Path) -> Mapping[str, 
         per_device_train_batch_size=BATCH,
         accelerator_config=SimpleNamespace(split_batches=False),
     )
-    training._share_batches(cast(Any, several))
+    training.share_batches(cast(Any, several))
     assert {len(batch) * arguments.gradient_accumulation_steps for batch in batches} == {BATCH}
     assert arguments.learning_rate == TABLE1[phase].released_learning_rate
     assert whole.batch_size == TABLE1[phase].batch_size and arguments.max_steps == STEPS
