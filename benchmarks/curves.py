@@ -19,8 +19,9 @@ from colbert_zero_lib.models import quiet
 from colbert_zero_lib.published import recorded_runs
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Run, read_passport, thin
-from colbert_zero_lib.runs.execute import Workshop, obtain_base
+from colbert_zero_lib.runs.execute import obtain_base
 from colbert_zero_lib.runs.passport import write_json
+from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.trainer import train_step
 

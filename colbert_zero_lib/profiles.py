@@ -1,188 +1,22 @@
-"""The scales at which a recipe runs: data, encoder, budgets, lengths, seeds and evaluation.
+"""The profiles that there are, from a second a run on two cores to the paper's own scale on many nodes.
 
-A profile is plain data; how a step is trained with it is the business of ``training``.
+What a profile is made of is in ``scales``.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Protocol
+from dataclasses import fields, replace
 
 from colbert_zero_lib.choices import PAPER, RELEASED, chosen
 from colbert_zero_lib.errors import ProfileError
-from colbert_zero_lib.recipes import TABLE1, Interaction, Phase, Recipe, Step
+from colbert_zero_lib.recipes import TABLE1, Interaction, Phase, Step
+from colbert_zero_lib.scales import Before as Before
+from colbert_zero_lib.scales import EncoderShape as EncoderShape
+from colbert_zero_lib.scales import EvaluationSize as EvaluationSize
+from colbert_zero_lib.scales import PhaseBudget as PhaseBudget
+from colbert_zero_lib.scales import PretrainingBudget as PretrainingBudget
+from colbert_zero_lib.scales import Profile as Profile
 from colbert_zero_lib.starts import Start
-
-
-@dataclass(frozen=True)
-class EncoderShape:
-    """A ModernBERT-architecture encoder, trained from nothing on the offline text."""
-
-    layers: int
-    hidden: int
-    heads: int
-    intermediate: int
-    vocabulary: int
-
-
-@dataclass(frozen=True)
-class PretrainingBudget:
-    """Masked-language-model phase of the base encoder; ``steps`` 0 leaves it random."""
-
-    steps: int
-    batch_size: int = 64
-    length: int = 96
-    learning_rate: float = 2e-3
-    mask_probability: float = 0.3
-
-
-@dataclass(frozen=True)
-class PhaseBudget:
-    """How long and how one phase trains.
-
-    ``batch_size`` counts queries. ``documents`` is the number of documents that belong to a query: 1 for pairs,
-    1 + negatives in the supervised phase, the length of the teacher's list in distillation. ``temperature`` divides
-    the score: of the sum over query tokens for ColBERT, of the cosine for dense. Lengths are in tokens, markers
-    included, before the extra length of a step is added. ``conversion_learning_rate`` replaces the learning rate when
-    the step turns a dense model into a ColBERT one, whose projection is new; None keeps it. ``accumulation`` is the
-    number of equal parts in which a batch of distillation is encoded. ``authors_gradient`` and ``authors_padding`` are
-    those of ``Contrastive`` and ``Collator``: what PyLate does where it differs from its formulas.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    query_length: int
-    document_length: int
-    documents: int = 1
-    temperature: float = 1.0
-    learned_temperature_steps: int = 0
-    mini_batch_tokens: int = 2048
-    warmup: float = 0.1
-    score_scale: float = 1.0
-    conversion_learning_rate: float | None = None
-    accumulation: int = 1
-    authors_gradient: bool = False
-    authors_padding: bool = False
-
-
-class Before(Protocol):
-    """What a step follows: another step, or a checkpoint, whose interaction is None where it is a bare encoder."""
-
-    @property
-    def interaction(self) -> Interaction | None:
-        """How its query and document meet."""
-        ...
-
-
-@dataclass(frozen=True)
-class EvaluationSize:
-    """Which part of the test collections is searched; None keeps everything."""
-
-    max_queries: int | None = None
-    max_documents: int | None = None
-    query_length: int = 32
-    document_length: int = 128
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A named scale.
-
-    ``budgets`` maps (phase, interaction) to its budget. ``source`` is ``offline``, ``hub`` or ``folder:PATH``. ``rows``
-    is how many rows of the hub's data each phase samples, over all its data sets, None being all; ``test_sets`` and
-    ``development_sets`` name the hub's collections, one by one or as ``beir`` and ``nanobeir``. ``encoder`` None opens
-    ``base`` from the hub. ``starts`` names published models in place of dense steps that begin a recipe, since the
-    paper did not train those either; the longest that fits is taken.
-    """
-
-    name: str
-    summary: str
-    source: str
-    encoder: EncoderShape | None
-    base: str
-    pretraining: PretrainingBudget
-    budgets: dict[tuple[Phase, Interaction], PhaseBudget] = field(hash=False)
-    evaluation: EvaluationSize
-    projection: int = 128
-    seeds: tuple[int, ...] = (0,)
-    prompts: tuple[str, str] = ("search_query: ", "search_document: ")
-    query_expansion: bool = False
-    rows: tuple[int | None, int | None, int | None] = (None, None, None)
-    test_sets: tuple[str, ...] = ()
-    development_sets: tuple[str, ...] = ()
-    starts: dict[tuple[Step, ...], Start] = field(default_factory=dict, hash=False)
-
-    def on(self, source: str) -> Profile:
-        """The same scale on other text, ``offline``, ``hub`` or ``folder:PATH``: a profile with a name of its own.
-
-        The name says of what kind the text is, not where it lies: a run's key holds what the text itself is.
-        """
-        if source == self.source:
-            return self
-        kind = source.partition(":")[0]
-        base = self.base.replace("offline text", f"{kind} text")
-        return replace(self, name=f"{self.name}-{kind}", source=source, base=base)
-
-    def begun(self, recipe: Recipe) -> Recipe:
-        """The recipe as this profile runs it: from a published model where ``starts`` has one for its first steps."""
-        for count in range(len(recipe) if recipe.start is None else 0, 0, -1):
-            if start := self.starts.get(recipe.steps[:count]):
-                return replace(recipe, steps=recipe.steps[count:], start=start)
-        return recipe
-
-    def whole(self, recipe: Recipe) -> Recipe:
-        """The recipe of the paper that ``recipe`` stands for: `begun` the other way round."""
-        for steps, start in self.starts.items():
-            if recipe.start == start:
-                return replace(recipe, steps=steps + recipe.steps, start=None)
-        return recipe
-
-    def budget(self, step: Step, before: Before | None = None) -> PhaseBudget:
-        """The budget of a step that follows ``before``; :class:`ProfileError` when this profile has none for it."""
-        try:
-            budget = self.budgets[(step.phase, step.interaction)]
-        except KeyError:
-            raise ProfileError(
-                f"profile '{self.name}' has no budget for {step.interaction.value}:{step.phase.value};"
-                " add one to colbert_zero_lib/profiles.py"
-            ) from None
-        converts = before is not None and before.interaction not in (None, step.interaction)
-        if converts and budget.conversion_learning_rate is not None:
-            return replace(budget, learning_rate=budget.conversion_learning_rate)
-        return budget
-
-    def settings(self, steps: tuple[Step, ...], before: Before | None = None) -> dict:
-        """Everything in the profile that changes the result of training ``steps`` after ``before`` and measuring it."""
-        budgets = {
-            f"{step.interaction.value}:{step.phase.value}": _set_fields(self.budget(step, earlier))
-            for earlier, step in zip((before, *steps), steps, strict=False)
-        }
-        shape = asdict(self.encoder) if self.encoder else None
-        return {
-            "encoder": shape,
-            "pretraining": asdict(self.pretraining),
-            "budgets": budgets,
-            "evaluation": asdict(self.evaluation),
-            "projection": self.projection,
-            "prompts": list(self.prompts),
-            "query_expansion": self.query_expansion,
-        }
-
-
-def _set_fields(budget: PhaseBudget) -> dict:
-    """The fields that matter: what is None or neutral changes nothing; the learning rate is the one that is used."""
-    found = asdict(budget)
-    found.pop("conversion_learning_rate")
-    return {
-        name: value
-        for name, value in found.items()
-        if value is not None and not (name in _NEUTRAL and value == _NEUTRAL[name])
-    }
-
-
-# Fields that recorded runs did not have yet, with the value that changes nothing.
-_NEUTRAL = {"accumulation": 1, "authors_gradient": False, "authors_padding": False}
 
 _UNSUPERVISED, _SUPERVISED, _DISTILLATION = Phase.UNSUPERVISED, Phase.SUPERVISED, Phase.DISTILLATION
 _DENSE, _COLBERT = Interaction.DENSE, Interaction.COLBERT

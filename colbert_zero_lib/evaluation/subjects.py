@@ -156,7 +156,7 @@ def find_subject(word: str, home: Path, device: str | None = None) -> Subject:
 def _of_run(run: Run, home: Path, device: str | None) -> Subject:
     def opened() -> SentenceTransformer:
         from colbert_zero_lib.profiles import get_profile
-        from colbert_zero_lib.runs.execute import Workshop
+        from colbert_zero_lib.runs.workshop import Workshop
         from colbert_zero_lib.training.devices import device_of_choice
 
         shop = Workshop(get_profile(run.passport["profile"]), home, device or device_of_choice(), False)

@@ -19,14 +19,12 @@ from colbert_zero_lib.recipes import Recipe, Step
 from colbert_zero_lib.runs import Ledger, Run, RunKey, environment_versions, git_commit
 from colbert_zero_lib.runs.execute import (
     DEVELOPMENT,
-    Workshop,
     _build,
-    _device_name,
     obtain_steps,
     run_recipe,
-    workshop,
 )
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
+from colbert_zero_lib.runs.workshop import Workshop, workshop
 
 # What a workshop keeps when only learning rates change.
 _SHARED = ("source", "ledger", "precision", "development", "_checkpoints")
@@ -126,7 +124,7 @@ class RateSweep:
                     "seed": self.seed,
                     "recipe": str(self.recipe),
                     "diverged": str(error),
-                    "device": _device_name(shop.device),
+                    "device": shop.device_name,
                     "versions": environment_versions(),
                     "git_commit": git_commit(),
                 }

@@ -19,8 +19,8 @@ from colbert_zero_lib.published import RunEvidence
 from colbert_zero_lib.published.grid import NOT_RUN, delta_findings
 from colbert_zero_lib.runs import Ledger, Run
 from colbert_zero_lib.runs.arms import grid_recipes
-from colbert_zero_lib.runs.execute import Workshop
 from colbert_zero_lib.runs.grid import plan_grid, run_grid
+from colbert_zero_lib.runs.workshop import Workshop
 
 pytestmark = [
     pytest.mark.pipeline,

@@ -42,8 +42,8 @@ from colbert_zero_lib.published.grid import (
 from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, ZERO, Recipe
 from colbert_zero_lib.runs import Run
 from colbert_zero_lib.runs.arms import Job, arm_name, baseline_of, grid_jobs, grid_recipes
-from colbert_zero_lib.runs.execute import Workshop
 from colbert_zero_lib.runs.grid import plan_grid, read_seeds, run_grid
+from colbert_zero_lib.runs.workshop import Workshop
 
 mpl.use("Agg")
 

@@ -42,7 +42,6 @@ from colbert_zero_lib.published.prefixes import (
 from colbert_zero_lib.recipes import ZERO, Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs import Run
 from colbert_zero_lib.runs.arms import Job, grid_jobs, grid_recipes
-from colbert_zero_lib.runs.execute import Workshop
 from colbert_zero_lib.runs.grid import plan_grid, run_grid
 from colbert_zero_lib.runs.prefix_arms import (
     SLOTS,
@@ -52,6 +51,7 @@ from colbert_zero_lib.runs.prefix_arms import (
     prefix_arms,
     without_duplicates,
 )
+from colbert_zero_lib.runs.workshop import Workshop
 
 mpl.use("Agg")
 
