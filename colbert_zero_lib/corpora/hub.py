@@ -10,7 +10,7 @@ import hashlib
 import heapq
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -151,15 +151,15 @@ class HubSource:
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    @cached_property
+    @property
     def collections(self) -> Mapping[str, Collection]:
         """The profile's test sets."""
-        return _evaluation_sets(self.profile.test_sets)
+        return _EvaluationSets(self.profile.test_sets)
 
-    @cached_property
+    @property
     def development(self) -> Mapping[str, Collection]:
         """The profile's development sets."""
-        return _evaluation_sets(self.profile.development_sets)
+        return _EvaluationSets(self.profile.development_sets)
 
     def shares(self, phase: Phase) -> dict[str, int | None]:
         """Rows that are taken of each data set of a phase, None for all; no network is needed."""
@@ -279,10 +279,24 @@ def _parts(names: tuple[str, ...]) -> list[str]:
     return [part for name in names for known in expand(name) for part in parts(known)]
 
 
-def _evaluation_sets(names: tuple[str, ...]) -> dict[str, Collection]:
-    from colbert_zero_lib.corpora.evaluation_sets import evaluation_set
+class _EvaluationSets(Mapping[str, "Collection"]):
+    """Sets that are read when they are asked for and not held: few memories hold all of BEIR at once."""
 
-    return {part: evaluation_set(part) for part in _parts(names)}
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = _parts(names)
+
+    def __getitem__(self, name: str) -> Collection:
+        from colbert_zero_lib.corpora.evaluation_sets import evaluation_set
+
+        if name not in self._names:
+            raise KeyError(name)
+        return evaluation_set(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _evaluation_repositories(part: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,7 +237,7 @@ def _trains(run: Run) -> bool:
     return bool(Recipe.parse(run.passport["recipe"]).steps)
 
 
-def _evaluate(model: SentenceTransformer, collections: dict[str, Collection]) -> Evaluation:
+def _evaluate(model: SentenceTransformer, collections: Mapping[str, Collection]) -> Evaluation:
     if isinstance(model, ColBERT):
         return evaluate(LateInteractionRetriever(model, together=True), collections)
     return evaluate(DenseRetriever(model, together=True), collections)

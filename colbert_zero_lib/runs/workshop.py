@@ -77,23 +77,23 @@ class Workshop:
         return _device_name(self.device)
 
     @cached_property
-    def collections(self) -> dict[str, Collection]:
+    def collections(self) -> Mapping[str, Collection]:
         """Test collections at the profile's size."""
         source = self.source
         with group.first_goes_first("fetch the collections"):
             return self._sized(source.collections)
 
     @cached_property
-    def development(self) -> dict[str, Collection]:
+    def development(self) -> Mapping[str, Collection]:
         """Development collections at the profile's size."""
         source = self.source
         with group.first_goes_first("fetch the development collections"):
             return self._sized(source.development)
 
-    def _sized(self, collections: Mapping[str, Collection]) -> dict[str, Collection]:
+    def _sized(self, collections: Mapping[str, Collection]) -> Mapping[str, Collection]:
         size = self.profile.evaluation
         if size.max_queries is None or size.max_documents is None:
-            return dict(collections)
+            return collections
         return {name: c.subset(size.max_queries, size.max_documents) for name, c in collections.items()}
 
     @cached_property

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from colbert_zero_lib.corpora import Collection, write_collection
 from colbert_zero_lib.home import home, repository
 
 pytestmark = pytest.mark.pipeline
@@ -81,7 +82,9 @@ def test_the_wheel_is_light_and_has_every_package_and_pin(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "notebooks", "benchmarks"))]
 
 
-def test_without_a_checkout_the_verbs_work_from_the_wheel(installed: Path, elsewhere: Path) -> None:
+def test_without_a_checkout_the_verbs_work_from_the_wheel(
+    installed: Path, elsewhere: Path, toy_collection: Collection
+) -> None:
     code = "import colbert_zero_lib.home as h; print(h.__file__); print(h.repository()); print(h.home())"
     file, checkout, place = python(installed, elsewhere, "-c", code).stdout.splitlines()
     assert Path(file).is_relative_to(installed) and checkout == "None" and place == str(elsewhere / "home")
@@ -91,6 +94,9 @@ def test_without_a_checkout_the_verbs_work_from_the_wheel(installed: Path, elsew
     runs = {line.split("│")[-2].strip() for line in command(installed, elsewhere, "list").splitlines()[3:-1]}
     assert len(runs) == 4
     assert "recipe" in command(installed, elsewhere, "explain", *sorted(runs)[:2])
+    write_collection(toy_collection, elsewhere / "toy")
+    said = command(installed, elsewhere, "evaluate", max(runs), "bm25", "--on", "toy", "--quiet")
+    assert "BM25" in said and "paired by query" in said
 
 
 def test_without_a_checkout_figures_go_to_the_home_folder(installed: Path, elsewhere: Path) -> None:
