@@ -149,7 +149,7 @@ def curves(run: Run) -> Cases:
 
     shop = workshop("laptop", progress=False)
     for seed in own.SEEDS:
-        for prefix in own.RECIPE.prefixes():
+        for prefix in own.RECIPE.stages():
             name = own.name_of(shop.profile.name, prefix.steps[-1].phase.value, seed)
             yield (
                 name,

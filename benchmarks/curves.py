@@ -42,7 +42,7 @@ def authors_run(shop: Workshop, recipe: Recipe, seed: int, root: Path) -> dict[s
     nDCG@10 on the test and development collections.
     """
     before = obtain_base(shop).folder
-    for prefix in recipe.prefixes():
+    for prefix in recipe.stages():
         folder = root / f"{shop.profile.name}-{shop.key(prefix, seed).folder_name}"
         if not (folder / "result.json").is_file():
             _train(shop, prefix, seed, before, folder)

@@ -116,7 +116,7 @@ def data_forecast(
 def data_teach(quiet: Quiet = False) -> None:
     """Fine-tune the teacher, mine hard negatives and score every list anew (about an hour on two cores)."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from .training.teacher import teach
+    from .training.teaching import teach
 
     passport = teach(progress=not quiet)
     rows = []

@@ -63,7 +63,7 @@ def grid(
         with Live(console=console, refresh_per_second=1, get_renderable=lambda: board.table(console.height)):
             for event in run_grid(shop, found):
                 board.take(event)
-    show_differences(ledger_evidence(profile), found.recipes, shop.prompt_tokens(), console)
+    show_differences(ledger_evidence(profile), found.recipes, shop.prompt_lengths(), console)
 
 
 def show_differences(

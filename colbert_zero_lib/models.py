@@ -32,7 +32,6 @@ from transformers.utils import logging as transformers_logging
 from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.profiles import EncoderShape
 from colbert_zero_lib.prompts import prefix_tokens, prepend
-from colbert_zero_lib.prompts import prompt_tokens as prompt_tokens
 from colbert_zero_lib.recipes import Interaction, Step
 
 # Signs that a tokenizer knows, most frequent first; text with any other is [UNK].

@@ -52,10 +52,10 @@ def _table2() -> Iterator[tuple[str, Recipe | None]]:
     yield "gte-moderncolbert", None
     yield "gte-modernbert", None
     yield "moderncolbert-embed-base-kd-only", PIPELINES["a"]
-    yield "moderncolbert-embed-base-supervised", PIPELINES["b"].prefixes()[1]
+    yield "moderncolbert-embed-base-supervised", PIPELINES["b"].stages()[1]
     yield "moderncolbert-embed-base", PIPELINES["b"]
-    yield "colbert-zero-unsupervised", PIPELINES["c"].prefixes()[0]
-    yield "colbert-zero-supervised", PIPELINES["c"].prefixes()[1]
+    yield "colbert-zero-unsupervised", PIPELINES["c"].stages()[0]
+    yield "colbert-zero-supervised", PIPELINES["c"].stages()[1]
     yield "colbert-zero", PIPELINES["c"]
 
 

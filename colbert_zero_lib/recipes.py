@@ -148,7 +148,7 @@ class Recipe:
             text += f"--at-{'length' if self.evaluation_extra_length else 'nolength'}"
         return text if self.evaluation_prefix is None else f"{text}--at-prefix-{self.evaluation_prefix.slug}"
 
-    def prefixes(self) -> tuple[Recipe, ...]:
+    def stages(self) -> tuple[Recipe, ...]:
         """The trainings it needs, one a step: its first 1, 2, ... n steps, without the evaluation's switches."""
         return tuple(self.first(count + 1) for count in range(len(self.steps)))
 

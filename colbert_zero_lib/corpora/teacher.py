@@ -1,6 +1,6 @@
 """Mined negatives and teacher scores: kept as row numbers and scores without text, read as rows to train on.
 
-Who mines and scores is in ``training.teacher``.
+Who mines and scores is in ``training.teaching``.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ def _checkpoints(axes: Axes, others: pd.DataFrame) -> None:
     for name, row in others.iterrows():
         if row["hours"] > 0:
             steps = Recipe.parse(row["recipe"])
-            letter = next(key for key, whole in PIPELINES.items() if steps in whole.prefixes())
+            letter = next(key for key, whole in PIPELINES.items() if steps in whole.stages())
             colour = PIPELINE[letter]
             hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 5}
             axes.plot(row["hours"], row["mean"], MARKER[letter], **hollow)

@@ -1,4 +1,4 @@
-"""Runs: where a trained recipe prefix is kept, what it says about itself, and how two of them differ.
+"""Runs: where a trained stage of a recipe is kept, what it says about itself, and how two of them differ.
 
 Nothing here trains, evaluates or imports torch; ``runs.execute`` does and is imported on its own.
 """

@@ -115,7 +115,7 @@ def grid_jobs(recipes: Iterable[Recipe], seeds: Iterable[int], own_base: bool = 
     children: dict[Recipe, dict[Recipe, None]] = {}
     roots: dict[Recipe, None] = {}
     for recipe in recipes:
-        path = [recipe.first(0), *recipe.prefixes(), *([] if recipe.trains else [recipe])]
+        path = [recipe.first(0), *recipe.stages(), *([] if recipe.trains else [recipe])]
         roots[path[0]] = None
         for before, after in pairwise(path):
             children.setdefault(before, {})[after] = None

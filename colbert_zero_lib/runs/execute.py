@@ -1,4 +1,4 @@
-"""Train and evaluate a recipe through the ledger: every prefix once, whoever asks for it.
+"""Train and evaluate a recipe through the ledger: every stage once, whoever asks for it.
 
 The order of work lives here; training, evaluation and bookkeeping are called, not done.
 """
@@ -57,7 +57,7 @@ def run_recipe(
 ) -> Run:
     """Train whatever of ``recipe`` is not in the ledger yet, evaluate it, and return its run.
 
-    ``recipe`` is a pipeline's letter, a recipe or its printed form. Every prefix becomes a run of its own, which other
+    ``recipe`` is a pipeline's letter, a recipe or its printed form. Every stage becomes a run of its own, which other
     recipes share. ``say`` is told what the steps that are still to be trained will need.
     """
     group.start()
@@ -85,8 +85,8 @@ def obtain_steps(shop: Workshop, recipe: Recipe, seed: int) -> Run | Checkpoint:
         for sentence in origins.mismatches(start, recipe, shop.profile):
             warnings.warn(sentence, stacklevel=3)
     before: Run | Checkpoint = start or obtain_base(shop)
-    for prefix in recipe.prefixes():
-        before = shop.ledger.obtain(shop.key(prefix, seed), partial(_build, shop, prefix, seed, before))
+    for stage in recipe.stages():
+        before = shop.ledger.obtain(shop.key(stage, seed), partial(_build, shop, stage, seed, before))
     return before
 
 

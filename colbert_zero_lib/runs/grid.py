@@ -145,7 +145,7 @@ def plan_grid(
     seeds = tuple(dict.fromkeys(seeds))
     recipes = [shop.profile.begun(recipe) for recipe in recipes]
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
-    prompts = shop.prompt_tokens() if runs and has_sizes(recipes) else None
+    prompts = shop.prompt_lengths() if runs and has_sizes(recipes) else None
     if prompts:
         recipes = without_duplicates(recipes, prompts)
     jobs = grid_jobs(recipes, seeds, own_base=shop.profile.encoder is not None)
@@ -224,7 +224,7 @@ def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
             yield Event(job, None, 0.0)
             started = time.perf_counter()
             if sized and prompts is None:
-                prompts = shop.prompt_tokens()
+                prompts = shop.prompt_lengths()
             run = run_recipe(wanted(job), seed=job.seed, shop=shop)
             seconds = time.perf_counter() - started
         yield Event(job, run, seconds)

@@ -40,7 +40,7 @@ def needs(shop: Workshop, recipe: Recipe, seed: int) -> list[Need]:
     runs = [run.passport for run in shop.ledger.runs()]
     passports = [*runs, *recorded_passports(shop.profile.name)]
     found = []
-    for prefix in shop.profile.begun(recipe).prefixes():
+    for prefix in shop.profile.begun(recipe).stages():
         key = shop.key(prefix, seed)
         if shop.ledger.get(key) is None:
             step = prefix.steps[-1]

@@ -13,7 +13,7 @@ from ..prefixes import NO_PREFIX, PROMPTS, SIZED_KINDS, TRAINED_KINDS, Prefix
 from ..recipes import PIPELINES, Interaction, Phase, Recipe, Step
 
 # Where supervised fine-tuning of a ColBERT model begins in pipelines b and c.
-STARTS = tuple(PIPELINES[letter].prefixes()[0] for letter in "bc")
+STARTS = tuple(PIPELINES[letter].stages()[0] for letter in "bc")
 SLOTS = (1, 2, 4, 7, 14, 28)
 CONTEXT = Prefix("context")
 

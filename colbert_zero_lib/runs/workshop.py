@@ -137,7 +137,7 @@ class Workshop:
             data=self.source.fingerprint,
         )
 
-    def prompt_tokens(self) -> tuple[int, int] | None:
+    def prompt_lengths(self) -> tuple[int, int] | None:
         """How many tokens the prompts take before a (query, document); None while the base encoder is not there."""
         checkpoint = self.checkpoint(ZERO)
         base = self.ledger.get(self.key(ZERO, BASE_SEED)) if checkpoint is None else None

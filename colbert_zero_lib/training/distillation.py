@@ -17,8 +17,8 @@ from colbert_zero_lib.training.embedding import (
     Features,
     assemble,
     chunks,
+    embed_tokens,
     encode_apart,
-    token_vectors,
 )
 from colbert_zero_lib.training.maxsim import maxsim_lists
 from colbert_zero_lib.training.memory import Activations
@@ -84,7 +84,7 @@ class Distillation(nn.Module):
         return asked, listed
 
     def _encode(self, parts: list[Chunk]) -> Encoded:
-        encoded = [token_vectors(self.model, part.features, part.is_query) for part in parts]
+        encoded = [embed_tokens(self.model, part.features, part.is_query) for part in parts]
         return Encoded([vector for vector, _ in encoded], [mask for _, mask in encoded], parts)
 
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def scored_mask(model: nn.Module, features: Features, is_query: bool) -> Tensor:
     return scored
 
 
-def token_vectors(model: nn.Module, features: Features, is_query: bool) -> tuple[Tensor, Tensor]:
+def embed_tokens(model: nn.Module, features: Features, is_query: bool) -> tuple[Tensor, Tensor]:
     """Unit vectors ``[texts, tokens, dimension]`` and their mask; a dense model gives one token per text."""
     late = is_late_interaction(model)
     output = model(dict(features))
@@ -158,7 +158,7 @@ def encode_apart(model: nn.Module, parts: Sequence[Chunk]) -> tuple[Encoded, lis
     with torch.no_grad():
         for place, part in enumerate(parts):
             states.append(RandContext(*part.features.values()))
-            vector, mask = token_vectors(model, part.features, part.is_query)
+            vector, mask = embed_tokens(model, part.features, part.is_query)
             if not vectors:
                 sizes = [(*p.features["input_ids"].shape, p.cut) for p in parts]
                 shapes = [

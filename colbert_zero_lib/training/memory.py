@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colbert_zero_lib.training.embedding import Chunk, token_vectors, unwrapped
+from colbert_zero_lib.training.embedding import Chunk, embed_tokens, unwrapped
 
 # Where the device does not say how much memory it has: padded tokens of a batch whose activations are still kept.
 DIRECT_TOKENS = 65_536
@@ -95,7 +95,7 @@ def activation_bytes_per_token(model: nn.Module, tokens: int) -> float:
             ids = torch.zeros(texts, tokens, dtype=torch.int64, device=device)
             features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
             with SavedActivations(inner) as saved:
-                kept = token_vectors(inner, features, is_query=False)
+                kept = embed_tokens(inner, features, is_query=False)
             peaks.append(saved.peak)
             del kept
     return (peaks[1] - peaks[0]) / (2 * tokens)

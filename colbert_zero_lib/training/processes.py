@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from colbert_zero_lib import group
 from colbert_zero_lib.errors import TrainingError
-from colbert_zero_lib.training.embedding import Chunk, Encoded, assemble, token_vectors
+from colbert_zero_lib.training.embedding import Chunk, Encoded, assemble, embed_tokens
 
 
 def gathers(wanted: bool | None) -> bool:
@@ -117,7 +117,7 @@ def encode(model: nn.Module, parts: Sequence[Chunk]) -> Encoded:
     vectors, masks = [], []
     for part, exchange in zip(parts, one_exchange(model, len(parts)), strict=True):
         with exchange:
-            vector, mask = token_vectors(model, part.features, part.is_query)
+            vector, mask = embed_tokens(model, part.features, part.is_query)
         vectors.append(vector)
         masks.append(mask)
     return Encoded(vectors, masks, list(parts))
@@ -139,6 +139,6 @@ def encode_again(
         for part, state, gradient, exchange in zip(parts, states, gradients, exchanges, strict=False):
             with exchange:
                 with state:
-                    vector, _ = token_vectors(model, part.features, part.is_query)
+                    vector, _ = embed_tokens(model, part.features, part.is_query)
                 gradient = gradient[:, : vector.shape[1]].to(vector.dtype)
                 vector.backward(gradient * scale)

@@ -10,8 +10,8 @@ from pylate.models import ColBERT
 
 from benchmarks.curves import authors_run
 from colbert_zero_lib.home import home
-from colbert_zero_lib.models import prompt_tokens
 from colbert_zero_lib.profiles import get_profile
+from colbert_zero_lib.prompts import prompt_tokens
 from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.runs import Ledger, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
@@ -34,7 +34,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 def test_pipelines_share_their_prefixes_and_are_trained_once(shop: Workshop) -> None:
     final = {letter: run_recipe(recipe, seed=1, shop=shop) for letter, recipe in PIPELINES.items()}
     found = {run.passport["recipe"] for run in shop.ledger.runs()}
-    assert found == {"base", *(str(p) for recipe in PIPELINES.values() for p in recipe.prefixes())}
+    assert found == {"base", *(str(p) for recipe in PIPELINES.values() for p in recipe.stages())}
     before = {run.folder: run.folder.stat().st_mtime_ns for run in shop.ledger.runs()}
     again = {letter: run_recipe(letter, seed=1, shop=shop) for letter in PIPELINES}
     assert {letter: run.folder for letter, run in again.items()} == {k: r.folder for k, r in final.items()}
@@ -53,7 +53,7 @@ def test_passports_are_complete_and_can_be_recorded(shop: Workshop, tmp_path: Pa
 def test_the_same_seed_gives_the_same_figures_and_another_seed_does_not(
     shop: Workshop, tmp_path: Path
 ) -> None:
-    recipe = PIPELINES["c"].prefixes()[0]
+    recipe = PIPELINES["c"].stages()[0]
     once = run_recipe(recipe, seed=1, shop=shop)
     other = run_recipe(recipe, seed=2, shop=shop)
     second_shop = replace(shop)
@@ -95,6 +95,6 @@ def test_pylates_own_parts_see_the_same_batches_and_begin_with_the_same_loss(
     assert [value for _, value in theirs["loss"]] == pytest.approx([value for _, value in ours], rel=1e-2)
     assert 0 <= theirs["mean_ndcg@10"] <= 1
     assert authors_run(shop, recipe, seed=1, root=tmp_path) == theirs  # kept, not trained again
-    unsupervised = run_recipe(recipe.prefixes()[0], seed=1, shop=shop).passport["loss"]["unsupervised"]
-    first = authors_run(shop, recipe.prefixes()[0], seed=1, root=tmp_path)["loss"][0]
+    unsupervised = run_recipe(recipe.stages()[0], seed=1, shop=shop).passport["loss"]["unsupervised"]
+    first = authors_run(shop, recipe.stages()[0], seed=1, root=tmp_path)["loss"][0]
     assert first == pytest.approx(unsupervised[0], rel=1e-3)

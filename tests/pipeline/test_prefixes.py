@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 
 from colbert_zero_lib.evaluation import score_contributions, token_vectors
 from colbert_zero_lib.home import home
-from colbert_zero_lib.models import open_model, prompt_tokens
+from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.prompts import SIDES, describe_prefix, learned_names, unscored_positions
+from colbert_zero_lib.prompts import SIDES, describe_prefix, learned_names, prompt_tokens, unscored_positions
 from colbert_zero_lib.recipes import Recipe
 from colbert_zero_lib.runs import Ledger, Run, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, obtain_base, run_recipe

@@ -108,7 +108,7 @@ def test_the_papers_pipelines_run_from_the_published_models(
         assert Ledger(shop.ledger.root).find(run.passport["recipe"]) == run
     monkeypatch.setattr("colbert_zero_lib.published.evidence.get_profile", lambda _: shop.profile)
     found = ledger_evidence("base", tmp_path).evaluations
-    assert set(found) == {str(prefix) for recipe in PIPELINES.values() for prefix in recipe.prefixes()} - {
+    assert set(found) == {str(prefix) for recipe in PIPELINES.values() for prefix in recipe.stages()} - {
         "dense:unsupervised",
         "dense:unsupervised > dense:supervised",
     }

@@ -266,7 +266,7 @@ def test_growth_is_against_a_peer_or_the_least_that_must_be_held(root: Path, mon
 
 
 def test_curves_that_are_another_seeds_lie_as_far_apart_as_seeds_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    prefix = curves.RECIPE.prefixes()[1]
+    prefix = curves.RECIPE.stages()[1]
     recorded = {run["seed"]: run for run in recorded_runs("laptop") if run["recipe"] == str(prefix)}
     phase = prefix.steps[-1].phase.value
     shop = SimpleNamespace(profile=SimpleNamespace(name="laptop"))

@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from sentence_transformers import SentenceTransformer
 
 from colbert_zero_lib.errors import TrainingError
-from colbert_zero_lib.models import open_model, prompt_tokens, step_lengths, train_tokenizer
+from colbert_zero_lib.models import open_model, step_lengths, train_tokenizer
 from colbert_zero_lib.profiles import PhaseBudget
+from colbert_zero_lib.prompts import prompt_tokens
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.training import collation
 from colbert_zero_lib.training.collation import Collator, check_columns
-from colbert_zero_lib.training.embedding import token_vectors
+from colbert_zero_lib.training.embedding import embed_tokens
 
 PROMPTS = ("search_query: ", "search_document: ")
 LONG = "the ship waits until the tide turns and the lamp turns and the bread rises and the bees dance"
@@ -145,7 +146,7 @@ def test_pitfall_20_vectors_do_not_depend_on_padding(tiny_encoder_folder, intera
         ) -> tuple[torch.Tensor, torch.Tensor]:
             features = {key: batch[f"{name}_{key}"] for key in ("input_ids", "attention_mask")}
             with torch.no_grad():
-                return token_vectors(model, features, is_query)
+                return embed_tokens(model, features, is_query)
 
         together, mask = vectors(collate(rows))
         for place, row in enumerate(rows):
@@ -171,7 +172,7 @@ def test_what_the_losses_see_is_what_encode_returns(tiny_encoder_folder) -> None
             features = {key: batch[f"{name}_{key}"] for key in ("input_ids", "attention_mask")}
             text = {"query": "why does bread rise", "document": "a. b, ship (tide)"}[name]
             with torch.no_grad():
-                vectors, mask = token_vectors(model, features, name == "query")
+                vectors, mask = embed_tokens(model, features, name == "query")
             side = {"is_query": name == "query"} if interaction == "colbert" else {}
             encoded = model.encode([text], prompt_name=name, convert_to_tensor=True, **side)[0]
             encoded = F.normalize(encoded.reshape(-1, encoded.shape[-1]), dim=-1)

@@ -245,7 +245,7 @@ def test_a_killed_evaluation_goes_on_with_the_next_set(hub: Server, home: Path, 
 def test_a_run_is_evaluated_as_its_profile_does(
     tiny_encoder_folder: Path, home: Path, toy_collection: Collection
 ) -> None:
-    recipe = PIPELINES["c"].prefixes()[0]
+    recipe = PIPELINES["c"].stages()[0]
 
     def build(work: Path) -> Mapping[str, Any]:
         prompts = ("search_query: ", "search_document: ")

@@ -154,7 +154,7 @@ def test_arms_are_called_as_the_paper_calls_them() -> None:
 def test_the_baseline_of_an_arm_is_the_one_with_neither_switch() -> None:
     assert baseline_of(PIPELINES["c"]) == Recipe.parse(NEITHER)
     assert baseline_of(Recipe.parse(NEITHER)) is None
-    assert baseline_of(PIPELINES["a"].prefixes()[1]) is None  # no ColBERT step
+    assert baseline_of(PIPELINES["a"].stages()[1]) is None  # no ColBERT step
     longer = Recipe.parse(f"{NEITHER} @ +length")
     assert baseline_of(longer) == Recipe.parse(NEITHER)
     for row in paper_deltas().itertuples():
@@ -197,12 +197,12 @@ def test_a_plan_counts_what_the_ledger_has_and_times_the_rest(shop: Workshop, tm
     assert fresh.seconds is None and fresh.bytes is None and fresh.untimed == 17
     assert fresh.to_text().count("unknown") == 2
 
-    for prefix, seconds in zip(PIPELINES["c"].prefixes(), (100.0, 20.0, 10.0), strict=True):
+    for prefix, seconds in zip(PIPELINES["c"].stages(), (100.0, 20.0, 10.0), strict=True):
         make(shop, prefix, 0, seconds)
     make(shop, ZERO, 0, 50.0)
-    make(shop, PIPELINES["c"].prefixes()[0], 1, 140.0)
+    make(shop, PIPELINES["c"].stages()[0], 1, 140.0)
     plan = plan_grid(shop, grid_recipes("c"), (0, 1), nothing)
-    assert [str(job.recipe) for job in plan.missing] == [str(p) for p in PIPELINES["c"].prefixes()[1:]]
+    assert [str(job.recipe) for job in plan.missing] == [str(p) for p in PIPELINES["c"].stages()[1:]]
     assert {job.seed for job in plan.missing} == {1}
     assert plan.seconds == pytest.approx(20 + 10 + 2 * 2) and plan.untimed == 0
     assert plan.bytes is not None and 2 * 100_000 < plan.bytes < 2 * 110_000
@@ -218,7 +218,7 @@ def test_a_plan_counts_what_the_ledger_has_and_times_the_rest(shop: Workshop, tm
 def test_a_plan_takes_the_median_of_several_runs_and_recorded_ones_where_it_has_none(
     shop: Workshop, tmp_path: Path
 ) -> None:
-    first = PIPELINES["c"].prefixes()[0]
+    first = PIPELINES["c"].stages()[0]
     for seed, seconds in enumerate((100.0, 900.0, 140.0)):
         make(shop, first, seed, seconds)
     recorded = tmp_path / "runs" / "tiny"
@@ -265,7 +265,7 @@ def test_a_grid_stops_at_the_first_error_and_keeps_what_is_done(
     with pytest.raises(ColbertZeroError):
         for event in run_grid(shop, plan):
             events.append(event)
-    prefixes = [str(prefix) for prefix in PIPELINES["c"].prefixes()]
+    prefixes = [str(prefix) for prefix in PIPELINES["c"].stages()]
     assert asked == prefixes[:2]
     assert [(str(e.job.recipe), e.run is not None) for e in events] == [
         ("base", True), (prefixes[0], False), (prefixes[0], True), (prefixes[1], False)
@@ -280,8 +280,8 @@ def test_a_grid_passes_over_what_another_process_builds_and_what_hangs_on_it(
 ) -> None:
     make(shop, ZERO, 0, 50.0)
     plan = plan_grid(shop, grid_recipes("pipelines"), (0,), tmp_path)
-    other = PIPELINES["a"].prefixes()[in_work]
-    for recipe in other.prefixes()[:-1]:
+    other = PIPELINES["a"].stages()[in_work]
+    for recipe in other.stages()[:-1]:
         make(shop, recipe, 0, 1.0)
 
     def fake(recipe: Recipe, seed: int, shop: Workshop) -> Run:
@@ -293,7 +293,7 @@ def test_a_grid_passes_over_what_another_process_builds_and_what_hangs_on_it(
             if event.run is None and event.job.recipe == other:
                 break  # nothing is left but to wait
             begun.append(event.job.recipe)
-        expected = {job.recipe for job in plan.jobs if other not in job.recipe.prefixes()}
+        expected = {job.recipe for job in plan.jobs if other not in job.recipe.stages()}
         assert set(begun) == expected and PIPELINES["c"] in expected
         raise ParameterError("Seen.")
 

@@ -131,7 +131,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     shop = Workshop(get_profile("tiny"), tmp_path / "home", "cpu", progress=False)
     shop.__dict__["source"] = SimpleNamespace(fingerprint="f" * 64, teacher="d" * 64)
     base = shop.key(ZERO, 0)
-    monkeypatch.setattr(Workshop, "prompt_tokens", lambda own: FOUR if own.ledger.get(base) else None)
+    monkeypatch.setattr(Workshop, "prompt_lengths", lambda own: FOUR if own.ledger.get(base) else None)
     return shop
 
 

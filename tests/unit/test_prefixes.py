@@ -38,8 +38,7 @@ from colbert_zero_lib.runs import RunKey, canonical_json
 from colbert_zero_lib.runs.arms import arm_name, baseline_of, grid_jobs, grid_recipes
 from colbert_zero_lib.runs.prefix_arms import SLOTS, STARTS, prefix_arms
 from colbert_zero_lib.training.collation import Collator
-from colbert_zero_lib.training.embedding import scored_mask
-from colbert_zero_lib.training.embedding import token_vectors as training_vectors
+from colbert_zero_lib.training.embedding import embed_tokens, scored_mask
 from colbert_zero_lib.training.maxsim import maxsim
 
 RECORDED = Path(__file__).resolve().parents[2] / "data" / "runs"
@@ -95,7 +94,7 @@ def test_a_printed_recipe_with_prefixes_parses_back_to_itself(recipe: Recipe) ->
     assert again == recipe and hash(again) == hash(recipe)
     assert again.evaluated_step == recipe.evaluated_step
     assert recipe.training.trains and recipe.trains == (recipe == recipe.training)
-    assert recipe.prefixes() == recipe.training.prefixes()
+    assert recipe.stages() == recipe.training.stages()
 
 
 @given(recipes(), recipes())
@@ -391,7 +390,7 @@ def test_context_is_attended_to_and_never_scored(tiny_encoder_folder: Path, expa
         assert kept.equal(all_of_them)
         # The vectors that are left are those that the prompts' model gives the same tokens: prompts were attended to.
         with torch.no_grad():
-            vectors, _ = training_vectors(prompts, features, is_query)
+            vectors, _ = embed_tokens(prompts, features, is_query)
         for row, found in enumerate(token_vectors(context, ["tide", LONG], is_query)):
             torch.testing.assert_close(torch.from_numpy(found), vectors[row][kept[row]], atol=2e-6, rtol=0)
     mask = torch.ones(2, 9, dtype=torch.bool)
@@ -410,7 +409,7 @@ def test_training_and_evaluation_score_alike(
     with torch.no_grad():
         for texts, is_query in ((toy_collection.queries, True), (toy_collection.corpus, False)):
             features = collator.tokenize(list(texts.values()), is_query)
-            sides.append(training_vectors(model, features, is_query))
+            sides.append(embed_tokens(model, features, is_query))
     (queries, query_mask), (documents, document_mask) = sides
     similarity = torch.einsum("ash,bth->abst", queries, documents)
     best = similarity.masked_fill(~document_mask[None, :, None], -2).amax(-1)
@@ -552,8 +551,8 @@ def test_arms_differ_only_in_what_stands_before_texts(start: Recipe) -> None:
         evaluated = {str(arm.recipe.evaluation_prefix) for arm in others}
         own = str(recipe.steps[-1].prepended)
         assert evaluated == {"none", "prompts", *(["context"] if own == "prompts" else [])} - {own}
-    assert PIPELINES["b"].prefixes()[1] in grid_recipes("prefixes")
-    assert PIPELINES["c"].prefixes()[1] in grid_recipes("prefixes")
+    assert PIPELINES["b"].stages()[1] in grid_recipes("prefixes")
+    assert PIPELINES["c"].stages()[1] in grid_recipes("prefixes")
 
 
 def test_the_grid_measures_every_training_right_after_it() -> None:

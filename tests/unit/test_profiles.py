@@ -15,7 +15,7 @@ from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, TABLE1, Interaction,
 def test_every_arm_of_the_paper_has_budgets(name: str) -> None:
     profile = get_profile(name)
     for row in PAPER_ROWS:
-        for prefix in row.recipe.prefixes() if row.recipe else ():
+        for prefix in row.recipe.stages() if row.recipe else ():
             assert profile.budget(prefix.steps[-1]).steps > 0
 
 
@@ -69,7 +69,7 @@ def test_settings_of_a_prefix_do_not_change_with_later_phases() -> None:
     tiny = get_profile("tiny")
     key = (Phase.DISTILLATION, Interaction.COLBERT)
     other = replace(tiny, budgets={**tiny.budgets, key: replace(tiny.budgets[key], steps=1)})
-    prefixes = PIPELINES["c"].prefixes()
+    prefixes = PIPELINES["c"].stages()
     assert tiny.settings(prefixes[1].steps) == other.settings(prefixes[1].steps)
     assert tiny.settings(prefixes[2].steps) != other.settings(prefixes[2].steps)
 
@@ -88,4 +88,4 @@ def test_the_step_that_makes_a_dense_model_a_colbert_has_its_own_learning_rate()
 def test_switches_are_part_of_the_recipe_not_of_the_settings() -> None:
     tiny = get_profile("tiny")
     plain = Recipe.parse("colbert:unsupervised[-prompts,-length]")
-    assert tiny.settings(plain.steps) == tiny.settings(PIPELINES["c"].prefixes()[0].steps)
+    assert tiny.settings(plain.steps) == tiny.settings(PIPELINES["c"].stages()[0].steps)

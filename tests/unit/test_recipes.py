@@ -73,7 +73,7 @@ def test_slugs_are_safe_for_files_and_as_distinct_as_recipes(one: Recipe, other:
 
 @given(recipes())
 def test_prefixes_grow_by_one_step_and_end_with_what_is_trained(recipe: Recipe) -> None:
-    prefixes = recipe.prefixes()
+    prefixes = recipe.stages()
     assert [len(prefix) for prefix in prefixes] == list(range(1, len(recipe) + 1))
     assert all(prefix.steps == recipe.steps[: len(prefix)] for prefix in prefixes)
     assert not prefixes or prefixes[-1] == recipe.training
@@ -88,7 +88,7 @@ def test_the_printed_form_is_the_documented_one() -> None:
         Recipe.parse("dense:unsupervised>colbert:supervised[-prompts,-length]").slug
         == "dense-unsupervised--colbert-supervised-noprompts-nolength"
     )
-    assert str(ZERO) == "base" and Recipe.parse(" base ") == ZERO and ZERO.prefixes() == ()
+    assert str(ZERO) == "base" and Recipe.parse(" base ") == ZERO and ZERO.stages() == ()
 
 
 def test_an_evaluation_length_that_changes_nothing_is_the_same_recipe() -> None:
@@ -135,7 +135,7 @@ def test_a_recipe_is_found_by_pipeline_letter_or_grammar() -> None:
     assert find_recipe("base") == ZERO
     assert find_recipe(str(PIPELINES["a"])) == PIPELINES["a"]
     assert [pipeline_of(find_recipe(letter)) for letter in "abc"] == ["a", "b", "c"]
-    assert pipeline_of(PIPELINES["c"].prefixes()[1]) is None
+    assert pipeline_of(PIPELINES["c"].stages()[1]) is None
 
 
 def test_pipelines_cost_what_figure_2_says() -> None:
@@ -250,5 +250,5 @@ def test_shared_prefixes_are_trained_once_in_the_table_4_grid() -> None:
     # dense base: unsupervised + supervised + 4 distillations; 4 supervised + 4 distilled on the dense base;
     # 1 + 4 + 4 on the ColBERT base; 1 + 2 + 2 on the one without prompts (the extra length at evaluation
     # trains nothing).
-    assert len({prefix for recipe in grid for prefix in recipe.prefixes()}) == 6 + 8 + 9 + 5
-    assert sum(len(recipe.prefixes()) for recipe in grid) == 65
+    assert len({prefix for recipe in grid for prefix in recipe.stages()}) == 6 + 8 + 9 + 5
+    assert sum(len(recipe.stages()) for recipe in grid) == 65

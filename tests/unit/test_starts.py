@@ -31,8 +31,8 @@ def test_a_recipe_with_a_start_parses_back_to_itself(start: Start, steps: str, a
     assert recipe.start == start and len(recipe) == steps.count(">")
     assert Recipe.parse(str(recipe)) == recipe and hash(Recipe.parse(str(recipe))) == hash(recipe)
     assert recipe.evaluation_extra_length in ({"+": True, "-": False}.get(after[3:4]), None)
-    assert [prefix.start for prefix in recipe.prefixes()] == [start] * len(recipe)
-    assert not recipe.prefixes() or recipe.prefixes()[-1] == recipe.training
+    assert [prefix.start for prefix in recipe.stages()] == [start] * len(recipe)
+    assert not recipe.stages() or recipe.stages()[-1] == recipe.training
     assert set(recipe.slug) <= set("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 

@@ -18,7 +18,7 @@ from colbert_zero_lib.corpora.teacher import (
     write_lists,
 )
 from colbert_zero_lib.errors import DataError
-from colbert_zero_lib.training.teacher import TeacherSettings, _keep
+from colbert_zero_lib.training.teaching import TeacherSettings, _keep
 
 ROWS = 4
 

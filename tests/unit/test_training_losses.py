@@ -22,7 +22,7 @@ from colbert_zero_lib.training import maxsim as maxsim_module
 from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation, minmax
-from colbert_zero_lib.training.embedding import chunks, scored_mask, token_vectors
+from colbert_zero_lib.training.embedding import chunks, embed_tokens, scored_mask
 from colbert_zero_lib.training.maxsim import maxsim, maxsim_lists, maxsim_pieces
 from colbert_zero_lib.training.memory import SavedActivations
 
@@ -276,7 +276,7 @@ def test_pitfall_23_the_loss_does_not_depend_on_the_chunks_when_best_matches_are
     features = [random_features((5, 3, 4, 6, 2, 5), 1), random_features((9, 2, 3, 1, 2, 3), 2)]
     with torch.no_grad():
         (queries, _), (documents, mask) = (
-            token_vectors(model, side, i == 0) for i, side in enumerate(features)
+            embed_tokens(model, side, i == 0) for i, side in enumerate(features)
         )
         similarity = torch.einsum("ash,bth->abst", queries, documents).masked_fill(~mask[None, :, None], -9)
         best = similarity.amax(dim=-1)
