@@ -107,6 +107,7 @@ def test_a_killed_run_goes_on_to_the_same_metrics(server: Server, root: Path, pr
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=60)
     time.sleep(2)  # processes of their own sessions notice that the launcher is gone
+    assert len(Ledger(runs).runs()) < len(whole)  # it was not done
     resumed = run(server, root, home, *words)
     for recipe, one in whole.items():
         assert resumed[recipe].passport["loss"] == one.passport["loss"]
