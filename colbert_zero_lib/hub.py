@@ -13,7 +13,7 @@ from typing import Literal
 from .errors import ColbertZeroError, HubError
 
 REACH_SECONDS = 8
-OFFLINE_PROFILES = "smoke, tiny, laptop or mini"
+WITHOUT_NETWORK = "take what needs no network (profiles smoke to mini, evaluate --on offline)"
 # Weights as safetensors and what describes them: nothing that would have to be unpickled.
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.metadata")
 
@@ -69,8 +69,8 @@ def plain_hub_errors(repository: str, kind: Kind) -> Iterator[None]:
         noun = "data set" if kind == "dataset" else "model"
         raise HubError(
             f"The {noun} {repository} could not be had from {constants.ENDPOINT} ({reason}): it would be kept in "
-            f"{constants.HF_HUB_CACHE}; check the name and the connection, or choose a profile that needs no network "
-            f"({OFFLINE_PROFILES})."
+            f"{constants.HF_HUB_CACHE}; check the name and the connection, or "
+            f"{WITHOUT_NETWORK}."
         ) from error
 
 
@@ -93,5 +93,5 @@ def _cached_commit(repository: str, kind: Kind, revision: str | None) -> str:
     noun = "data set" if kind == "dataset" else "model"
     raise HubError(
         f"The {noun} {repository} (revision {name}) is not in {constants.HF_HUB_CACHE} and HF_HUB_OFFLINE forbids to "
-        f"fetch it: unset HF_HUB_OFFLINE, or choose a profile that needs no network ({OFFLINE_PROFILES})."
+        f"fetch it: unset HF_HUB_OFFLINE, or {WITHOUT_NETWORK}."
     )

@@ -21,7 +21,7 @@ from colbert_zero_lib.corpora.hub_rows import as_they_are, by_row, negatives_apa
 from colbert_zero_lib.corpora.rows import Cut, draw_lists, say_small, with_negatives
 from colbert_zero_lib.corpora.store import is_kept, keep
 from colbert_zero_lib.errors import HubError, ProfileError
-from colbert_zero_lib.hub import OFFLINE_PROFILES, commit_of
+from colbert_zero_lib.hub import WITHOUT_NETWORK, commit_of
 from colbert_zero_lib.recipes import Interaction, Phase
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class HubSource:
         if constants.HF_HUB_OFFLINE:
             raise HubError(
                 f"Split {split} of {repository} is not in {folder} and HF_HUB_OFFLINE forbids to fetch it: unset "
-                f"HF_HUB_OFFLINE, or choose a profile that needs no network ({OFFLINE_PROFILES})."
+                f"HF_HUB_OFFLINE, or {WITHOUT_NETWORK}."
             )
         # Asked first and once: what follows would try for half a minute to reach a hub that is not there.
         commit_of(repository, "dataset", commit)
