@@ -58,13 +58,18 @@ class Verbs(TyperGroup):
     """
 
     def main(
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
     ) -> NoReturn:
         """Run a command line, this process's own by default, and exit."""
-        settings = {name: value for name, value in settings.items() if name not in _OF_CLICK}
         try:
             words = list(sys.argv[1:] if args is None else args)
-            with self.make_context(prog_name or "colbert-zero", words, **settings) as context:
+            with self.make_context(prog_name or "colbert-zero", words, **extra) as context:
                 self.invoke(context)
             if sys.stdout is not None:  # it was closed before we began
                 sys.stdout.flush()
@@ -73,9 +78,6 @@ class Verbs(TyperGroup):
         except (Exception, KeyboardInterrupt) as error:
             end(error)
         raise SystemExit(0)
-
-
-_OF_CLICK = ("complete_var", "standalone_mode", "windows_expand_args")
 
 
 def end(error: BaseException) -> NoReturn:

@@ -210,7 +210,7 @@ def ledger_evidence(profile: str, home: Path | None = None, name: str | None = N
     """
     current = get_profile(profile)
     sets: dict[str, dict[tuple[str, int], Run]] = {}
-    for run in Ledger((home or default_home()) / "runs").sound_runs():
+    for run in Ledger((home or default_home()) / "runs").runs():
         key = run.passport.get("key", {})
         settings = dict(key.get("settings", {}))
         around = {name: settings.pop(name, None) for name in ("device", "precision")}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ParameterError, RunError
+from ..errors import ColbertZeroError, ParameterError, RunError
 from ..home import data_folder
 from ..recipes import Interaction, Recipe
 from ..steps import MOST_SEED, check_seed
@@ -145,7 +145,7 @@ def plan_grid(
     """
     seeds = tuple(dict.fromkeys(map(check_seed, seeds)))
     recipes = [shop.profile.begun(recipe) for recipe in recipes]
-    runs = [run for run in shop.ledger.sound_runs() if run.passport.get("profile") == shop.profile.name]
+    runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
     prompts = shop.prompt_lengths() if runs and has_sizes(recipes) else None
     if prompts:
         recipes = without_duplicates(recipes, prompts)
@@ -248,9 +248,14 @@ def _medians(passports: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Median wall seconds of each kind of work; what a passport says of earlier steps was timed by their own runs."""
     found: dict[str, list[float]] = {}
     for passport in passports:
-        for kind, field in _work(Recipe.parse(passport["recipe"])):
-            if field in passport["wall_seconds"]:
-                found.setdefault(kind, []).append(float(passport["wall_seconds"][field]))
+        try:
+            seconds = {name: float(value) for name, value in passport["wall_seconds"].items()}
+            recipe = Recipe.parse(passport["recipe"])
+        except (KeyError, TypeError, ValueError, AttributeError, ColbertZeroError):
+            continue  # one that is no run's
+        for kind, field in _work(recipe):
+            if field in seconds:
+                found.setdefault(kind, []).append(seconds[field])
     return {kind: statistics.median(seconds) for kind, seconds in found.items()}
 
 

@@ -37,7 +37,7 @@ def needs(shop: Workshop, recipe: Recipe, seed: int) -> list[Need]:
     Seconds follow from queries per second of runs on a device of the same name, in the ledger or recorded, that
     trained the same step with the same budget.
     """
-    runs = [run.passport for run in shop.ledger.sound_runs()]
+    runs = [run.passport for run in shop.ledger.runs()]
     passports = [*runs, *recorded_passports(shop.profile.name)]
     found = []
     for prefix in shop.profile.begun(recipe).stages():
