@@ -6,13 +6,13 @@ Only files are read here; ``models`` opens what is described.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+from .reading import UnreadableError, existing, read_json
 from .recipes import Interaction
 
 _WEIGHTS = ("*.safetensors", "**/*.safetensors")
@@ -41,8 +41,8 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
 
     CheckpointError when a folder holds no model or only pickled weights; HubError when the hub cannot give it.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = existing(name)
+    if folder and folder.is_dir():
         if revision is not None:
             raise CheckpointError(f"{name} is a folder and has no revision {revision!r}: leave it out.")
         return describe_checkpoint(folder, name, _digest(folder.resolve()))
@@ -62,12 +62,19 @@ def describe_checkpoint(folder: Path, name: str, identity: str) -> Checkpoint:
         raise CheckpointError(
             f"{name} has no weights as safetensors, and pickled ones are never loaded: convert them first."
         )
-    modules = [str(m.get("type", "")) for m in _read(folder / "modules.json", name, [])]
+    modules = [
+        str(m.get("type", "")) if isinstance(m, dict) else ""
+        for m in _read(folder / "modules.json", name, [])
+    ]
     settings = _read(folder / "config_sentence_transformers.json", name, {})
     late = settings.get("model_type") == "ColBERT" or any("pylate" in kind for kind in modules)
     late = late or (folder / "artifact.metadata").is_file()
     interaction = Interaction.COLBERT if late else Interaction.DENSE if modules else None
-    prompts = settings.get("prompts") or {}
+    prompts, expansion = settings.get("prompts") or {}, settings.get("do_query_expansion")
+    if not isinstance(prompts, dict) or not isinstance(expansion, (bool, type(None))):
+        raise CheckpointError(
+            f"config_sentence_transformers.json of {name} has odd prompts: get the model again."
+        )
     texts = tuple(str(prompts.get(side) or "") for side in ("query", "document"))
     lengths = tuple(settings.get(f"{side}_length") for side in ("query", "document"))
     return Checkpoint(
@@ -76,17 +83,21 @@ def describe_checkpoint(folder: Path, name: str, identity: str) -> Checkpoint:
         identity=identity,
         interaction=interaction,
         prompts=(texts[0], texts[1]) if prompts else None,
-        lengths=(int(lengths[0]), int(lengths[1])) if all(isinstance(n, int) for n in lengths) else None,
-        query_expansion=settings.get("do_query_expansion"),
+        lengths=(lengths[0], lengths[1]) if all(map(_is_length, lengths)) else None,
+        query_expansion=expansion,
     )
+
+
+def _is_length(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
 def _read(file: Path, name: str, missing: Any) -> Any:
     if not file.is_file():
         return missing
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = read_json(file)
+    except UnreadableError as error:
         raise CheckpointError(
             f"{file.name} of {name} cannot be read ({error}): get the model again."
         ) from None

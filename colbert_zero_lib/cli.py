@@ -12,38 +12,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from . import group
 from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_grid import grid
-from .errors import ColbertZeroError, ParameterError
+from .edge import Verbs, one_line
+from .errors import ParameterError
 from .launch import in_processes, refuse_processes
-from .terminal import FromSource, Processes, Quiet, print_table, profile_from
+from .terminal import FromSource, Processes, Quiet, Seed, print_table, profile_from
 
 if TYPE_CHECKING:
     from .runs import Ledger, Run
 
 
-class _Verbs(TyperGroup):
-    """Prints an error of the library as its one sentence; a traceback is kept for defects."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ColbertZeroError as error:
-            if group.speaks(error):
-                typer.secho(f"error: {error}", fg=typer.colors.RED, err=True)
-            group.leave(2)
-        except KeyboardInterrupt:
-            if group.speaks("interrupted"):
-                typer.secho("interrupted: the same command goes on where this one stopped", err=True)
-            group.leave(130)
-
-
 app = typer.Typer(
-    cls=_Verbs,
+    cls=Verbs,
     help="Train, evaluate and compare ColBERT-Zero recipes, and run the notebooks headless.",
     no_args_is_help=True,
     add_completion=False,
@@ -69,7 +53,7 @@ def main(
         typer.echo(__version__)
         raise typer.Exit()
     # A warning is a sentence for the reader; where in the code it came up is not.
-    warnings.formatwarning = lambda message, *_, **__: f"note: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"note: {one_line(message)}\n"
     refuse_processes(context.invoked_subcommand)
 
 
@@ -78,7 +62,7 @@ def run(
     pipeline: Annotated[str, typer.Argument(help="a, b, c, or a recipe such as 'colbert:unsupervised'.")],
     profile: Profile = "tiny",
     source: FromSource = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
+    seed: Seed = 0,
     quiet: Quiet = False,
     choices: Annotated[
         str | None,
@@ -132,9 +116,19 @@ def list_runs(
     profile: Annotated[str | None, typer.Option(help="Only runs of this profile.")] = None,
 ) -> None:
     """List the finished runs."""
-    runs = [run for run in _ledger().runs() if profile in (None, run.passport["profile"])]
+    ledger = _ledger()
+    runs = [run for run in ledger.sound_runs() if profile in (None, run.passport["profile"])]
     if not runs:
-        typer.echo("No runs yet: `colbert-zero run c --profile tiny` makes the first one.")
+        kind = ""
+        if profile is not None:
+            from .profiles import get_profile
+
+            get_profile(profile.removesuffix("-folder").removesuffix("-offline").removesuffix("-hub"))
+            kind = f" of profile {profile}"
+        absent = "" if ledger.root.is_dir() else ", a folder that is not there"
+        typer.echo(
+            f"No runs{kind} yet under {ledger.root}{absent}: `colbert-zero run c` makes the first one."
+        )
         return
     rows = []
     for run in runs:
@@ -149,7 +143,7 @@ def show(
     run: Annotated[str, typer.Argument(help="A run's digest (its beginning), folder or recipe.")],
 ) -> None:
     """Show one run: its passport and its metrics per collection."""
-    _show_run(_ledger().find(run))
+    _show_run(_ledger().find(run).sound())
 
 
 @app.command()
@@ -162,7 +156,7 @@ def export(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from .export import export_run
 
-    typer.echo(str(export_run(_ledger().find(run), folder, licence)))
+    typer.echo(str(export_run(_ledger().find(run).sound(), folder, licence)))
 
 
 @app.command()
@@ -174,7 +168,8 @@ def explain(
     from .runs import explain as explain_runs
 
     ledger = _ledger()
-    typer.echo(explain_runs(ledger.find(a), ledger.find(b)).to_text())
+    first, second = ledger.find(a).sound(), ledger.find(b).sound()
+    typer.echo(explain_runs(first, second).to_text())
 
 
 @app.command("record")
@@ -186,7 +181,7 @@ def record_runs(
     from .runs import record
 
     ledger = _ledger()
-    chosen = [ledger.find(name) for name in runs] if runs else ledger.runs()
+    chosen = [ledger.find(name).sound() for name in runs] if runs else ledger.sound_runs()
     for one in chosen:
         if profile in (None, one.passport["profile"]):
             typer.echo(str(record(one)))
@@ -268,7 +263,7 @@ def sweep(
     recipe: Annotated[str, typer.Argument(help="A recipe; the learning rate of its last step is swept.")],
     profile: Profile = "tiny",
     source: FromSource = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data order.")] = 0,
+    seed: Seed = 0,
     record: Annotated[bool, typer.Option("--record", help="Write the result to data/runs/sweeps.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Show progress bars.")] = False,
 ) -> None:
@@ -311,7 +306,7 @@ def _assignments(words: list[str]) -> dict[str, Any]:
             raise ParameterError(f"Parameter {word!r} is not name=value: write for example seed=1.")
         try:
             given[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all are of literal_eval
             given[name] = text
     return given
 

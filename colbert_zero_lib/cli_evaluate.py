@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .reading import existing
 from .terminal import Quiet, print_table
 
 if TYPE_CHECKING:
@@ -103,7 +104,8 @@ def evaluate(
 
 def _may_need_the_hub(models: Sequence[str], sets: Sequence[str]) -> bool:
     def is_folder(word: str) -> bool:
-        return Path(word).expanduser().is_dir()
+        folder = existing(word)
+        return folder is not None and folder.is_dir()
 
     return any("/" in word and not is_folder(word) for word in models) or any(
         word.lower().split("/")[0] in ("beir", "nanobeir") and not is_folder(word) for word in sets

@@ -19,6 +19,7 @@ import nbformat
 
 from .home import home, repository
 from .published.crosswalk import PAPER_ITEMS, TAG
+from .scratch import scratch
 from .suite import (
     NotebookError,
     find_notebooks,
@@ -175,10 +176,10 @@ def refresh(
     A notebook that fails keeps its committed outputs, and NotebookError says where it stopped.
     """
     changed = []
-    with tempfile.TemporaryDirectory(prefix="colbert-zero-refresh-") as workplace:
+    with scratch("colbert-zero-refresh") as workplace:
         for path in find_notebooks(names, folder):
             say(f"{path.stem} ...")
-            run = run_notebook(path, {}, Path(workplace, path.name))
+            run = run_notebook(path, {}, workplace / path.name)
             differs = _write(path, cleaned(read_notebook(run.output), read_notebook(path)))
             say(f"{path.stem}: {run.seconds:.0f} s, {'changed' if differs else 'unchanged'}")
             changed += [path] if differs else []

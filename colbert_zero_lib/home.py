@@ -22,13 +22,20 @@ def home() -> Path:
     """The folder of wheels, corpora, caches and runs, as an absolute path.
 
     ``$COLBERT_ZERO_HOME`` if set (a relative one is meant from the current folder, ``~`` is the user's), else
-    ``.colbert_zero`` in the checkout, else ``~/.cache/colbert_zero``.
+    ``.colbert_zero`` in the checkout, else ``~/.cache/colbert_zero``. ParameterError for a user who is not known.
     """
     chosen = os.environ.get("COLBERT_ZERO_HOME")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    root = repository()
-    return root / ".colbert_zero" if root else Path.home() / ".cache" / "colbert_zero"
+    root = None if chosen else repository()
+    try:
+        return (
+            root / ".colbert_zero"
+            if root
+            else Path(chosen or "~/.cache/colbert_zero").expanduser().absolute()
+        )
+    except RuntimeError as error:
+        raise ParameterError(
+            f"The home folder of a user is not known ({error}): set COLBERT_ZERO_HOME."
+        ) from None
 
 
 def data_folder() -> Path:

@@ -9,12 +9,13 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import uuid
 from collections.abc import Sequence
 
+from .edge import FAULT, REFUSED
 from .errors import GroupError, ParameterError
 from .group import GO_ON, LAUNCHER_TELLS, launched
+from .scratch import scratch
 
 OPTION = "--processes"
 # Verbs whose work several processes share; in any other they would each do all of it, or wait for one another.
@@ -84,7 +85,7 @@ def launch(processes: int, words: Sequence[str]) -> None:
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as logs:
+    with scratch("colbert-zero-logs") as logs:
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -94,7 +95,7 @@ def launch(processes: int, words: Sequence[str]) -> None:
             rdzv_endpoint="localhost:0",
             local_addr="localhost",
             max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=logs),
+            logs_specs=DefaultLogsSpecs(log_dir=str(logs)),
         )
         try:
             elastic_launch(config, sys.executable)("-u", "-m", "colbert_zero_lib", *words)
@@ -104,9 +105,9 @@ def launch(processes: int, words: Sequence[str]) -> None:
         except ChildFailedError as failed:
             failures = sorted(failed.failures.values(), key=lambda failure: failure.timestamp)
             killed = [f for f in failures if f.exitcode < 0 and f.exitcode != -signal.SIGTERM]
-            said = [f for f in failures if f.exitcode == 2]
+            said = [f for f in failures if f.exitcode in (REFUSED, FAULT)]
             if said and not killed:
-                raise SystemExit(2) from None
+                raise SystemExit(said[0].exitcode) from None
             cause = (killed or failures)[0]
             name = signal.Signals(-cause.exitcode).name if cause.exitcode < 0 else ""
             how = f"was ended by {name}" if name else f"fell over (exit code {cause.exitcode})"

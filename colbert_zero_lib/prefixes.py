@@ -62,7 +62,7 @@ class Prefix:
         kind, slash, tokens = text.partition("/")
         if not slash:
             return cls(kind)
-        if not (tokens.isascii() and tokens.isdecimal()):
+        if not (tokens.isascii() and tokens.isdecimal() and len(tokens) < 9):
             raise RecipeError(
                 f"Cannot read {tokens!r} as the number of tokens in {SWITCH}{text}: write one from 1 to {MOST_TOKENS}."
             )

@@ -247,7 +247,13 @@ TABLE1: dict[Phase, PaperPhase] = {
 
 def find_recipe(text: str) -> Recipe:
     """The recipe that ``text`` means: a pipeline of Figure 2 (``a``, ``b``, ``c``) or the printed grammar."""
-    return PIPELINES.get(text.strip().lower()) or Recipe.parse(text)
+    name = text.strip().lower()
+    if name.isalnum() and name not in (*PIPELINES, "base", FROM):
+        raise RecipeError(
+            f"There is no pipeline {text.strip()!r}: choose {', '.join(PIPELINES)} or base, or write steps such as "
+            "'dense:unsupervised > colbert:supervised[-prompts]'."
+        )
+    return PIPELINES.get(name) or Recipe.parse(text)
 
 
 def pipeline_of(recipe: Recipe) -> str | None:

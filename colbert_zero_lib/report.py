@@ -6,21 +6,29 @@ Only reads notebook outputs; what a figure or a verdict means is the notebooks' 
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
+import hashlib
 import html
+import os
 import platform
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 
 from . import __version__
-from .suite import NotebookRun, read_notebook
+from .scratch import scratch
+from .suite import NotebookError, NotebookRun, read_notebook
 
 _COLOURS = {"agrees": "#d7efe0", "within noise": "#fdf3d0", "differs": "#f9d9d3"}
+_PARTS = ("figures", "tables")
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_SPAN = re.compile(r"[1-9][0-9]{0,2}")
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0;font-size:.85rem;display:block;overflow-x:auto}
@@ -50,8 +58,8 @@ class _TableReader(HTMLParser):
         if tag == "tr":
             self.rows.append([])
         elif tag in ("td", "th") and self.rows:
-            span = dict(attrs).get("colspan") or "1"
-            self.rows[-1] += [""] * int(span)
+            span = dict(attrs).get("colspan") or ""
+            self.rows[-1] += [""] * (int(span) if _SPAN.fullmatch(span) else 1)
             self._inside = True
 
     def handle_endtag(self, tag: str) -> None:
@@ -84,9 +92,21 @@ def _heading(notebook: nbformat.NotebookNode, place: int) -> str:
 def _images(output: nbformat.NotebookNode) -> Iterator[tuple[str, bytes]]:
     data = output.get("data", {})
     if "image/svg+xml" in data:
-        yield "svg", data["image/svg+xml"].encode()
+        yield "svg", str(data["image/svg+xml"]).encode("utf-8", "replace")
     elif "image/png" in data:
-        yield "png", base64.b64decode(data["image/png"])
+        with contextlib.suppress(ValueError):  # no picture
+            yield "png", base64.b64decode(data["image/png"])
+
+
+def _file_stem(name: str) -> str:
+    """A notebook's name as the beginning of other files' names: short, and of signs that links hold as they are."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name)[:80]
+    return plain if plain == name else f"{plain}-{hashlib.sha1(os.fsencode(name)).hexdigest()[:8]}"
+
+
+def _link(name: str) -> str:
+    """The address of an executed notebook, whatever signs its name has."""
+    return f"notebooks/{quote(os.fsencode(name))}.ipynb"
 
 
 def _collect(run: NotebookRun, folder: Path) -> _Section:
@@ -97,14 +117,14 @@ def _collect(run: NotebookRun, folder: Path) -> _Section:
         for output in cell.get("outputs", []):
             heading = _heading(notebook, place)
             for suffix, content in _images(output):
-                name = f"figures/{run.name}-{len(section.figures) + 1}.{suffix}"
+                name = f"figures/{_file_stem(run.name)}-{len(section.figures) + 1}.{suffix}"
                 (folder / name).write_bytes(content)
                 section.figures.append((heading, name))
-            rows = table_rows(output.get("data", {}).get("text/html", ""))
+            rows = table_rows(str(output.get("data", {}).get("text/html", "")))
             if rows and "verdict" in cell.metadata.get("tags", []):
                 section.tables.append((heading, rows))
-                file = folder / "tables" / f"{run.name}-{len(section.tables)}.csv"
-                with file.open("w", newline="", encoding="utf-8") as stream:
+                file = folder / "tables" / f"{_file_stem(run.name)}-{len(section.tables)}.csv"
+                with file.open("w", newline="", encoding="utf-8", errors="replace") as stream:
                     csv.writer(stream, lineterminator="\n").writerows(rows)
     return section
 
@@ -113,42 +133,79 @@ def write_report(runs: Sequence[NotebookRun], folder: Path, profile: str | None 
     """Write ``index.html`` and ``index.md``, with ``figures/`` and ``tables/`` beside; returns the page.
 
     Tables come from cells tagged ``verdict``; figures are every SVG or PNG that a notebook shows, named after
-    the notebook and captioned with the heading above. An earlier report in the same folder is replaced.
+    the notebook and captioned with the heading above. An earlier report in the same folder is replaced once this one is
+    written whole; NotebookError when it cannot be, and the earlier one stays.
     """
-    for name in ("figures", "tables"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with scratch(".writing", folder) as beside:
+            for name in _PARTS:
+                (beside / name).mkdir()
+            sections = [_collect(run, beside) for run in runs]
+            facts = _facts(sections, profile)
+            for name, page in (
+                ("index.md", _markdown(sections, facts)),
+                ("index.html", _html(sections, facts)),
+            ):
+                (beside / name).write_text(page, encoding="utf-8", errors="replace")
+            _move(beside, folder)
+    except OSError as error:
+        raise NotebookError(
+            f"The report cannot be written to {folder} ({error.strerror or error}), and an earlier one stays: make "
+            "room, or name another folder with --output."
+        ) from error
+    return folder / "index.html"
+
+
+def _move(beside: Path, folder: Path) -> None:
+    """Put what is finished in its place, then take away figures and tables of the earlier report."""
+    new: dict[str, set[str]] = {}
+    for name in _PARTS:
+        (folder / name).mkdir(exist_ok=True)
+        new[name] = {file.name for file in (beside / name).iterdir()}
+        for file in new[name]:
+            (beside / name / file).replace(folder / name / file)
+    for page in ("index.md", "index.html"):
+        (beside / page).replace(folder / page)
+    for name in _PARTS:
         for old in (folder / name).glob("[0-9][0-9]_*-*"):
-            old.unlink()
-    sections = [_collect(run, folder) for run in runs]
+            if old.name not in new[name]:
+                old.unlink()
+
+
+def _facts(sections: Sequence[_Section], profile: str | None) -> str:
     seconds = sum(section.seconds for section in sections)
-    facts = (
+    return (
         f"{len(sections)} notebook{'s' if len(sections) != 1 else ''}, profile {profile or 'of each notebook'}, "
         f"{seconds / 60:.1f} minutes on {platform.machine()} {platform.system()}, Python {platform.python_version()}, "
         f"colbert_zero_lib {__version__}"
     )
-    (folder / "index.md").write_text(_markdown(sections, facts), encoding="utf-8")
-    page = folder / "index.html"
-    page.write_text(_html(sections, facts), encoding="utf-8")
-    return page
+
+
+def _plain(text: str) -> str:
+    """A text in Markdown, on one line: no tag, link or picture comes of what notebooks show."""
+    text = _TAG.sub("&lt;", " ".join(text.split()))
+    return text.replace("](", "]\\(").replace("|", "\\|")
 
 
 def _markdown(sections: Sequence[_Section], facts: str) -> str:
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+        return "| " + " | ".join(cells) + " |"
 
     lines = ["# ColBERT-Zero: report", "", facts, "", "## Verdicts", ""]
     for section in sections:
         for heading, rows in section.tables:
-            lines += [f"### {section.title}: {heading}" if heading else f"### {section.title}", ""]
-            lines += [line(rows[0]), line(["---"] * len(rows[0])), *map(line, rows[1:]), ""]
+            lines += [f"### {_plain(f'{section.title}: {heading}' if heading else section.title)}", ""]
+            cells = [line([_plain(cell) for cell in row]) for row in rows]
+            lines += [cells[0], line(["---"] * len(rows[0])), *cells[1:], ""]
     lines += ["## Figures", ""]
     for section in sections:
         if section.figures:
-            lines += [f"### {section.title}", ""]
+            lines += [f"### {_plain(section.title)}", ""]
         for heading, name in section.figures:
-            lines += [f"![{heading}]({name})", "", f"*{heading}*", ""]
+            lines += [f"![{_plain(heading)}]({name})", "", f"*{_plain(heading)}*", ""]
     lines += ["## Notebooks", "", line(["notebook", "seconds"]), line(["---", "---"])]
-    lines += [line([f"[{s.title}](notebooks/{s.name}.ipynb)", f"{s.seconds:.0f}"]) for s in sections]
+    lines += [line([f"[{_plain(s.title)}]({_link(s.name)})", f"{s.seconds:.0f}"]) for s in sections]
     return "\n".join(lines) + "\n"
 
 
@@ -175,7 +232,7 @@ def _html(sections: Sequence[_Section], facts: str) -> str:
             )
     parts.append("<h2>Notebooks</h2><table><tr><th>notebook</th><th>seconds</th></tr>")
     for section in sections:
-        link = f'<a href="notebooks/{section.name}.ipynb">{html.escape(section.title)}</a>'
+        link = f'<a href="{_link(section.name)}">{html.escape(section.title)}</a>'
         parts.append(f"<tr><td>{link}</td><td>{section.seconds:.0f}</td></tr>")
     parts.append("</table>")
     head = f'<meta charset="utf-8"><title>ColBERT-Zero: report</title><style>{_STYLE}</style>'

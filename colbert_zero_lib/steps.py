@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeVar
 
-from .errors import RecipeError
+from .errors import ParameterError, RecipeError
 from .prefixes import NO_PREFIX, PROMPTS, SWITCH, TRAINED_KINDS, Prefix
 
 
@@ -27,6 +27,20 @@ class Interaction(str, Enum):
 
     DENSE = "dense"
     COLBERT = "colbert"
+
+
+MOST_SEED = 2**32 - 1  # what every generator of random numbers in use takes
+
+
+def check_seed(seed: int) -> int:
+    """``seed`` if it is a whole number from 0 to `MOST_SEED`; ParameterError otherwise."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= MOST_SEED:
+        raise ParameterError(f"A seed is a whole number from 0 to {MOST_SEED}, not {_shown(seed)}.")
+    return seed
+
+
+def _shown(seed: object) -> str:
+    return "one of thousands of digits" if isinstance(seed, int) and abs(seed) >= 10**40 else repr(seed)
 
 
 _SWITCHES = ("-prompts", "-length")

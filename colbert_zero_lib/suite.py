@@ -12,7 +12,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import time
 import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +23,8 @@ import nbformat
 
 from .errors import ColbertZeroError, ParameterError, UnknownNameError
 from .home import home, repository
+from .reading import check_ordinary
+from .scratch import scratch
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "str": str,
@@ -99,6 +100,8 @@ def find_notebooks(names: Sequence[str] = (), folder: Path | None = None) -> lis
 def read_notebook(path: Path) -> nbformat.NotebookNode:
     """Read a version 4 notebook; NotebookError names a file that is missing or not one."""
     try:
+        if path.exists():
+            check_ordinary(path)
         return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     except FileNotFoundError:
         raise NotebookError(f"{path.name} is not in {path.parent.name}: check the name.") from None
@@ -205,14 +208,14 @@ def _own_kernel() -> Iterator[None]:
 
     The kernel runs in another folder, from where a relative home would be another one: it gets an absolute path.
     """
-    with tempfile.TemporaryDirectory(prefix="colbert-zero-kernel-") as folder:
+    with scratch("colbert-zero-kernel") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
         spec.parent.mkdir(parents=True)
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"]
         spec.write_text(
             json.dumps({"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"})
         )
-        paths = [folder, *filter(None, [os.environ.get("JUPYTER_PATH")])]
+        paths = [str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])]
         changes = {"JUPYTER_PATH": os.pathsep.join(paths), "IPYTHONDIR": str(Path(folder, "ipython"))}
         changes["COLBERT_ZERO_HOME"] = str(home())
         changes["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # silences the debugger's note about frozen modules

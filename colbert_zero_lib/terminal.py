@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .steps import check_seed
+
 if TYPE_CHECKING:
     from .profiles import Profile
 
@@ -17,6 +19,7 @@ FromSource = Annotated[
         "--source", help="offline, hub, or folder:PATH for your own files; the profile's by default."
     ),
 ]
+Seed = Annotated[int, typer.Option(callback=check_seed, help="Seed of initialisation and data order.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
 
 Processes = Annotated[

@@ -6,14 +6,13 @@ Only the file is read here; which of its ids exist is settled in ``collections``
 from __future__ import annotations
 
 import csv
-import gzip
-import json
-import zlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.reading import UnreadableError, parse_json, read_lines
 
 Qrels = dict[str, dict[str, int]]
 
@@ -31,6 +30,9 @@ _DOCUMENT = (
     "document",
     "pid",
 )
+# No underscores and no digits of other scripts, both of which Python reads.
+_GRADES = re.compile(r"\s*[+-]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?\s*")
+MOST_GRADE = 2**31 - 1  # what trec_eval holds
 _GRADE = ("score", "relevance", "rel", "grade", "label")
 
 
@@ -95,19 +97,11 @@ def identifier(value: Any) -> str | None:
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, line without its end) of a UTF-8 file, split at line feeds only; ``.gz`` and a byte order mark are read.
-
-    Ids of real sets hold signs at which ``str.splitlines`` splits (U+2028, U+0085). DataError when unreadable.
-    """
-    opener = gzip.open if path.name.endswith(".gz") else open
+    """(number, line) of a UTF-8 file, plain or ``.gz``, as `read_lines` splits it; DataError when unreadable."""
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
-                yield number, line.rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text: convert it first.") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        yield from enumerate(read_lines(path), start=1)
+    except UnreadableError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from None
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -116,8 +110,8 @@ def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError as error:
+            row = parse_json(line)
+        except UnreadableError as error:
             raise DataError(f"{path}:{number} is not JSON ({error}).") from None
         if not isinstance(row, dict):
             raise DataError(f'{path}:{number} is not a JSON object like {{"text": ...}}.')
@@ -142,7 +136,10 @@ def _of_table(path: Path) -> Iterator[tuple[int, Any, Any, Any]]:
             continue
         tabs = "\t" in line if tabs is None else tabs
         # BEIR reads quoted cells; a line at a time, so that a stray quote cannot swallow the next ones.
-        cells = next(csv.reader([line], delimiter="\t")) if tabs else line.split()
+        try:
+            cells = next(csv.reader([line], delimiter="\t"), []) if tabs else line.split()
+        except csv.Error as error:
+            raise DataError(f"{path}:{number} is not a table's line ({error}).") from None
         if columns is None:
             columns = _header(cells)
             if columns is not None:
@@ -172,12 +169,12 @@ def _header(cells: Sequence[str]) -> _Columns | None:
     return _Columns(len(cells), query, document, grade)
 
 
-def _whole(value: Any, place: str) -> int:
+def _whole(grade: Any, place: str) -> int:
     """A grade as a whole number; ``1.0`` and ``"1.0"`` are one."""
-    try:
+    value = grade
+    if isinstance(value, float) or (isinstance(value, str) and _GRADES.fullmatch(value)):
         number = float(value)
-        if not isinstance(value, bool) and number.is_integer():
-            return int(number)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise DataError(f"{place} has the grade {value!r}: a whole number is expected.")
+        value = int(number) if number.is_integer() else None
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= MOST_GRADE:
+        return value
+    raise DataError(f"{place} has the grade {grade!r}: a whole number is expected.")

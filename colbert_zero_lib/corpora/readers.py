@@ -6,7 +6,6 @@ Rows come out in the suite's own columns; which files belong to which phase is k
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from colbert_zero_lib.corpora.qrels import json_lines, text_lines
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.reading import UnreadableError, check_ordinary, parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +27,7 @@ TRIPLE = (
 )
 SCORED = '{"query": "...", "documents": ["...", ...], "scores": [1.5, ...]}'
 Row = dict[str, Any]
+_NUMBERED = re.compile(r"negative_([0-9]{1,6})")
 _LISTS = ("negatives", "negative", "documents", "scores", "positive_passages", "negative_passages")
 
 
@@ -124,15 +125,18 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     import pyarrow.parquet as pq
 
     try:
+        check_ordinary(path)
         number = 0
         for batch in pq.ParquetFile(path).iter_batches(2_000):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not a Parquet file ({error}).") from None
+    except UnreadableError as error:
+        raise DataError(f"{path} cannot be read: {error}.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise DataError(f"{path} is not a Parquet file ({error}).") from None
 
 
 def _query(place: str, row: Row, shape: str) -> str:
@@ -156,7 +160,7 @@ def _negatives(place: str, row: Row) -> list[str]:
     for key in ("negatives", "negative", "negative_passages"):
         if row.get(key) is not None:
             return _texts(place, row[key], key)
-    numbered = {int(found[1]): row[key] for key in row if (found := re.fullmatch(r"negative_(\d+)", key))}
+    numbered = {int(found[1]): row[key] for key in row if (found := _NUMBERED.fullmatch(str(key)))}
     texts = [numbered[number] for number in sorted(numbered)]
     return _texts(place, [text for text in texts if text not in (None, "")], "negatives")
 
@@ -172,20 +176,26 @@ def _texts(place: str, value: Any, key: str) -> list[str]:
     return value
 
 
-def _passage(passage: Mapping[str, Any]) -> str:
-    """As Tevatron and BEIR join title and text."""
-    return f"{passage.get('title') or ''} {passage.get('text') or ''}".strip()
+def _passage(passage: Mapping[str, Any]) -> str | None:
+    """As Tevatron and BEIR join title and text; None where one of them is no text."""
+    parts = [passage.get(key) or "" for key in ("title", "text")]
+    return " ".join(parts).strip() if all(isinstance(part, str) for part in parts) else None
 
 
 def _cell(key: str, text: str) -> Any:
     """A list that a cell holds as JSON, where lists belong; else the cell's text."""
     if key in _LISTS and text.lstrip().startswith("["):
         try:
-            return json.loads(text)
-        except ValueError:
+            return parse_json(text)
+        except UnreadableError:
             return text
     return text
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False

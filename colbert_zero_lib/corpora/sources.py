@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from colbert_zero_lib.corpora.build import UNSUPERVISED_SOURCES
-from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.errors import DataError, ProfileError
+from colbert_zero_lib.reading import existing
 from colbert_zero_lib.recipes import Phase
 
 if TYPE_CHECKING:
@@ -159,7 +160,10 @@ def open_source(profile: Profile, home: Path, progress: bool = True) -> Source:
     if kind == "folder" and path:
         from colbert_zero_lib.corpora.folder import FolderSource
 
-        return FolderSource(Path(path).expanduser().resolve(), profile, home)
+        folder = existing(path)
+        if folder is None:
+            raise DataError(f"{path} is not a folder: give the one that holds your files.")
+        return FolderSource(folder.resolve(), profile, home)
     raise ProfileError(
         f"profile '{profile.name}' has the unknown source '{profile.source}'; it is offline, hub or folder:PATH"
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from colbert_zero_lib.errors import WheelError
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.scratch import scratch
 
 # One fixed platform, whatever the machine: the text must not depend on where it is read.
 _PIP_OPTIONS = (
@@ -36,6 +37,14 @@ _PIP_OPTIONS = (
     "--platform=manylinux_2_17_x86_64",
     "--platform=manylinux2014_x86_64",
 )
+# pip, which ends when this process does: its input is a pipe that closes then.
+_PIP = """
+import os, runpy, sys, threading
+
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+sys.argv[0] = "pip"
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)\s+--hash=sha256:([0-9a-f]{64})$")
 
 
@@ -153,10 +162,10 @@ def _verified(folder: Path, pin: Pin) -> Path | None:
 def _download(pins: list[Pin], folder: Path, quiet: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-            _pip_download(pins, Path(temporary), quiet)
+        with scratch(".download", folder) as temporary:
+            _pip_download(pins, temporary, quiet)
             for pin in pins:
-                files = _candidates(Path(temporary), pin)
+                files = _candidates(temporary, pin)
                 if not files or sha256_of(files[0]) != pin.sha256:
                     raise WheelError(
                         f"pip did not bring the pinned wheel of {pin.name} {pin.version}: "
@@ -173,8 +182,8 @@ def _pip_download(pins: list[Pin], folder: Path, quiet: bool) -> None:
     requirements.write_text("".join(lines), encoding="utf-8")
     command = [
         sys.executable,
-        "-m",
-        "pip",
+        "-c",
+        _PIP,
         "download",
         *_PIP_OPTIONS,
         "-d",
@@ -182,11 +191,20 @@ def _pip_download(pins: list[Pin], folder: Path, quiet: bool) -> None:
         "-r",
         str(requirements),
     ]
-    finished = subprocess.run(
-        command, stdout=subprocess.DEVNULL if quiet else None, stderr=subprocess.PIPE, text=True, check=False
-    )
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL if quiet else None,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, "TMPDIR": str(folder)},  # where pip puts what it has not finished
+    ) as finished:
+        assert finished.stderr is not None
+        said_by_pip = finished.stderr.read()
+        finished.wait()
     if finished.returncode:
-        lines = finished.stderr.splitlines()
+        lines = said_by_pip.splitlines()
         said = [number for number, line in enumerate(lines) if line.startswith("ERROR")]
         named = "\n".join(lines[said[0] :] if said else [])
         culprits = [pin for pin in pins if f"{pin.name}==" in named] or pins

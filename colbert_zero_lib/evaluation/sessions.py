@@ -6,7 +6,6 @@ Which models and sets there are is known to ``subjects`` and the corpora; statis
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 import warnings
@@ -29,6 +28,7 @@ from colbert_zero_lib.corpora import (
 from colbert_zero_lib.corpora.evaluation_sets import evaluation_set, expand, parts
 from colbert_zero_lib.errors import DataError, UnknownNameError
 from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.reading import existing, read_json
 from colbert_zero_lib.runs import canonical_json, environment_versions
 from colbert_zero_lib.runs.passport import write_json
 
@@ -89,12 +89,12 @@ def find_sets(
         if isinstance(word, Collection):
             add(word.name, partial(_itself, word))
             continue
-        folder, text = Path(word).expanduser(), str(word)
+        folder, text = existing(word), str(word)
         offline = TEST_COLLECTIONS if text == "offline" else (text,) if text in TEST_COLLECTIONS else ()
         if offline:
             for name in offline:
                 add(name, partial(_offline, corpora, name))
-        elif folder.is_dir():
+        elif folder and folder.is_dir():
             load = partial(read_collection, folder, None, split, identical_ids_out)
             add(folder.resolve().name, load)
         else:
@@ -217,7 +217,7 @@ def _obtain(
 def read_result(file: Path) -> Result:
     """The content of a result file; DataError when it is damaged."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         per_query = pd.DataFrame(content["per_query"])[["query", *METRICS]]
         fields = {name: content[name] for name in Result.__dataclass_fields__}
         return Result(**fields | {"per_query": per_query, "notes": tuple(content["notes"])})

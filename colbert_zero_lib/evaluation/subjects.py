@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from colbert_zero_lib.checkpoint import Checkpoint, find_checkpoint
 from colbert_zero_lib.corpora.evaluation_sets import DOCUMENT_LENGTH, SETS
-from colbert_zero_lib.errors import CheckpointError, ParameterError
+from colbert_zero_lib.errors import CheckpointError, ParameterError, RunError
+from colbert_zero_lib.reading import existing
 from colbert_zero_lib.recipes import Interaction
 
 from .bm25 import BM25
@@ -143,10 +144,10 @@ def find_subject(word: str, home: Path, device: str | None = None) -> Subject:
 
     if word.lower() == BM25_NAME:
         return Subject("BM25", BM25_NAME, None)
-    folder = Path(word).expanduser()
-    if (folder / "run.json").is_file():
+    folder = existing(word)
+    if folder and (folder / "run.json").is_file():
         return _of_run(Run.read(folder), home, device)
-    if folder.is_dir():
+    if folder and folder.is_dir():
         return _of_checkpoint(replace(find_checkpoint(word), name=folder.resolve().name), device)
     if named := _HUB_NAME.fullmatch(word):
         return _of_checkpoint(find_checkpoint(named[1], named[2]), device)
@@ -154,6 +155,10 @@ def find_subject(word: str, home: Path, device: str | None = None) -> Subject:
 
 
 def _of_run(run: Run, home: Path, device: str | None) -> Subject:
+    for field in ("recipe", "profile"):
+        if not isinstance(run.passport.get(field), str):
+            raise RunError(f"The passport of {run.folder} has no text under {field!r}: run the recipe again.")
+
     def opened() -> SentenceTransformer:
         from colbert_zero_lib.profiles import get_profile
         from colbert_zero_lib.runs.workshop import Workshop
@@ -162,7 +167,7 @@ def _of_run(run: Run, home: Path, device: str | None) -> Subject:
         shop = Workshop(get_profile(run.passport["profile"]), home, device or device_of_choice(), False)
         return shop.open(run)
 
-    name = f"{run.passport['recipe']} ({run.passport['profile']}, seed {run.passport['seed']})"
+    name = f"{run.passport['recipe']} ({run.passport['profile']}, seed {run.passport.get('seed')})"
     return Subject(name, run.digest, opened)
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..errors import DataError, ParameterError, RecipeError
 from ..prefixes import Prefix
+from ..reading import UnreadableError, existing, read_lines
 from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
 from .prefix_arms import STARTS, prefix_arms
 
@@ -71,8 +72,8 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
         found = PIPELINES.values()
     elif text == "prefixes":
         found = (arm.recipe for start in STARTS for arm in prefix_arms(start))
-    elif text and Path(text).is_file():
-        found = _from_file(Path(text))
+    elif text and (file := existing(text)) and not file.is_dir():
+        found = _from_file(file)
     else:
         try:
             found = [find_recipe(part) for part in _COMMA.split(text) if part.strip()]
@@ -91,10 +92,10 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
 
 def _from_file(file: Path) -> Iterator[Recipe]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not a text file in UTF-8: write a recipe a line.") from error
-    for number, line in enumerate(lines, 1):
+        rows = list(read_lines(file))
+    except UnreadableError as error:
+        raise DataError(f"{file} is not a text file in UTF-8 ({error}): write a recipe a line.") from error
+    for number, line in enumerate(rows, 1):
         text = line.partition("#")[0].strip()
         if text:
             try:

@@ -36,6 +36,7 @@ from colbert_zero_lib.runs.needs import needs
 from colbert_zero_lib.runs.passport import arm_of
 from colbert_zero_lib.runs.saved import maximum_lengths, store_settings
 from colbert_zero_lib.runs.workshop import BASE_SEED, Workshop, workshop
+from colbert_zero_lib.steps import check_seed
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.pretraining import pretrain
 from colbert_zero_lib.training.trainer import TrainingResult, train_step
@@ -60,6 +61,7 @@ def run_recipe(
     ``recipe`` is a pipeline's letter, a recipe or its printed form. Every stage becomes a run of its own, which other
     recipes share. ``say`` is told what the steps that are still to be trained will need.
     """
+    check_seed(seed)
     group.start()
     shop = shop or workshop(profile, home, progress)
     recipe = shop.profile.begun(find_recipe(recipe) if isinstance(recipe, str) else recipe)

@@ -87,6 +87,8 @@ def explain(
     or table cannot be read.
     """
     (first, first_table), (second, second_table) = _open(a), _open(b)
+    _check(first)
+    _check(second)
     flat_a, flat_b = dict(_flatten(_settings(first))), dict(_flatten(_settings(second)))
     differences = tuple(
         Difference(path, flat_a.get(path), flat_b.get(path))
@@ -112,6 +114,18 @@ def _open(side: Run | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], pd.D
         table = file.with_suffix(".parquet")
         return read_passport(file), read_per_query(table) if table.is_file() else None
     return side, None
+
+
+def _check(passport: Mapping[str, Any]) -> None:
+    """RunError where a part that is looked into is no object."""
+    key = passport.get("key", {})
+    parts = {name: passport.get(name, {}) for name in ("key", "versions", "metrics")}
+    parts["key.versions"] = key.get("versions", {}) if isinstance(key, Mapping) else {}
+    if isinstance(parts["metrics"], Mapping):
+        parts |= {f"metrics.{name}": found for name, found in parts["metrics"].items()}
+    for name, part in parts.items():
+        if not isinstance(part, Mapping):
+            raise RunError(f"Field {name!r} of a passport is no object: run the recipe again.")
 
 
 def _settings(passport: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ParameterError, RunError
+from ..errors import ColbertZeroError, ParameterError, RunError
 from ..home import data_folder
 from ..recipes import Interaction, Recipe
+from ..steps import MOST_SEED, check_seed
 from .arms import Job, grid_jobs
 from .passport import read_passport
 from .prefix_arms import has_sizes, in_default_size, without_duplicates
@@ -126,11 +127,11 @@ class Event:
 def read_seeds(text: str) -> tuple[int, ...]:
     """The seeds of a list such as ``0,1,2``, each once; ParameterError for what is no list of them."""
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() for part in parts):
+    if not all(part.isascii() and part.isdigit() and len(part) < 20 for part in parts):
         raise ParameterError(
-            f"--seeds takes whole numbers from 0 with commas between, such as 0,1,2, not {text!r}."
+            f"--seeds takes whole numbers from 0 to {MOST_SEED} with commas between, such as 0,1,2, not {text!r}."
         )
-    return tuple(dict.fromkeys(map(int, parts)))
+    return tuple(dict.fromkeys(check_seed(int(part)) for part in parts))
 
 
 def plan_grid(
@@ -142,7 +143,7 @@ def plan_grid(
     ``random/4``, if the prompts take 4 tokens) are one arm. ``recorded``: where recorded passports are, ``data/runs``
     by default; their times count where the ledger has none. ParameterError without a seed.
     """
-    seeds = tuple(dict.fromkeys(seeds))
+    seeds = tuple(dict.fromkeys(map(check_seed, seeds)))
     recipes = [shop.profile.begun(recipe) for recipe in recipes]
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
     prompts = shop.prompt_lengths() if runs and has_sizes(recipes) else None
@@ -247,9 +248,14 @@ def _medians(passports: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Median wall seconds of each kind of work; what a passport says of earlier steps was timed by their own runs."""
     found: dict[str, list[float]] = {}
     for passport in passports:
-        for kind, field in _work(Recipe.parse(passport["recipe"])):
-            if field in passport["wall_seconds"]:
-                found.setdefault(kind, []).append(float(passport["wall_seconds"][field]))
+        try:
+            seconds = {name: float(value) for name, value in passport["wall_seconds"].items()}
+            recipe = Recipe.parse(passport["recipe"])
+        except (KeyError, TypeError, ValueError, AttributeError, ColbertZeroError):
+            continue  # one that is no run's
+        for kind, field in _work(recipe):
+            if field in seconds:
+                found.setdefault(kind, []).append(seconds[field])
     return {kind: statistics.median(seconds) for kind, seconds in found.items()}
 
 

@@ -6,6 +6,7 @@ Locks, resumption, integrity and the errors of full or read-only disks live here
 from __future__ import annotations
 
 import contextlib
+import difflib
 import errno
 import hashlib
 import logging
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _PATIENCE = 60.0  # seconds between two words to the processes that wait with this one
+_NAMED = 5  # runs that a sentence names
 _VISIBLE = 30.0  # seconds until a file that one node wrote is seen by all
 _NOT_SHARED = (
     "does not see what process 0 writes to {}; checkpoints need a folder that all nodes share, so name one with"
@@ -154,6 +156,16 @@ class Ledger:
                         warnings.warn(str(error), stacklevel=2)
         return found
 
+    def sound_runs(self) -> list[Run]:
+        """`runs` without those whose passports lack what others rely on, of which one is warned."""
+        found = []
+        for run in self.runs():
+            try:
+                found.append(run.sound())
+            except RunError as error:
+                warnings.warn(str(error), stacklevel=2)
+        return found
+
     def find(self, text: str) -> Run:
         """The one run meant by a folder name, the start of a digest (4 digits or more), or a recipe.
 
@@ -170,17 +182,22 @@ class Ledger:
         if len(found) == 1:
             return found[0]
         if found:
-            names = ", ".join(
-                f"{run.folder.name} ({run.passport['key']['profile']}, seed {run.passport['key']['seed']})"
-                for run in found
-            )
+            names = [
+                f"{run.folder.name} ({_of_key(run, 'profile')}, seed {_of_key(run, 'seed')})" for run in found
+            ]
             raise UnknownNameError(
-                f"{text!r} means more than one run under {self.root}: choose among {names}."
+                f"{text!r} means {len(names)} runs under {self.root}: choose among {_some(names)}."
             )
-        known = ", ".join(run.folder.name for run in runs) or "none yet"
+        if not runs:
+            absent = "" if self.root.is_dir() else ", a folder that is not there"
+            raise UnknownNameError(
+                f"No run answers to {text!r}: there is none yet under {self.root}{absent}."
+            )
+        near = difflib.get_close_matches(text, [run.folder.name for run in runs], n=_NAMED, cutoff=0.5)
+        like = f" (near it: {', '.join(near)})" if near else ""
         raise UnknownNameError(
-            f"No run under {self.root} answers to {text!r}: give a folder name, the start of a digest or a "
-            f"recipe (runs there: {known})."
+            f"No run under {self.root} answers to {text!r}{like}: give a folder name, the start of a digest or a "
+            f"recipe; `colbert-zero list` shows the {len(runs)} that there are."
         )
 
     def check(self, run: Run) -> str | None:
@@ -311,10 +328,19 @@ class Ledger:
         return False
 
 
-def _recipe(run: Run) -> str | None:
+def _of_key(run: Run, field: str) -> Any:
+    key = run.passport.get("key")
+    return key.get(field) if isinstance(key, Mapping) else None
+
+
+def _recipe(run: Run) -> Any:
     """As it was asked for: the key knows a start by what it is, the passport by what it was called."""
-    key = run.passport.get("key", {}).get("recipe")
-    return str(run.passport["recipe"]) if "start" in run.passport else key
+    return run.passport.get("recipe") if "start" in run.passport else _of_key(run, "recipe")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _seen(file: Path) -> bool:

@@ -23,6 +23,7 @@ import numpy as np
 from ..errors import ColbertZeroError, ProfileError, RunError
 from ..home import recording_folder, repository
 from ..profiles import get_profile
+from ..reading import UnreadableError, read_json
 from ..recipes import PIPELINES, Recipe, paper_rows
 
 if TYPE_CHECKING:
@@ -138,14 +139,11 @@ def write_json(value: Any, file: Path) -> None:
 
 
 def read_passport(file: Path) -> dict[str, Any]:
-    """The passport in ``file``; RunError names the file (and line) if it is missing or not a JSON object."""
+    """The passport in ``file``; RunError names the file if it is missing or not a JSON object."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise RunError(f"Cannot read the passport {file} ({reason}): run the recipe again.") from error
-    except json.JSONDecodeError as error:
-        raise RunError(f"{file}:{error.lineno} is not JSON ({error.msg}): run the recipe again.") from error
+        found = read_json(file)
+    except UnreadableError as error:
+        raise RunError(f"The passport {file} cannot be read ({error}): run the recipe again.") from error
     if not isinstance(found, dict):
         raise RunError(f"{file} holds a {type(found).__name__} where a passport is an object: run it again.")
     return found
@@ -200,6 +198,13 @@ def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> 
         raise fail("recipe", f"cannot be read ({str(error).rstrip('.')})") from error
     if passport["pipeline"] is not None and PIPELINES.get(passport["pipeline"]) != paper_recipe(passport):
         raise fail("pipeline", f"says {passport['pipeline']!r} but the recipe is another one")
+    if not isinstance(passport.get("key", {}), Mapping):
+        raise fail("key", f"is a {type(passport['key']).__name__}")
+    for part in ("versions", "settings"):
+        if not isinstance(passport.get("key", {}).get(part, {}), Mapping):
+            raise fail(f"key.{part}", "is no object")
+    if not isinstance(passport.get("digest", ""), str):
+        raise fail("digest", "is no text")
     for phase, seconds in passport["wall_seconds"].items():
         if not _is_number(seconds) or seconds < 0:
             raise fail(f"wall_seconds.{phase}", f"is {seconds!r}, not seconds")
@@ -209,14 +214,18 @@ def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> 
         found = metrics.get("ndcg@10") if isinstance(metrics, Mapping) else None
         if not _is_number(found) or not 0 <= found <= 1:
             raise fail(f"metrics.{collection}.ndcg@10", f"is {found!r}, not a number from 0 to 1")
+        for name, value in metrics.items():
+            if not _is_number(value):
+                raise fail(f"metrics.{collection}.{name}", f"is {value!r}, not a number")
     mean = math.fsum(m["ndcg@10"] for m in passport["metrics"].values()) / len(passport["metrics"])
-    if abs(mean - passport["mean_ndcg@10"]) > 1e-6:
+    if not _is_number(passport["mean_ndcg@10"]) or abs(mean - passport["mean_ndcg@10"]) > 1e-6:
         raise fail("mean_ndcg@10", f"is {passport['mean_ndcg@10']} where its collections give {mean:.6f}")
     return recipe
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Not isfinite: a whole number may be too large for a float.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def record(run: Run, folder: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..recipes import Recipe
-from .passport import canonical_json, key_versions, read_passport
+from .passport import canonical_json, key_versions, read_passport, validate_passport
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,6 +83,11 @@ class Run:
     def read(cls, folder: Path) -> Run:
         """The run in ``folder``; RunError if its passport cannot be read."""
         return cls(folder, read_passport(folder / PASSPORT))
+
+    def sound(self) -> Run:
+        """This run if its passport has what others rely on (`validate_passport`); RunError otherwise."""
+        validate_passport(self.passport, str(self.folder / PASSPORT))
+        return self
 
     @property
     def digest(self) -> str:

@@ -25,6 +25,7 @@ from colbert_zero_lib.runs.execute import (
 )
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 from colbert_zero_lib.runs.workshop import Workshop, workshop
+from colbert_zero_lib.steps import check_seed
 
 # What a workshop keeps when only learning rates change.
 _SHARED = ("source", "ledger", "precision", "development", "_checkpoints")
@@ -72,6 +73,7 @@ class RateSweep:
 
     def __post_init__(self) -> None:
         _last(self.recipe)
+        check_seed(self.seed)
         if any(not rate > 0 for rate in self.given):
             raise ParameterError(f"A learning rate to sweep is above 0, not {min(self.given)}.")
 

@@ -73,7 +73,7 @@ def test_a_missing_or_binary_file_is_named(tmp_path: Path) -> None:
         read_collection(tmp_path)
     folder = beir(tmp_path / "c")
     (folder / "queries.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"queries\.jsonl is not UTF-8"):
+    with pytest.raises(DataError, match=r"queries\.jsonl cannot be read: it is not UTF-8"):
         read_collection(folder)
     (folder / "queries.jsonl").write_text(QUERIES)
     with pytest.raises(DataError, match=r"no judgements for the split 'dev': choose test\."):
