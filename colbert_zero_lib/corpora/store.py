@@ -5,12 +5,12 @@ What the rows are, and where they come from, is decided by the sources.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.keeping import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,8 +57,7 @@ def _write(folder: Path, parts: Mapping[str, Part], progress: bool, expected: in
         file = unfinished / f"{name}.arrow"
         if file.exists():
             continue
-        writing = file.with_suffix(".writing")
-        with writing.open("wb") as stream:
+        with replacing(file) as neighbour, neighbour.open("wb") as stream:
             writer = None
             for table in tables():
                 writer = writer or pa.ipc.new_stream(stream, table.schema)
@@ -67,9 +66,6 @@ def _write(folder: Path, parts: Mapping[str, Part], progress: bool, expected: in
             if writer is None:
                 raise DataError(f"{folder.name} has no rows in its part {name}: nothing could be trained on.")
             writer.close()
-            stream.flush()
-            os.fsync(stream.fileno())
-        writing.replace(file)
     unfinished.rename(folder)
     bar.close()
 

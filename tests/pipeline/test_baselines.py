@@ -12,6 +12,7 @@ import pytest
 from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline, minilm_folder
 from colbert_zero_lib.errors import UnknownNameError, WheelError
 from colbert_zero_lib.evaluation import BM25, evaluate, evaluate_baselines, score_ranking
+from colbert_zero_lib.keeping import seal
 
 pytestmark = pytest.mark.pipeline
 
@@ -36,6 +37,7 @@ def test_a_second_call_reads_the_file_of_the_first(corpora: SimpleNamespace, tmp
     # A figure that no evaluation would give shows that the file is read.
     planted = type(first)(first.per_query.assign(**{"mrr@10": 0.123}))
     planted.to_parquet(path)
+    seal(tmp_path, files=[path.name], name=path.with_suffix(".seal").name)
     assert evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"].mean("mrr@10") == pytest.approx(
         0.123
     )
@@ -44,10 +46,22 @@ def test_a_second_call_reads_the_file_of_the_first(corpora: SimpleNamespace, tmp
 def test_a_damaged_file_is_made_again(corpora: SimpleNamespace, tmp_path: Path):
     first = evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"]
     (path,) = tmp_path.glob("*.parquet")
-    path.write_bytes(path.read_bytes()[:100])
-    again = evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"]
-    assert again.metrics() == first.metrics()
-    assert path.stat().st_size > 100
+    content = path.read_bytes()
+    for damaged in (content[:100], b"", content[:2000] + bytes([content[2000] ^ 1]) + content[2001:]):
+        path.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="evaluated again"):
+            again = evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"]
+        assert again.metrics() == first.metrics()
+        assert path.read_bytes() != damaged
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_figure(
+    corpora: SimpleNamespace, tmp_path: Path
+):
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        found = evaluate_baselines(corpora, tmp_path / "file", names=["BM25"])["BM25"]
+    assert found.metrics() == evaluate(BM25(), corpora.collections).metrics()
 
 
 def test_other_text_and_other_judgements_are_evaluated_anew(
