@@ -8,9 +8,11 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from colbert_zero_lib import committed, keeping
+from colbert_zero_lib.corpora import store
 from colbert_zero_lib.errors import DataError, TrainingError
 from colbert_zero_lib.keeping import damage, remove, replacing, seal, set_aside, write_whole
 from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs
@@ -248,3 +250,17 @@ def test_what_is_recorded_anew_is_listed_anew(copied: Path) -> None:
     file.unlink()
     committed.seal_again(file)
     assert file.name not in {Path(name).name for name in keeping.entries_of(copied / "manifest.json")}
+
+
+@harms
+def test_damaged_rows_are_brought_again(tmp_path: Path, harm: Harm) -> None:
+    def parts() -> dict[str, store.Part]:
+        return {name: lambda: [pa.table({"query": ["a", "b"]})] for name in ("first", "second")}
+
+    folder = tmp_path / "rows"
+    before = store.keep(folder, parts)[:]
+    assert store.is_kept(folder)
+    harm(folder / "second.arrow")
+    with pytest.warns(UserWarning, match=r"second\.arrow.*brought again") as warned:
+        assert store.keep(folder, parts)[:] == before
+    assert len(warned) == 1 and store.is_kept(folder)
