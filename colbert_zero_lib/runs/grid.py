@@ -150,7 +150,11 @@ def plan_grid(
     if prompts:
         recipes = without_duplicates(recipes, prompts)
     jobs = grid_jobs(recipes, seeds, own_base=shop.profile.encoder is not None)
-    found = {job: shop.ledger.get(shop.key(job.recipe, job.seed)) for job in jobs} if runs else {}
+    found = (
+        {job: shop.ledger.get(shop.key(job.recipe, job.seed), sizes_alone=True) for job in jobs}
+        if runs
+        else {}
+    )
     done = {job: run for job, run in found.items() if run is not None}
     return Plan(
         shop.profile.name,

@@ -23,8 +23,8 @@ from filelock import FileLock, Timeout
 
 from .. import group
 from ..errors import ColbertZeroError, RunError, UnknownNameError
+from ..keeping import MANIFEST, damage, flush_folder, remove, seal, set_aside
 from ..recipes import find_recipe
-from .manifest import MANIFEST, damage, flush_folder, write_manifest
 from .passport import canonical_json, plain, read_passport, write_json
 from .run import PASSPORT, Run, RunKey
 
@@ -33,6 +33,7 @@ CHECKPOINTS = "checkpoints"
 _log = logging.getLogger(__name__)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY)
 _PATIENCE = 60.0  # seconds between two words to the processes that wait with this one
 _NAMED = 5  # runs that a sentence names
 _VISIBLE = 30.0  # seconds until a file that one node wrote is seen by all
@@ -79,6 +80,8 @@ class Ledger:
             with self._plain_disk_errors():
                 if wrong is not None:
                     self._set_aside(key, wrong)
+                if work.is_symlink() or work.is_file():
+                    remove(work)
                 work.mkdir(parents=True, exist_ok=True)
                 # Killed between the manifest and the rename: everything is there but the name.
                 finished = self._problem(work, key) is None
@@ -87,7 +90,8 @@ class Ledger:
                     self._share_folder(work)
                     passport = plain(build(work))
                     self._seal(work, key, passport)
-                shutil.rmtree(work / CHECKPOINTS, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    remove(work / CHECKPOINTS)
                 folder = self.folder(key)
                 work.rename(folder)
                 flush_folder(self.root)
@@ -129,9 +133,12 @@ class Ledger:
         firsts = group.broadcast(key.digest, what)
         return None if firsts == key.digest else _OTHER_KEY, what
 
-    def get(self, key: RunKey) -> Run | None:
-        """The run of ``key`` if it is finished and intact; nothing is built, awaited or set aside."""
-        return self._look_up(key)[0]
+    def get(self, key: RunKey, sizes_alone: bool = False) -> Run | None:
+        """The run of ``key`` if it is finished and intact; nothing is built, awaited or set aside.
+
+        ``sizes_alone`` is for those who only count runs: no weights are read.
+        """
+        return self._look_up(key, sizes_alone)[0]
 
     def is_being_built(self, key: RunKey) -> bool:
         """Whether a process, this one or another, is building the run of ``key`` now; never waits."""
@@ -205,16 +212,16 @@ class Ledger:
         wrong = damage(run.folder) or self._other_key(run.passport, run.digest)
         return wrong and f"Run folder {run.folder} {wrong}."
 
-    def _look_up(self, key: RunKey) -> tuple[Run | None, str | None]:
+    def _look_up(self, key: RunKey, sizes_alone: bool = False) -> tuple[Run | None, str | None]:
         """The intact run of ``key``, or what is wrong with its folder; (None, None) if there is no folder."""
         folder = self.folder(key)
-        if not folder.exists():
+        if not folder.exists() and not folder.is_symlink():
             return None, None
-        wrong = self._problem(folder, key)
+        wrong = self._problem(folder, key, sizes_alone)
         return (None, wrong) if wrong else (Run.read(folder), None)
 
-    def _problem(self, folder: Path, key: RunKey) -> str | None:
-        wrong = damage(folder)
+    def _problem(self, folder: Path, key: RunKey, sizes_alone: bool = False) -> str | None:
+        wrong = damage(folder, sizes_alone)
         if wrong is not None:
             return wrong
         try:
@@ -231,15 +238,10 @@ class Ledger:
         for leftover in work.glob("*.writing-*"):
             leftover.unlink()
         write_json({**passport, "key": key.to_mapping(), "digest": key.digest}, work / PASSPORT)
-        write_manifest(work, without=CHECKPOINTS)
+        seal(work, without=[CHECKPOINTS])
 
     def _set_aside(self, key: RunKey, wrong: str) -> None:
-        shelf = self.root / ".set-aside"
-        shelf.mkdir(exist_ok=True)
-        taken = {path.name for path in shelf.iterdir()}
-        place = next(n for n in range(1, len(taken) + 2) if f"{key.folder_name}-{n}" not in taken)
-        target = shelf / f"{key.folder_name}-{place}"
-        self.folder(key).rename(target)
+        target = set_aside(self.folder(key))
         warnings.warn(
             f"Run folder {self.folder(key)} {wrong}: it was moved to {target} and the run is built again.",
             stacklevel=4,
@@ -303,10 +305,14 @@ class Ledger:
                     f"The disk of {self.root} is full: free some space and run again, finished runs are kept "
                     "and this one resumes from its last checkpoint."
                 ) from error
-            if isinstance(error, OSError) and error.errno in _CLOSED:
+            if isinstance(error, OSError) and error.errno in (*_CLOSED, *_IN_THE_WAY):
                 place = error.filename or self.root
                 if not self._is_ours(place):
                     raise
+                if error.errno in _IN_THE_WAY:
+                    raise RunError(
+                        f"Something else stands at {place} ({error.strerror}): move it away and run again."
+                    ) from error
                 raise RunError(
                     f"Cannot write to {place} ({error.strerror}): make {self.root} a writable folder or name "
                     "another one with COLBERT_ZERO_HOME."

@@ -42,7 +42,7 @@ def needs(shop: Workshop, recipe: Recipe, seed: int) -> list[Need]:
     found = []
     for prefix in shop.profile.begun(recipe).stages():
         key = shop.key(prefix, seed)
-        if shop.ledger.get(key) is None:
+        if shop.ledger.get(key, sizes_alone=True) is None:
             step = prefix.steps[-1]
             budget = shop.profile.budget(step)
             rows = budget.steps * budget.batch_size

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -20,8 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 import numpy as np
 
+from .. import committed
 from ..errors import ColbertZeroError, ProfileError, RunError
 from ..home import recording_folder, repository
+from ..keeping import replacing, write_whole
 from ..profiles import get_profile
 from ..reading import UnreadableError, read_json
 from ..recipes import PIPELINES, Recipe, paper_rows
@@ -128,14 +129,9 @@ def canonical_json(value: Any) -> str:
 
 
 def write_json(value: Any, file: Path) -> None:
-    """Write ``value`` with sorted keys: to a neighbour of ``file`` first, flushed to disk and renamed."""
+    """Write ``value`` with sorted keys: all of it, or ``file`` stays what it was."""
     text = json.dumps(plain(value), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-    neighbour = file.with_name(f"{file.name}.writing-{os.getpid()}")
-    with neighbour.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    neighbour.replace(file)
+    write_whole(file, text)
 
 
 def read_passport(file: Path) -> dict[str, Any]:
@@ -245,14 +241,14 @@ def record(run: Run, folder: Path | None = None) -> Path:
         if run.per_query_file.is_file():
             values = run.per_query()
             numbers = list(values.select_dtypes("number").columns)
-            neighbour = table.with_name(f"{table.name}.writing-{os.getpid()}")
-            values.astype(dict.fromkeys(numbers, "float32")).to_parquet(
-                neighbour, index=False, compression="zstd"
-            )
-            neighbour.replace(table)
+            with replacing(table) as neighbour:
+                values.astype(dict.fromkeys(numbers, "float32")).to_parquet(
+                    neighbour, index=False, compression="zstd"
+                )
         else:
             table.unlink(missing_ok=True)
         write_json(run.passport, file)
+        committed.seal_again(file, table)
     except OSError as error:
         raise RunError(
             f"Cannot write recorded runs to {target} ({error.strerror}): free space or name another folder."

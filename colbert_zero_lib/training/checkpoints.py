@@ -6,8 +6,8 @@ Weights, optimizer and random states are written by the trainer itself.
 from __future__ import annotations
 
 import json
-import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,12 +18,15 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from colbert_zero_lib import group
-from colbert_zero_lib.errors import DivergedError
+from colbert_zero_lib.errors import DivergedError, TrainingError
+from colbert_zero_lib.keeping import damage, remove, seal
 
 COMPLETE = "complete"
+_UNFINISHED = "was not written to its end"
 SITTINGS = "sittings.json"
 # The most work that an interruption may cost.
 SAVE_SECONDS = 600.0
@@ -31,14 +34,14 @@ Clock = Callable[[], float]
 
 
 class MarkComplete(TrainerCallback):
-    """Marks a checkpoint as complete once everything is on disk, unless nobody could go on from its weights."""
+    """Seals a checkpoint once everything is on disk, unless nobody could go on from its weights."""
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Leave the mark, when every process has written its part."""
+        """Write sizes and sha256 of its files, when every process has written its part."""
         check_weights(kwargs["model"], state.global_step)
         group.barrier("write a checkpoint")
         if state.is_world_process_zero:
-            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / COMPLETE).touch()
+            seal(Path(args.output_dir) / f"checkpoint-{state.global_step}", name=COMPLETE)
 
 
 class KeepLoss(MarkComplete):
@@ -56,7 +59,7 @@ class KeepLoss(MarkComplete):
             self.loss.log_temperature.grad = None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Write the loss's own parameters, then leave the mark."""
+        """Write the loss's own parameters, then seal."""
         own = {name: value.detach().cpu() for name, value in _own_parameters(self.loss).items()}
         if own and state.is_world_process_zero:
             save_file(own, Path(args.output_dir) / f"checkpoint-{state.global_step}" / "loss.safetensors")
@@ -166,11 +169,53 @@ def _own_parameters(loss: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end; unfinished ones are deleted."""
-    found = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if (checkpoint / COMPLETE).is_file():
-            found.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint)
-    return max(found, key=lambda path: int(path.name.split("-")[1]), default=None)
+    """The newest checkpoint whose files are as they were written; newer ones that are not are deleted.
+
+    A warning says which were damaged. Of a link only the link goes; TrainingError where ``folder`` itself is one.
+    """
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise TrainingError(
+            f"{folder} is a link or a file where checkpoints need a folder of their own; move it away and run again"
+        )
+    newest = None
+    steps = [found for found in folder.glob("checkpoint-*") if _step(found) >= 0]
+    for checkpoint in sorted(steps, key=_step, reverse=True):
+        wrong = _problem(checkpoint)
+        if wrong is None:
+            newest = checkpoint
+            break
+        if wrong != _UNFINISHED:
+            warnings.warn(
+                f"Checkpoint {checkpoint} {wrong}: it was removed and training goes on from the one before.",
+                stacklevel=3,
+            )
+        try:
+            remove(checkpoint)
+        except OSError as error:
+            raise TrainingError(
+                f"{checkpoint} {wrong} and cannot be removed ({error.strerror}); remove it and run again"
+            ) from error
+    return newest
+
+
+def _step(checkpoint: Path) -> int:
+    number = checkpoint.name.partition("-")[2]
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 19 else -1
+
+
+def _problem(checkpoint: Path) -> str | None:
+    if checkpoint.is_symlink() or not checkpoint.is_dir():
+        return "is no folder"
+    if not (checkpoint / COMPLETE).exists():
+        return _UNFINISHED
+    return damage(checkpoint, name=COMPLETE)
+
+
+def train_from(trainer: Trainer, checkpoint: Path | None) -> None:
+    """Train to the last step, from ``checkpoint`` if there is one; a step that was the last is not followed by one."""
+    if checkpoint is None or _step(checkpoint) < trainer.args.max_steps:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return
+    # transformers takes one step before it looks whether there are any left.
+    trainer._load_from_checkpoint(str(checkpoint))
+    trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))

@@ -24,7 +24,7 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from colbert_zero_lib import group
 from colbert_zero_lib.models import build_base, quiet, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
-from colbert_zero_lib.training.checkpoints import MarkComplete, last_complete_checkpoint
+from colbert_zero_lib.training.checkpoints import MarkComplete, last_complete_checkpoint, train_from
 from colbert_zero_lib.training.devices import native_precision
 from colbert_zero_lib.training.trainer import OneDevice, TrainingResult, peak_memory, share_batches
 
@@ -117,5 +117,5 @@ def _train(
     trainer.remove_callback(PrinterCallback)
     with arguments.main_process_first(local=False):
         resume = last_complete_checkpoint(Path(str(arguments.output_dir)))
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    train_from(trainer, resume)
     return [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]

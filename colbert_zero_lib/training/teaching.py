@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -29,10 +30,11 @@ from colbert_zero_lib.corpora import (
     minilm_folder,
 )
 from colbert_zero_lib.corpora.mining import interleave, safe_negatives, top_bm25, top_dense
-from colbert_zero_lib.corpora.teacher import write_lists
+from colbert_zero_lib.corpora.teacher import lists_digest, write_lists
 from colbert_zero_lib.evaluation import Ranking, evaluate, token_vectors
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.home import recording_folder
+from colbert_zero_lib.keeping import damage, remove, seal
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
@@ -216,7 +218,11 @@ def open_teacher(
     budget = settings.budget
     lengths = (budget.query_length, budget.document_length)
     folder = home / "cache" / "teacher" / f"{settings.digest}-{corpora.fingerprint[:12]}"
-    done = (folder / "modules.json").is_file()
+    wrong = damage(folder)
+    done = wrong is None
+    if wrong and folder.exists():
+        warnings.warn(f"The teacher in {folder} {wrong}: it is made anew.", stacklevel=2)
+        remove(folder)
     source = folder if done else minilm_folder(home)
     model = open_model(source, step, lengths=lengths, prompts=("", ""), seed=settings.seed)
     if not done:
@@ -230,6 +236,7 @@ def open_teacher(
         temporary = Path(tempfile.mkdtemp(dir=folder.parent))
         model.save_pretrained(str(temporary), create_model_card=False)
         (temporary / TRAINED_ON).write_text(corpora.fingerprint + "\n")
+        seal(temporary)
         temporary.rename(folder)
         shutil.rmtree(checkpoints, ignore_errors=True)
     dense = SentenceTransformer(str(minilm_folder(home)), device="cpu")
@@ -310,13 +317,10 @@ def teach(
         parts.append(score_source(split, teacher, offset))
         offset += len(split)
     documents, scores, hard = (np.concatenate([part[i] for part in parts]) for i in range(3))
-    content = hashlib.sha256(
-        documents.tobytes() + scores.astype(np.float16).tobytes() + hard.tobytes()
-    ).hexdigest()
     passport = {
         "corpora": corpora.fingerprint,
         "colbert trained on": teacher.trained_on,
-        "digest": content,
+        "digest": lists_digest(documents, scores, hard),
         "settings": asdict(settings),
         "development": quality(teacher, corpora.development),
         "rows": len(documents),

@@ -38,6 +38,7 @@ from colbert_zero_lib.training.checkpoints import (
     SaveByTime,
     check_weights,
     last_complete_checkpoint,
+    train_from,
 )
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
@@ -313,7 +314,7 @@ def train_step(
         trainer.add_callback(callback)
     try:
         with quiet():
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+            train_from(trainer, resume)
         check_weights(model, budget.steps)
     except TrainingError as error:
         raise type(error)(f"{step.phase.value}: {error}") from error

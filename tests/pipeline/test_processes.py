@@ -46,7 +46,7 @@ from colbert_zero_lib.corpora import sources
 sources.OfflineSource.texts = lambda self: list(self.corpora.training["wiki_title"][:FEW_TEXTS]["document"])
 
 def hook(event, arguments):
-    if event == "open" and str(arguments[0]).endswith(os.environ["KILL_AT"] + "/complete"):
+    if event == "os.rename" and str(arguments[1]).endswith(os.environ["KILL_AT"] + "/complete"):
         import psutil
         launcher = psutil.Process(os.getppid())
         ranks = sorted(child.pid for child in launcher.children() if child.pid != os.getpid())

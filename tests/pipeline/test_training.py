@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback
 
 from colbert_zero_lib.errors import DivergedError, TrainingError
+from colbert_zero_lib.keeping import seal
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
@@ -179,6 +180,31 @@ def test_a_run_killed_after_a_checkpoint_ends_bitwise_like_an_undisturbed_one(
     assert result.loss == expected.loss
 
 
+@pytest.mark.parametrize("phase", ["unsupervised", "supervised"])
+def test_a_run_killed_after_its_last_checkpoint_takes_no_further_step(
+    tiny_encoder_folder, tmp_path, phase
+) -> None:
+    options = {"learned_temperature_steps": 6, "steps": 4} if phase == "supervised" else {"steps": 4}
+    undisturbed, expected = train(phase, tiny_encoder_folder, tmp_path, **options)
+    record = Record()
+    again, result = train(phase, tiny_encoder_folder, tmp_path, record, **options)
+    assert record.steps == [] and same(again, undisturbed)
+    assert result.loss == expected.loss and len(result.loss) == 4
+    assert result.temperature == expected.temperature
+
+
+def test_damaged_weights_are_not_resumed_from(tiny_encoder_folder, tmp_path) -> None:
+    undisturbed, expected = train("supervised", tiny_encoder_folder, tmp_path, steps=4)
+    weights = tmp_path / "checkpoint-4" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    record = Record()
+    with pytest.warns(UserWarning, match=r"checkpoint-4 has other bytes in model\.safetensors"):
+        again, result = train("supervised", tiny_encoder_folder, tmp_path, record, steps=4)
+    assert record.steps == [4] and same(again, undisturbed) and result.loss == expected.loss
+
+
 def test_a_half_written_checkpoint_is_ignored(tiny_encoder_folder, tmp_path) -> None:
     undisturbed, _ = train("supervised", tiny_encoder_folder, tmp_path / "run")
     (tmp_path / "run" / "checkpoint-12" / "complete").unlink()
@@ -195,7 +221,7 @@ def test_the_newest_complete_checkpoint_is_found_by_number_and_unfinished_ones_g
         (tmp_path / f"checkpoint-{step}").mkdir()
     assert last_complete_checkpoint(tmp_path / "none") is None
     for step in (3, 9, 12):
-        (tmp_path / f"checkpoint-{step}" / "complete").touch()
+        seal(tmp_path / f"checkpoint-{step}", name="complete")
     assert last_complete_checkpoint(tmp_path).name == "checkpoint-12"
     assert not (tmp_path / "checkpoint-100").exists()
 
@@ -324,6 +350,7 @@ def test_a_resumed_run_counts_the_time_of_all_its_sittings(tiny_encoder_folder, 
     (earlier,) = json.loads(file.read_text())
     assert earlier["steps"] == 9 and earlier["devices"] == 1 and earlier["seconds"] > 0
     file.write_text(json.dumps([{"steps": 9, "seconds": 1000.0, "devices": 8}]))
+    seal(file.parent, name="complete")
     _, resumed = train("dense", tiny_encoder_folder, tmp_path)
     assert 1000 < resumed.wall_seconds < 1100
     assert resumed.device_seconds == pytest.approx(7000 + resumed.wall_seconds)

@@ -213,7 +213,7 @@ def test_what_was_measured_is_not_measured_again(
     assert ranked == ["toy"] * 4
     (file,) = kept
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.warns(UserWarning, match="is no readable result"):
+    with pytest.warns(UserWarning, match="own is measured again"):
         again = evaluate_model(tiny, [folder], home, EXACT)
     assert ranked[4:] == ["own"]
     assert again.metrics() == found.only(["own"]).metrics()
@@ -228,7 +228,7 @@ def test_a_killed_evaluation_goes_on_with_the_next_set(hub: Server, home: Path, 
     )
 
     def done() -> dict[str, int]:
-        return {file.name: file.stat().st_mtime_ns for file in (home / "evaluations").rglob("*.json")}
+        return {file.name: file.stat().st_mtime_ns for file in (home / "evaluations").rglob("*.seal")}
 
     while not done():
         assert process.poll() is None

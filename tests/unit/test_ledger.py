@@ -242,6 +242,39 @@ def test_a_damaged_run_is_reported_set_aside_and_built_again(
     assert ledger.check(other) is None
 
 
+def test_what_stands_in_the_way_is_one_sentence_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".locks" / f"{KEY.digest}.lock").mkdir(parents=True)
+    with pytest.raises(RunError, match=r"\.lock .*move it away"):
+        Ledger(tmp_path / "a").obtain(KEY, building([]))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / ".partial").touch()
+    with pytest.raises(RunError, match=r"\.partial.*move it"):
+        Ledger(tmp_path / "b").obtain(KEY, building([]))
+
+
+def test_a_link_in_the_way_goes_and_what_it_points_to_stays(tmp_path: Path) -> None:
+    ledger, elsewhere = Ledger(tmp_path / "runs"), tmp_path / "elsewhere"
+    (elsewhere / "checkpoints").mkdir(parents=True)
+    (elsewhere / "checkpoints" / "mine").touch()
+    work = ledger.root / ".partial" / KEY.folder_name
+    work.parent.mkdir(parents=True)
+    work.symlink_to(elsewhere)
+    ledger.folder(KEY).symlink_to("nowhere")
+    with pytest.warns(UserWarning, match="set-aside"):
+        run = ledger.obtain(KEY, building([]))
+    assert ledger.check(run) is None and not run.folder.is_symlink()
+    assert (elsewhere / "checkpoints" / "mine").is_file()
+
+
+def test_a_plan_reads_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path)
+    run = ledger.obtain(KEY, building([]))
+    monkeypatch.setattr("colbert_zero_lib.keeping.digest_of", lambda file: pytest.fail(f"{file} was read"))
+    assert ledger.get(KEY, sizes_alone=True) == run
+    truncate(run.folder)
+    assert ledger.get(KEY, sizes_alone=True) is None
+
+
 def test_a_folder_of_another_run_is_not_taken_for_ours(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     other = ledger.obtain(replace(KEY, seed=1), building([], own="other"))

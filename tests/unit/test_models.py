@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from pylate import models as pylate_models
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from colbert_zero_lib.errors import TrainingError
@@ -87,6 +88,20 @@ def test_a_pretrained_base_opens_as_either_model(tmp_path, steps) -> None:
         model = opened(base, interaction)
         vectors = model.encode(["the ship waits"], prompt_name="query", **_side(interaction, True))
         assert vectors[0].shape[-1] == 32
+
+
+def test_pretraining_that_was_killed_after_its_last_checkpoint_takes_no_further_step(tmp_path) -> None:
+    budget = PretrainingBudget(steps=3, batch_size=4, length=16)
+    results = [
+        pretrain(
+            TEXTS, SHAPE, budget, seed=0, folder=tmp_path / name, checkpoints_folder=tmp_path / "kept",
+            precision="float32",
+        )
+        for name in ("undisturbed", "again")
+    ]  # fmt: skip
+    assert results[0].loss == results[1].loss and len(results[0].loss) == 3
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("undisturbed", "again"))
+    assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
 def _side(interaction: str, is_query: bool) -> dict[str, bool]:

@@ -13,6 +13,7 @@ from colbert_zero_lib.corpora import SUPERVISED_SOURCES
 from colbert_zero_lib.corpora.teacher import (
     LISTS,
     distillation_rows,
+    lists_digest,
     load_lists,
     supervised_rows,
     write_lists,
@@ -48,7 +49,8 @@ def kept(tmp_path: Path) -> Path:
     scores = np.tile(np.array([2.0, 1.0, -1.0], np.float32), (rows, 1))
     hard = np.tile(np.array([False, False, True]), (rows, 1))
     documents[1, 2], scores[1, 2], hard[1, 2] = -1, np.nan, False
-    write_lists(tmp_path, documents, scores, hard, {"corpora": "f" * 64, "digest": "d"})
+    digest = lists_digest(documents, scores, hard)
+    write_lists(tmp_path, documents, scores, hard, {"corpora": "f" * 64, "digest": digest})
     return tmp_path
 
 
@@ -99,6 +101,15 @@ def test_missing_or_broken_lists_name_the_file_and_the_command(kept: Path, tmp_p
         load_lists(corpora(), tmp_path / "nowhere")
     (kept / LISTS).write_bytes(b"not Parquet")
     with pytest.raises(DataError, match="cannot be read; make the teacher's scores again"):
+        load_lists(corpora(), kept)
+
+
+def test_lists_that_are_not_those_of_their_passport_are_refused(kept: Path) -> None:
+    documents = load_lists(corpora(), kept)
+    passport = dict(documents.passport)
+    swapped = documents.documents[:, ::-1]
+    write_lists(kept, swapped, documents.scores, documents.hard, passport)
+    with pytest.raises(DataError, match=r"lists\.parquet does not hold the lists that passport\.json"):
         load_lists(corpora(), kept)
 
 

@@ -1,0 +1,174 @@
+"""How files are kept: written beside and renamed, sealed with size and sha256, checked before they are used.
+
+Knows files only; what they mean, and how they are made anew, is the caller's business. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+MANIFEST = "manifest.json"
+# A file that changed less than this ago may change once more without looking different, so that it is read again.
+_SETTLED = 1.0
+
+_digests: dict[tuple[str, int, int, int, int], str] = {}
+
+
+class Kept(NamedTuple):
+    """What a manifest says of a file."""
+
+    size: int
+    sha256: str
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A neighbour of ``file`` to write: flushed and renamed to ``file`` at the end, removed if there is an error."""
+    neighbour = file.with_name(f"{file.name}.writing-{os.getpid()}")
+    try:
+        yield neighbour
+        _flush(neighbour)
+        neighbour.replace(file)
+    finally:
+        with contextlib.suppress(OSError):
+            neighbour.unlink(missing_ok=True)
+
+
+def write_whole(file: Path, content: str | bytes) -> None:
+    """Write ``content`` (text as UTF-8 with plain line feeds): ``file`` has all of it, or what it had before."""
+    with replacing(file) as neighbour:
+        neighbour.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def digest_of(file: Path) -> str:
+    """The sha256 of a file, which a process reads once for as long as the file looks the same."""
+    state = file.stat()
+    look = (str(file), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    if look not in _digests:
+        digest = hashlib.sha256()
+        with file.open("rb") as stream:  # hashlib.file_digest begins with Python 3.11
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        if time.time() - max(state.st_mtime, state.st_ctime) < _SETTLED:
+            return digest.hexdigest()
+        _digests[look] = digest.hexdigest()
+    return _digests[look]
+
+
+def seal(
+    folder: Path, without: Collection[str] = (), *, name: str = MANIFEST, files: Iterable[str] | None = None
+) -> None:
+    """Flush the files of ``folder`` to disk and write their sizes and sha256 to ``name`` in it.
+
+    ``files`` are names relative to the folder, by default all in it but those under ``without``.
+    """
+    if files is None:
+        found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+        files = [path.as_posix() for path in found if path.parts[0] not in (name, *without)]
+    _write_entries(folder / name, {file: _entry(folder / file) for file in files})
+    for inner in sorted(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink()):
+        flush_folder(inner)
+    flush_folder(folder)
+
+
+def seal_again(folder: Path, files: Iterable[str], name: str = MANIFEST) -> None:
+    """Bring some entries of a manifest up to date: files that changed, that are new, or that are gone."""
+    entries = entries_of(folder / name)
+    for file in files:
+        entries.pop(file, None)
+        if (folder / file).is_file():
+            entries[file] = _entry(folder / file)
+    _write_entries(folder / name, entries)
+
+
+def entries_of(manifest: Path) -> dict[str, Kept]:
+    """The entries of a manifest by name; OSError or ValueError where it cannot be read."""
+    try:
+        listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        return {name: Kept(int(entry["bytes"]), str(entry["sha256"])) for name, entry in listed.items()}
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"no manifest: {error}") from error
+
+
+def damage(folder: Path, sizes_alone: bool = False, *, name: str = MANIFEST) -> str | None:
+    """What is wrong with a sealed folder, as the end of a sentence; None if every file is as it was written.
+
+    ``sizes_alone`` reads no file but the manifest.
+    """
+    try:
+        entries = entries_of(folder / name)
+    except FileNotFoundError:
+        return f"has no {name}"
+    except (OSError, ValueError):
+        return f"has an unreadable {name}"
+    wrong = (difference(folder / file, kept, file, sizes_alone) for file, kept in sorted(entries.items()))
+    return next(filter(None, wrong), None)
+
+
+def difference(file: Path, kept: Kept, name: str, sizes_alone: bool = False) -> str | None:
+    """What is wrong with one file, called ``name``, that was kept: the end of a sentence about its folder, or None."""
+    try:
+        found = file.stat()
+        if not stat.S_ISREG(found.st_mode):
+            return f"has something else than a file at {name}"
+        if found.st_size != kept.size:
+            return f"has {found.st_size} bytes in {name} where {kept.size} were written"
+        if not sizes_alone and digest_of(file) != kept.sha256:
+            return f"has other bytes in {name} than were written"
+    except (FileNotFoundError, NotADirectoryError):
+        return f"lacks {name}"
+    except OSError as error:
+        return f"has an unreadable {name} ({error.strerror})"
+    return None
+
+
+def remove(path: Path) -> None:
+    """Remove whatever stands at ``path``, if anything; of a link, the link alone. OSError where that fails."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def set_aside(path: Path) -> Path:
+    """Move what stands at ``path`` to ``.set-aside`` beside it, under a number; returns where it is now."""
+    shelf = path.parent / ".set-aside"
+    shelf.mkdir(exist_ok=True)
+    taken = {other.name for other in shelf.iterdir()}
+    place = next(n for n in range(1, len(taken) + 2) if f"{path.name}-{n}" not in taken)
+    return path.rename(shelf / f"{path.name}-{place}")
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush a folder's own entries, so that a rename survives a power cut (Windows has no such call)."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _entry(file: Path) -> Kept:
+    _flush(file)
+    return Kept(file.stat().st_size, digest_of(file))
+
+
+def _write_entries(manifest: Path, entries: dict[str, Kept]) -> None:
+    listed = {name: {"bytes": kept.size, "sha256": kept.sha256} for name, kept in entries.items()}
+    write_whole(manifest, json.dumps({"files": listed}, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+
+
+def _flush(file: Path) -> None:
+    with file.open("rb+" if os.name == "nt" else "rb") as stream:  # Windows flushes writable handles only
+        os.fsync(stream.fileno())
