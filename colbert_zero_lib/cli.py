@@ -93,6 +93,8 @@ def show_choices() -> None:
     """Say where the paper, its released scripts and this suite choose differently, and after whom."""
     from .choices import CHOICES, offline_value
 
+    notes = ["; ".join(filter(None, (each.source, each.remark))) for each in CHOICES]
+    numbers = {note: str(number) for number, note in enumerate(dict.fromkeys(notes), start=1)}
     rows = [
         (
             each.setting,
@@ -100,11 +102,13 @@ def show_choices() -> None:
             str(each.paper),
             str(each.released),
             str(offline_value(each)),
-            "; ".join(filter(None, (each.source, each.remark))),
+            numbers[note],
         )
-        for each in CHOICES
+        for each, note in zip(CHOICES, notes, strict=True)
     ]
-    print_table("", ("setting", "phase", "paper", "released", "offline profiles", "source"), rows)
+    print_table("", ("setting", "phase", "paper", "released", "offline", "see"), rows)
+    for note, number in numbers.items():
+        typer.echo(f"{number:>3}  {note}")
 
 
 app.command()(grid)
