@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError
+from .keeping import digest_of
 from .reading import UnreadableError, existing, read_json
 from .recipes import Interaction
 
@@ -112,16 +112,6 @@ def _digest(folder: Path) -> str:
     )
     total = hashlib.sha256()
     for path in files:
-        state = path.stat()
         total.update(path.relative_to(folder).as_posix().encode())
-        total.update(_digest_of_file(path, state.st_size, state.st_mtime_ns).encode())
+        total.update(digest_of(path).encode())
     return total.hexdigest()
-
-
-@lru_cache(maxsize=512)
-def _digest_of_file(path: Path, size: int, changed: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -18,6 +18,7 @@ from typing import Any
 import nbformat
 
 from .home import home, repository
+from .keeping import write_whole
 from .published.crosswalk import PAPER_ITEMS, TAG
 from .scratch import scratch
 from .suite import (
@@ -154,9 +155,7 @@ def _write(path: Path, notebook: nbformat.NotebookNode) -> bool:
     text = nbformat.writes(notebook).rstrip("\n") + "\n"
     if path.read_text(encoding="utf-8") == text:
         return False
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, text)
     return True
 
 

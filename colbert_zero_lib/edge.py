@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from . import group
 from .errors import ColbertZeroError
 from .home import home
+from .keeping import write_whole
 
 REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 LONGEST = 600  # characters of a sentence
@@ -135,14 +136,8 @@ def _report(error: BaseException) -> str:
         folder = home() / "errors"
         folder.mkdir(parents=True, exist_ok=True)
         file = folder / f"{datetime.now():%Y-%m-%d-%H%M%S}-{os.getpid()}.txt"
-        writing = file.with_suffix(".writing")
-        try:
-            writing.write_text(
-                f"colbert-zero {one_line(' '.join(sys.argv[1:]))}\n\n{told}", "utf-8", "replace"
-            )
-            writing.replace(file)
-        finally:
-            writing.unlink(missing_ok=True)
+        content = f"colbert-zero {one_line(' '.join(sys.argv[1:]))}\n\n{told}"
+        write_whole(file, content.encode("utf-8", "replace"))
     except (OSError, ColbertZeroError):
         with suppress(OSError):
             sys.stderr.write(told)

@@ -36,6 +36,11 @@ class HubSet:
     query_length: int | None = None
     identical_ids_out: bool = False
 
+    @property
+    def qrels_repository(self) -> str:
+        """Where its judgements are: BEIR keeps them in a repository of their own."""
+        return f"{self.repository}-qrels" if self.repository.startswith("BeIR/") else self.repository
+
 
 FORUMS = (
     "android",
@@ -177,10 +182,10 @@ def _beir(found: HubSet) -> Collection:
     repository = found.repository
     commit = commit_of(repository, "dataset")
     corpus, queries = (_texts(repository, part, part, commit) for part in ("corpus", "queries"))
-    if repository.startswith("mteb/"):
+    if found.qrels_repository == repository:
         qrels = _judgements(_load(repository, "default", found.split, commit), repository)
     else:
-        qrels = read_qrels(_qrels_file(f"{repository}-qrels", found.split))
+        qrels = read_qrels(_qrels_file(found.qrels_repository, found.split))
     return judged_collection(
         found.name,
         corpus,

@@ -300,8 +300,6 @@ class _EvaluationSets(Mapping[str, "Collection"]):
 
 
 def _evaluation_repositories(part: str) -> tuple[str, ...]:
-    """BEIR keeps judgements in a repository of their own."""
     from colbert_zero_lib.corpora.evaluation_sets import SETS
 
-    repository = SETS[part].repository
-    return (repository, f"{repository}-qrels") if repository.startswith("BeIR/") else (repository,)
+    return tuple(dict.fromkeys((SETS[part].repository, SETS[part].qrels_repository)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.scaling import StepShape, cached_memory, direct_memory, efficiency
@@ -14,6 +15,13 @@ from colbert_zero_lib.scaling import StepShape, cached_memory, direct_memory, ef
 from .theme import COLOURS, SMALL, WIDTH, canvas, headline
 
 _GIGA = 1e9
+
+
+def _tick_counts(axes: Axes, counts: Sequence[int]) -> None:
+    """A logarithmic axis with a tick at each of ``counts``."""
+    axes.set_xscale("log")
+    axes.set_xticks(counts, [f"{count:,}" for count in counts])
+    axes.minorticks_off()
 
 
 def batch_memory(
@@ -40,9 +48,8 @@ def batch_memory(
         axes.axhline(size / _GIGA, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1)
         place = (batches[len(batches) // 2], 1.08 * size / _GIGA)
         axes.text(*place, name, fontsize=SMALL, color=COLOURS["grey"])
-    axes.set(xscale="log", yscale="log", xlabel="pairs in a batch", ylabel="GB on one device")
-    axes.set_xticks(batches, [f"{batch:,}" for batch in batches])
-    axes.minorticks_off()
+    axes.set(yscale="log", xlabel="pairs in a batch", ylabel="GB on one device")
+    _tick_counts(axes, batches)
     axes.legend(loc="upper left", frameon=False)
     headline(
         figure,
@@ -62,9 +69,8 @@ def device_efficiency(
         reached = [100 * efficiency(shape.on(count), device_seconds, bandwidth) for count in devices]
         axes.plot(devices, reached, "o-", color=colour, markersize=4.5, label=name)
         last.append(reached[-1])
-    axes.set(xscale="log", ylim=(0, 104), xlabel="devices", ylabel="% of the ideal speed")
-    axes.set_xticks(devices, [str(count) for count in devices])
-    axes.minorticks_off()
+    axes.set(ylim=(0, 104), xlabel="devices", ylabel="% of the ideal speed")
+    _tick_counts(axes, devices)
     axes.legend(loc="lower left", frameon=False)
     headline(
         figure,
