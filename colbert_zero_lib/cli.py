@@ -307,7 +307,7 @@ def _assignments(words: list[str]) -> dict[str, Any]:
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name.isidentifier():
-            raise ParameterError(f"Parameter {word!r} is not name=value: write for example seed=1.")
+            raise ParameterError(f"Parameter {word!r} is not name=value: write for example seeds=[1].")
         try:
             given[name] = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all are of literal_eval

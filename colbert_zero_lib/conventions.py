@@ -17,12 +17,12 @@ from typing import Any
 
 import nbformat
 
+from .errors import NotebookError
 from .home import home, repository
 from .keeping import write_whole
 from .published.crosswalk import PAPER_ITEMS, TAG
 from .scratch import scratch
 from .suite import (
-    NotebookError,
     find_notebooks,
     parameters_index,
     read_notebook,

@@ -9,6 +9,10 @@ from __future__ import annotations
 class ColbertZeroError(Exception):
     """Root of every error that this library raises on purpose."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows below a cell: the sentence, without the library's inside."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class UnknownNameError(ColbertZeroError):
     """A name (pipeline, collection, notebook, run) that nothing answers to."""
@@ -20,6 +24,10 @@ class RecipeError(ColbertZeroError):
 
 class ProfileError(ColbertZeroError):
     """An unknown profile, or one that needs something this machine lacks."""
+
+
+class NotebookError(ColbertZeroError):
+    """A notebook that is not one, lacks its parameters cell, or stopped at a failing cell."""
 
 
 class ParameterError(ColbertZeroError):

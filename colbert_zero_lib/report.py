@@ -22,8 +22,9 @@ from urllib.parse import quote
 import nbformat
 
 from . import __version__
+from .errors import NotebookError
 from .scratch import scratch
-from .suite import NotebookError, NotebookRun, read_notebook
+from .suite import NotebookRun, read_notebook
 
 _COLOURS = {"agrees": "#d7efe0", "within noise": "#fdf3d0", "differs": "#f9d9d3"}
 _PARTS = ("figures", "tables")

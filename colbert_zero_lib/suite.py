@@ -5,15 +5,11 @@ What a committed notebook must look like is in ``conventions``; no one notebook 
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import io
 import json
 import os
-import re
 import sys
 import time
-import tokenize
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,43 +17,11 @@ from typing import Any
 
 import nbformat
 
-from .errors import ColbertZeroError, ParameterError, UnknownNameError
+from .errors import NotebookError, UnknownNameError
 from .home import home, repository
+from .parameters import Parameter, check_given, declared
 from .reading import check_ordinary
 from .scratch import scratch
-
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "str": str,
-    "int": int,
-    "float": (int, float),
-    "bool": bool,
-    "list": list,
-    "tuple": (tuple, list),
-    "dict": dict,
-    "None": type(None),
-}
-_CHOICES = re.compile(r"[\w.+-]+(?: \| [\w.+-]+)+")
-
-
-class NotebookError(ColbertZeroError):
-    """A notebook that is not one, lacks its parameters cell, or stopped at a failing cell."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One line of a parameters cell: ``name: annotation = default  # comment``."""
-
-    name: str
-    annotation: str | None
-    default: Any
-    comment: str | None
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The values allowed by a comment like ``tiny | laptop | mini``; empty when anything goes."""
-        if isinstance(self.default, str) and self.comment and _CHOICES.fullmatch(self.comment):
-            return tuple(self.comment.split(" | "))
-        return ()
 
 
 @dataclass(frozen=True)
@@ -130,76 +94,12 @@ def parameters_index(path: Path, notebook: nbformat.NotebookNode) -> int:
 def read_parameters(path: Path) -> dict[str, Parameter]:
     """What the notebook's parameters cell declares, in its order, without running it."""
     notebook = read_notebook(path)
-    source = notebook.cells[parameters_index(path, notebook)].source
-    try:
-        statements = ast.parse(source).body
-        tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, tokenize.TokenError) as error:
-        raise NotebookError(
-            f"The parameters cell of {path.name} is not valid Python ({error}): mend it."
-        ) from None
-    comments = {t.start[0]: t.string.lstrip("# ").strip() for t in tokens if t.type == tokenize.COMMENT}
-    found: dict[str, Parameter] = {}
-    for statement in statements:
-        target = (
-            statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
-        )
-        value = getattr(statement, "value", None)
-        try:
-            if not isinstance(target, ast.Name) or value is None:
-                raise ValueError
-            default = ast.literal_eval(value)
-        except ValueError:
-            raise NotebookError(
-                f"Line {statement.lineno} of the parameters cell of {path.name} is not "
-                "`name: type = literal`: move what is computed to the next cell."
-            ) from None
-        annotation = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else None
-        comment = comments.get(statement.end_lineno or statement.lineno)
-        found[target.id] = Parameter(target.id, annotation, default, comment)
-    return found
-
-
-def fits(value: Any, annotation: str) -> bool:
-    """Whether a literal has the annotated type, such as ``str | None`` or ``dict[str, int]``."""
-
-    def matches(item: Any, node: ast.expr) -> bool:
-        if isinstance(node, ast.BinOp):
-            return matches(item, node.left) or matches(item, node.right)
-        if isinstance(node, ast.Subscript):
-            inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-            if not matches(item, node.value):
-                return False
-            if isinstance(item, dict):
-                return all(matches(k, inner[0]) and matches(v, inner[-1]) for k, v in item.items())
-            return all(matches(element, inner[0]) for element in item)
-        name = ast.unparse(node)
-        if isinstance(item, bool) and name in ("int", "float"):
-            return False
-        return isinstance(item, _TYPES.get(name, object))
-
-    return matches(value, ast.parse(annotation, mode="eval").body)
+    return declared(notebook.cells[parameters_index(path, notebook)].source, path.name)
 
 
 def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
-    """ParameterError for an undeclared name, a wrong type or a value that is not among the choices."""
-    known = read_parameters(path)
-    for name, value in parameters.items():
-        parameter = known.get(name)
-        if parameter is None:
-            names = ", ".join(known) or "none"
-            raise ParameterError(f"Notebook {path.name} has no parameter {name!r}: it knows {names}.")
-        annotation = parameter.annotation or type(parameter.default).__name__
-        if not fits(value, annotation):
-            raise ParameterError(
-                f"Parameter {name!r} of notebook {path.name} is {value!r} but must be of type {annotation}, "
-                f"like {parameter.default!r}."
-            )
-        if parameter.choices and value not in parameter.choices:
-            listed = ", ".join(parameter.choices)
-            raise ParameterError(
-                f"Parameter {name!r} of notebook {path.name} is {value!r}: choose from {listed}."
-            )
+    """ParameterError for what the notebook does not declare or allow (`parameters.check_given`)."""
+    check_given(parameters, read_parameters(path), f"notebook {path.name}", path.resolve().parent)
 
 
 @contextlib.contextmanager

@@ -27,7 +27,14 @@ from colbert_zero_lib.corpora import read_collection, readers, wheels
 from colbert_zero_lib.corpora.qrels import read_qrels
 from colbert_zero_lib.corpora.sources import open_source
 from colbert_zero_lib.edge import LONGEST, one_line
-from colbert_zero_lib.errors import CheckpointError, ColbertZeroError, DataError, ParameterError, RunError
+from colbert_zero_lib.errors import (
+    CheckpointError,
+    ColbertZeroError,
+    DataError,
+    NotebookError,
+    ParameterError,
+    RunError,
+)
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.recipes import find_recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, explain
@@ -36,7 +43,7 @@ from colbert_zero_lib.runs.grid import read_seeds
 from colbert_zero_lib.runs.passport import read_passport, validate_passport
 from colbert_zero_lib.scratch import scratch
 from colbert_zero_lib.steps import MOST_SEED, check_seed
-from colbert_zero_lib.suite import NotebookError, NotebookRun
+from colbert_zero_lib.suite import NotebookRun
 
 pytestmark = pytest.mark.faults
 

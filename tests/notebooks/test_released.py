@@ -27,6 +27,7 @@ def test_released_checkpoints_are_measured_and_kept(
         "sets": ["nanobeir/ClimateFEVER", "nanobeir/SciFact"],
         "home": str(tmp_path / "home"),
     }
+    (tmp_path / "home").mkdir()
     done = read_notebook(run_notebook(path, given, tmp_path / "done.ipynb").output)
     shown = {cell.get("id"): str(cell.get("outputs", "")) for cell in done.cells}
     for name in MODELS:

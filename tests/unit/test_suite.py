@@ -16,9 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colbert_zero_lib import conventions, report, suite
-from colbert_zero_lib.errors import ParameterError, UnknownNameError
-from colbert_zero_lib.suite import NotebookError
+from colbert_zero_lib import conventions, parameters, report, suite
+from colbert_zero_lib.errors import NotebookError, ParameterError, UnknownNameError
 
 PARAMETERS = 'profile: str = "tiny"  # tiny | laptop\nseed: int = 0  # of the toy'
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -68,10 +67,10 @@ def test_parameters_are_read_without_running_them(tmp_path: Path) -> None:
     )
     known = suite.read_parameters(write(tmp_path, "01_a.ipynb", parameters=source))
     assert list(known) == ["name", "rates", "limit", "plain"]
-    assert known["name"] == suite.Parameter("name", "str", "a", "who")
+    assert known["name"] == parameters.Parameter("name", "str", "a", "who")
     assert known["rates"].default == [0.1, 2]
     assert known["limit"].annotation == "int | None"
-    assert known["plain"] == suite.Parameter("plain", None, -3, None)
+    assert known["plain"] == parameters.Parameter("plain", None, -3, None)
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -114,13 +113,13 @@ def test_a_parameters_cell_holds_literals_only(tmp_path: Path, line: str) -> Non
     ],
 )
 def test_a_literal_fits_its_annotation(value: object, annotation: str, expected: bool) -> None:
-    assert suite.fits(value, annotation) is expected
+    assert parameters.fits(value, annotation) is expected
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"sed": 1}, "Notebook 01_a.ipynb has no parameter 'sed': it knows profile, seed"),
+        ({"sed": 1}, "There is no parameter 'sed' in notebook 01_a.ipynb: it knows profile, seed"),
         ({"seed": "1"}, "'seed' of notebook 01_a.ipynb is '1' but must be of type int"),
         ({"profile": "tniy"}, "'profile' of notebook 01_a.ipynb is 'tniy': choose from tiny, laptop"),
     ],
@@ -134,10 +133,23 @@ def test_a_wrong_parameter_is_refused_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_session_is_checked_by_the_parameters_cell_that_ran_last() -> None:
+    first, second = "a: int = 1  # x", "a: int = 1  # x\nb: str = ''  # y"
+    cells = ["", first, "check()", "%time later = 3", second, "# Parameters\nb = 'z'\n", "check()"]
+    parameters.check_session({"In": cells, "a": 1, "b": "z"})
+    parameters.check_session({"a": None})  # a script
+    with pytest.raises(ParameterError, match="'b'.*must be of type str"):
+        parameters.check_session({"In": cells, "a": 1, "b": 3})
+    with pytest.raises(ParameterError, match="no parameter 'b' in this notebook: it knows a"):
+        parameters.check_session({"In": ["", first, "# Parameters\nb = 'z'"], "a": 1, "b": "z"})
+    with pytest.raises(ParameterError, match="no parameter 'c'"):
+        parameters.check_session({"In": [f"{first}\nc = 3"], "a": 1, "c": 3})
+
+
 def test_the_second_notebook_is_checked_before_the_first_one_runs(tmp_path: Path) -> None:
     write(tmp_path, "01_a.ipynb")
     write(tmp_path, "02_b.ipynb", parameters="other: int = 1  # x")
-    with pytest.raises(ParameterError, match="02_b.ipynb has no parameter 'seed'"):
+    with pytest.raises(ParameterError, match="no parameter 'seed' in notebook 02_b.ipynb"):
         suite.run_notebooks([], {"seed": 1}, tmp_path / "out", folder=tmp_path)
     assert not (tmp_path / "out").exists()
 
