@@ -38,6 +38,10 @@ class DataError(ColbertZeroError):
     """A corpus, collection or table file that is missing, malformed or inconsistent."""
 
 
+class ClosedError(ColbertZeroError):
+    """A kept file that this user may not read: most often another user's, and no damage."""
+
+
 class WheelError(DataError):
     """A text package that is missing or whose bytes are not the pinned ones."""
 

@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .errors import ClosedError
+
 MANIFEST = "manifest.json"
 # A file that changed less than this ago may change once more without looking different, so that it is read again.
 _SETTLED = 1.0
@@ -50,12 +52,17 @@ def write_whole(file: Path, content: str | bytes) -> None:
 
 
 def digest_of(file: Path) -> str:
-    """The sha256 of a file, which a process reads once for as long as the file looks the same."""
-    state = file.stat()
+    """The sha256 of a file, which a process reads once for as long as the file looks the same.
+
+    ClosedError where its owner keeps it closed, here and in `damage` and `difference`: that is no damage.
+    """
+    with _said_as_closed(file):
+        state = file.stat()
     look = (str(file), state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
     if look not in _digests:
         digest = hashlib.sha256()
-        with file.open("rb") as stream:  # hashlib.file_digest begins with Python 3.11
+        # hashlib.file_digest begins with Python 3.11
+        with _said_as_closed(file), file.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
         if time.time() - max(state.st_mtime, state.st_ctime) < _SETTLED:
@@ -69,12 +76,18 @@ def seal(
 ) -> None:
     """Flush the files of ``folder`` to disk and write their sizes and sha256 to ``name`` in it.
 
-    ``files`` are names relative to the folder, by default all in it but those under ``without``.
+    ``files`` are names relative to the folder, by default all in it but those under ``without``; what libraries
+    made private is then as open to others as the umask lets new files be.
     """
-    if files is None:
-        found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-        files = [path.as_posix() for path in found if path.parts[0] not in (name, *without)]
-    _write_entries(folder / name, {file: _entry(folder / file) for file in files})
+    with replacing(folder / name) as neighbour:
+        if files is None:
+            found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+            files = [
+                file.as_posix() for file in found if file.parts[0] not in (name, neighbour.name, *without)
+            ]
+            neighbour.touch()
+            _share(folder, {folder / file for file in files}, stat.S_IMODE(neighbour.stat().st_mode))
+        neighbour.write_bytes(_listing({file: _entry(folder / file) for file in files}))
     for inner in sorted(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink()):
         flush_folder(inner)
     flush_folder(folder)
@@ -87,7 +100,7 @@ def seal_again(folder: Path, files: Iterable[str], name: str = MANIFEST) -> None
         entries.pop(file, None)
         if (folder / file).is_file():
             entries[file] = _entry(folder / file)
-    _write_entries(folder / name, entries)
+    write_whole(folder / name, _listing(entries))
 
 
 def entries_of(manifest: Path) -> dict[str, Kept]:
@@ -105,7 +118,8 @@ def damage(folder: Path, sizes_alone: bool = False, *, name: str = MANIFEST) -> 
     ``sizes_alone`` reads no file but the manifest.
     """
     try:
-        entries = entries_of(folder / name)
+        with _said_as_closed(folder / name):
+            entries = entries_of(folder / name)
     except FileNotFoundError:
         return f"has no {name}"
     except (OSError, ValueError):
@@ -117,7 +131,8 @@ def damage(folder: Path, sizes_alone: bool = False, *, name: str = MANIFEST) -> 
 def difference(file: Path, kept: Kept, name: str, sizes_alone: bool = False) -> str | None:
     """What is wrong with one file, called ``name``, that was kept: the end of a sentence about its folder, or None."""
     try:
-        found = file.stat()
+        with _said_as_closed(file):
+            found = file.stat()
         if not stat.S_ISREG(found.st_mode):
             return f"has something else than a file at {name}"
         if found.st_size != kept.size:
@@ -164,9 +179,31 @@ def _entry(file: Path) -> Kept:
     return Kept(file.stat().st_size, digest_of(file))
 
 
-def _write_entries(manifest: Path, entries: dict[str, Kept]) -> None:
+def _listing(entries: dict[str, Kept]) -> bytes:
     listed = {name: {"bytes": kept.size, "sha256": kept.sha256} for name, kept in entries.items()}
-    write_whole(manifest, json.dumps({"files": listed}, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps({"files": listed}, sort_keys=True, indent=1, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def _share(folder: Path, files: set[Path], rights: int) -> None:
+    """Give ``folder``, its files and the folders between at least ``rights``; who may read a folder may open it."""
+    between = {place for file in files for place in file.parents if place.is_relative_to(folder)}
+    for path in (folder, *between, *files):
+        wanted = rights if path in files else rights | (rights & 0o444) >> 2
+        with contextlib.suppress(OSError):  # another user's, and linked
+            if wanted & ~(has := stat.S_IMODE(path.stat().st_mode)):
+                path.chmod(has | wanted)
+
+
+@contextlib.contextmanager
+def _said_as_closed(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise ClosedError(
+            f"{error.filename or place} cannot be read ({error.strerror}): ask its owner to open it to you, or name "
+            "another home with COLBERT_ZERO_HOME."
+        ) from error
 
 
 def _flush(file: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import stat
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +16,7 @@ import pytest
 
 from colbert_zero_lib import committed, keeping
 from colbert_zero_lib.corpora import store
-from colbert_zero_lib.errors import DataError, TrainingError
+from colbert_zero_lib.errors import ClosedError, DataError, TrainingError
 from colbert_zero_lib.keeping import damage, remove, replacing, seal, set_aside, write_whole
 from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs
 from colbert_zero_lib.published.sweeps import recorded_sweeps
@@ -53,6 +56,22 @@ def put_a_folder(file: Path) -> None:
 def dangle(file: Path) -> None:
     file.unlink()
     file.symlink_to("nowhere")
+
+
+@contextlib.contextmanager
+def closed(place: Path) -> Iterator[None]:
+    """``place`` as another user's who kept it to themselves."""
+    mode = place.stat().st_mode
+    place.chmod(0)
+    root = os.geteuid() == 0
+    try:
+        if root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        place.chmod(mode)
 
 
 HARMS = [flip, flip_and_keep_the_time, truncate, empty, Path.unlink, put_a_folder, dangle]
@@ -264,3 +283,44 @@ def test_damaged_rows_are_brought_again(tmp_path: Path, harm: Harm) -> None:
     with pytest.warns(UserWarning, match=r"second\.arrow.*brought again") as warned:
         assert store.keep(folder, parts)[:] == before
     assert len(warned) == 1 and store.is_kept(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are POSIX")
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+def test_a_sealed_folder_is_as_open_as_the_umask_says(tmp_path: Path, umask: int) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o2775)
+    before = os.umask(umask)
+    try:
+        folder = Path(tempfile.mkdtemp(dir=tmp_path / "shared"))  # private, as is what safetensors writes
+        (folder / "model").mkdir(mode=0o700)
+        os.close(os.open(folder / "model" / "weights", os.O_CREAT, 0o600))
+        (folder / "run").touch()
+        (folder / "run").chmod(0o755)  # wider than asked for stays
+        seal(folder)
+    finally:
+        os.umask(before)
+    found = {path.name: stat.S_IMODE(path.stat().st_mode) & 0o777 for path in folder.rglob("*")}
+    place, file = 0o777 & ~umask, 0o666 & ~umask
+    assert found == {"model": place, "weights": file, "run": 0o755 | file, "manifest.json": file}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o2000 | place and damage(folder) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are POSIX")
+@pytest.mark.parametrize("part", ["", "manifest.json", "model", "model/weights"])
+def test_what_may_not_be_read_is_no_damage(tmp_path: Path, part: str) -> None:
+    tmp_path.chmod(0o755)
+    for above in tmp_path.parents[:2]:
+        above.chmod(above.stat().st_mode | 0o111)
+    folder = tmp_path / "checkpoints" / "checkpoint-1"
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "weights").write_text("x")
+    seal(folder, name="manifest.json")
+    seal(folder, name=COMPLETE)
+    with closed(folder / part):
+        with pytest.raises(ClosedError, match=r"cannot be read \(Permission denied\): ask its owner"):
+            damage(folder)
+        if part.startswith("model"):
+            with pytest.raises(ClosedError):
+                last_complete_checkpoint(folder.parent)
+    assert damage(folder) is None
