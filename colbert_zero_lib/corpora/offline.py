@@ -114,11 +114,12 @@ def _problem(folder: Path) -> str | None:
     """What is wrong with the text in ``folder``, as the end of a sentence; a process reads each file once."""
     if not folder.is_dir():
         return "is no folder"
-    if not (folder / MANIFEST).exists() and _is_as_fingerprinted(folder):
+    wrong = damage(folder)
+    if wrong == f"has no {MANIFEST}" and _is_as_fingerprinted(folder):
         with contextlib.suppress(OSError):  # in a read-only home the next process looks again
             seal(folder)
         return None
-    return damage(folder)
+    return wrong
 
 
 def _is_as_fingerprinted(folder: Path) -> bool:

@@ -139,7 +139,9 @@ def read_passport(file: Path) -> dict[str, Any]:
     try:
         found = read_json(file)
     except UnreadableError as error:
-        raise RunError(f"The passport {file} cannot be read ({error}): run the recipe again.") from error
+        raise RunError(
+            f"The passport {file} cannot be read ({error}): put it right, or run the recipe again."
+        ) from error
     if not isinstance(found, dict):
         raise RunError(f"{file} holds a {type(found).__name__} where a passport is an object: run it again.")
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
+from ..keeping import damage
 from ..recipes import Recipe
 from .passport import canonical_json, key_versions, read_passport, validate_passport
 
@@ -87,6 +88,12 @@ class Run:
     def sound(self) -> Run:
         """This run if its passport has what others rely on (`validate_passport`); RunError otherwise."""
         validate_passport(self.passport, str(self.folder / PASSPORT))
+        return self
+
+    def intact(self) -> Run:
+        """This run if every byte of its folder is as it was written; RunError or ClosedError otherwise."""
+        if wrong := damage(self.folder):
+            raise RunError(f"Run folder {self.folder} {wrong}: run the recipe again.")
         return self
 
     @property
