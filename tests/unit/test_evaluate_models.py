@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 from colbert_zero_lib.cli import app
 from colbert_zero_lib.corpora import Collection, read_collection, write_collection
 from colbert_zero_lib.corpora.evaluation_sets import SETS, evaluation_set, parts
-from colbert_zero_lib.errors import CheckpointError, DataError, ParameterError, UnknownNameError
+from colbert_zero_lib.errors import CheckpointError, DataError, ParameterError, RunError, UnknownNameError
 from colbert_zero_lib.evaluation import (
     Evaluation,
     SearchOptions,
@@ -204,6 +204,12 @@ def test_what_was_measured_is_not_measured_again(
     assert (found.collections, ranked) == (("own", "toy"), ["toy"])
     assert "measured before" in said[-2] and "measured before" not in said[-1]
     assert any("1 judged document is missing" in sentence for sentence in said)
+    for lock in list((home / "evaluations").rglob("*.lock")):  # another user's, as good as
+        lock.unlink()
+        lock.mkdir()
+    assert evaluate_model(tiny, [folder], home, EXACT).metrics() == found.only(["own"]).metrics()
+    for lock in list((home / "evaluations").rglob("*.lock")):
+        lock.rmdir()
     # Another model, other text, another setting or a damaged file: anew.
     evaluate_model(replace(tiny, identity="u" * 40), [toy_collection], home, EXACT)
     evaluate_model(
@@ -263,6 +269,11 @@ def test_a_run_is_evaluated_as_its_profile_does(
     _, settings = subject.retriever(toy_collection, EXACT)
     assert settings["lengths"] != [12, 20]  # those of the profile's evaluation, not of training
     assert evaluate_model(subject, [toy_collection], home, EXACT).metrics() == by_digest.metrics()
+    with (run.model_folder / "model.safetensors").open("r+b") as weights:
+        weights.seek(-1, 2)
+        weights.write(b"\x7f")
+    with pytest.raises(RunError, match=r"other bytes in model/model\.safetensors than were written"):
+        evaluate_model(run.digest[:8], [toy_collection], home, EXACT)
 
 
 def test_the_command_compares_dense_late_and_lexical_models(hub: Server, home: Path, tmp_path: Path) -> None:
