@@ -6,6 +6,7 @@ Only files are read here; ``models`` opens what is described.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,6 @@ def _digest(folder: Path) -> str:
     )
     total = hashlib.sha256()
     for path in files:
-        total.update(path.relative_to(folder).as_posix().encode())
+        total.update(os.fsencode(path.relative_to(folder).as_posix()))
         total.update(digest_of(path).encode())
     return total.hexdigest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ _NOT_WRITTEN = {
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "mend the link",
 }
+# As torch, Arrow and the loader of libraries say it.
+_NO_MEMORY = re.compile(r"out of memory|allocate memory|failed to map segment", re.IGNORECASE)
 # click's, or the copy of them that later versions of typer have.
 _Refused = typer.BadParameter.__mro__[2]
 _HELP = "NoArgsIsHelpError"
@@ -44,7 +47,8 @@ _HELP = "NoArgsIsHelpError"
 
 def one_line(text: object, limit: int = LONGEST) -> str:
     """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
+    shown = str(text).encode("utf-8", "replace").decode()  # half a character is no reason to say nothing
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in shown).split())
     if len(line) <= limit:
         return line
     end = limit // 3
@@ -107,7 +111,7 @@ def _meaning(error: BaseException) -> tuple[int, str]:
         return INTERRUPTED, "interrupted: the same command goes on where this one stopped"
     if isinstance(error, BrokenPipeError):
         return PIPE_CLOSED, ""
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         return (
             REFUSED,
             "error: there is not enough memory: choose a smaller profile, or fewer or shorter inputs.",
@@ -121,11 +125,14 @@ def _meaning(error: BaseException) -> tuple[int, str]:
 
 
 def _of_a_disk(error: OSError) -> str | None:
-    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "the output"
+    named = error.filename2 or error.filename  # of a rename, what it was to become
+    known = error.errno in _STANDS_IN_THE_WAY or error.errno in _NOT_WRITTEN
+    unnamed = "the output" if known else "something that is read or written"
+    place = os.fsdecode(named) if isinstance(named, (str, bytes)) else unnamed
     if error.errno in _STANDS_IN_THE_WAY:
         return f"{place} is in the way ({error.strerror}): move it, or name another place."
-    mend = _NOT_WRITTEN.get(error.errno or 0)
-    return f"{place} cannot be used ({error.strerror}): {mend}." if mend else None
+    mend = _NOT_WRITTEN.get(error.errno or 0, "look whether it is there and sound, or name another place")
+    return f"{place} cannot be used ({error.strerror}): {mend}." if error.errno else None
 
 
 def _report(error: BaseException) -> str:

@@ -181,7 +181,7 @@ def _entry(file: Path) -> Kept:
 
 def _listing(entries: dict[str, Kept]) -> bytes:
     listed = {name: {"bytes": kept.size, "sha256": kept.sha256} for name, kept in entries.items()}
-    text = json.dumps({"files": listed}, sort_keys=True, indent=1, ensure_ascii=False)
+    text = json.dumps({"files": listed}, sort_keys=True, indent=1)
     return f"{text}\n".encode()
 
 

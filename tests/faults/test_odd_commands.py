@@ -208,6 +208,12 @@ def test_a_fault_says_whose_it_is_and_keeps_its_traceback(
         (MemoryError(), 2, "memory"),
         (OSError(errno.ENOSPC, "No space left on device", "here"), 2, "here cannot be used"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "the output cannot be used"),
+        (OSError(errno.EIO, "Input/output error", "there"), 2, "there cannot be used (Input/output error)"),
+        (OSError(errno.ENOENT, "No such file or directory"), 2, "something that is read or written cannot"),
+        (OSError(errno.EISDIR, "Is a directory", "near", None, "there"), 2, "there is in the way"),
+        (OSError(errno.ENOMEM, "Memory mapping file failed: Cannot allocate memory"), 2, "enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 2, "enough memory"),
+        (RunError("half of one \udcff"), 2, "half of one ?"),
         (RunError("one\ntwo\x1b[31m\t" + "x" * 5000 + " mend it."), 2, "mend it."),
     ],
 )
