@@ -10,15 +10,17 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from typer.testing import CliRunner, Result
 
 from colbert_zero_lib import cli, report
@@ -35,6 +37,8 @@ from colbert_zero_lib.errors import (
     ParameterError,
     RunError,
 )
+from colbert_zero_lib.figures import save
+from colbert_zero_lib.figures.tables import make_table
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.recipes import find_recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, explain
@@ -412,10 +416,37 @@ def test_odd_names_titles_and_tables_do_not_break_the_report(tmp_path: Path) -> 
     assert "](notebooks/01_a%20%28b%29%20%23%7C%25%3F%C3%A9" in markdown
 
 
-@POSIX
-def test_a_report_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
+@contextmanager
+def no_room_for(size: int) -> Iterator[None]:
+    """Files of this process end at ``size`` bytes, as on a full disk."""
     import resource
 
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@POSIX
+def test_a_figure_and_a_table_that_cannot_be_written_leave_the_earlier_ones(tmp_path: Path) -> None:
+    figure, table = Figure(), make_table(pd.DataFrame({"a": [1]}), "one", "First")
+    writers: list[Callable[[], Any]] = [
+        lambda: save(figure, "one", tmp_path),
+        lambda: table.write(tmp_path),
+    ]
+    for write in writers:
+        write()
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for write in writers:
+        with no_room_for(40), pytest.raises(OSError, match="File too large"):
+            write()
+    assert before == {path: path.read_bytes() for path in tmp_path.iterdir()} and len(before) == 5
+
+
+@POSIX
+def test_a_report_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) -> None:
     cells = [nbformat.v4.new_markdown_cell("# First"), picture(9)]
     report.write_report([executed(tmp_path / "notebooks", "01_a", cells)], tmp_path)
     before = {
@@ -424,13 +455,11 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(tmp_path: Path) 
     again = [
         executed(tmp_path / "notebooks", "02_b", [nbformat.v4.new_markdown_cell("# Second"), picture(9999)])
     ]
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
-    try:
-        with pytest.raises(NotebookError, match="cannot be written to .* an earlier one stays"):
-            report.write_report(again, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with (
+        no_room_for(5000),
+        pytest.raises(NotebookError, match="cannot be written to .* an earlier one stays"),
+    ):
+        report.write_report(again, tmp_path)
     after = {
         path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".ipynb"
     }

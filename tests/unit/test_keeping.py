@@ -15,8 +15,9 @@ import pyarrow as pa
 import pytest
 
 from colbert_zero_lib import committed, keeping
+from colbert_zero_lib.checkpoint import find_checkpoint
 from colbert_zero_lib.corpora import store
-from colbert_zero_lib.errors import ClosedError, DataError, TrainingError
+from colbert_zero_lib.errors import CheckpointError, ClosedError, DataError, TrainingError
 from colbert_zero_lib.keeping import damage, remove, replacing, seal, set_aside, write_whole
 from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs
 from colbert_zero_lib.published.sweeps import recorded_sweeps
@@ -283,6 +284,17 @@ def test_damaged_rows_are_brought_again(tmp_path: Path, harm: Harm) -> None:
     with pytest.warns(UserWarning, match=r"second\.arrow.*brought again") as warned:
         assert store.keep(folder, parts)[:] == before
     assert len(warned) == 1 and store.is_kept(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of any bytes are POSIX")
+def test_a_file_may_be_called_by_any_bytes(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.json")).touch()
+    seal(tmp_path)
+    assert damage(tmp_path) is None
+    with pytest.raises(CheckpointError, match="config.json"):
+        find_checkpoint(str(tmp_path))
+    (tmp_path / os.fsdecode(b"\xff.json")).unlink()
+    assert "lacks" in str(damage(tmp_path))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="rights are POSIX")
