@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .errors import CheckpointError
+from .errors import CheckpointError, ColbertZeroError
 from .keeping import digest_of
 from .reading import UnreadableError, existing, read_json
 from .recipes import Interaction
 
 _WEIGHTS = ("*.safetensors", "**/*.safetensors")
+_PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+# Classes that loading a model may name: other ones would be imported, or run from the folder, by its libraries.
+_MODULE = re.compile(
+    r"(sentence_transformers|pylate)(\.\w+)*\.(Transformer|Pooling|Normalize|Dense|LayerNorm|Dropout)"
+)
+_ACTIVATION = re.compile(r"torch\.nn\.(modules\.\w+\.)?[A-Z]\w*")
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,7 @@ def describe_checkpoint(folder: Path, name: str, identity: str) -> Checkpoint:
         raise CheckpointError(
             f"{name} has no weights as safetensors, and pickled ones are never loaded: convert them first."
         )
-    modules = [
-        str(m.get("type", "")) if isinstance(m, dict) else ""
-        for m in _read(folder / "modules.json", name, [])
-    ]
+    modules = check_safe(folder, name)
     settings = _read(folder / "config_sentence_transformers.json", name, {})
     late = settings.get("model_type") == "ColBERT" or any("pylate" in kind for kind in modules)
     late = late or (folder / "artifact.metadata").is_file()
@@ -86,6 +92,75 @@ def describe_checkpoint(folder: Path, name: str, identity: str) -> Checkpoint:
         prompts=(texts[0], texts[1]) if prompts else None,
         lengths=(lengths[0], lengths[1]) if all(map(_is_length, lengths)) else None,
         query_expansion=expansion,
+    )
+
+
+def check_safe(folder: Path, name: str) -> list[str]:
+    """The kinds of modules in a model's folder; CheckpointError where a library would run or unpickle what is in it.
+
+    PyLate and sentence-transformers import what ``modules.json`` and a layer's ``activation_function`` name, and run a
+    file of the folder for it, whether remote code is trusted or not.
+    """
+    kinds: list[str] = []
+    places: list[Path] = []
+    for module in _read(folder / "modules.json", name, []):
+        kind, place = (
+            (module.get(key) for key in ("type", "path")) if isinstance(module, dict) else (None, None)
+        )
+        if not isinstance(kind, str) or not _MODULE.fullmatch(kind) or not _is_inside(place):
+            raise CheckpointError(
+                f"modules.json of {name} names {kind!r} in {place!r}, which would run code that is not of PyLate or "
+                "sentence-transformers, or is outside the folder: take a model without it."
+            )
+        kinds.append(kind)
+        places.append(folder / str(place))
+        layer = _read(folder / str(place) / "config.json", name, {})
+        activation = layer.get("activation_function", "torch.nn.Identity") if kind.endswith(".Dense") else ""
+        if activation and not (isinstance(activation, str) and _ACTIVATION.fullmatch(activation)):
+            raise CheckpointError(
+                f"{place}/config.json of {name} names {activation!r} as activation_function, which is not of torch.nn: "
+                "take a model without it."
+            )
+    for file in sorted(folder.rglob("*.json")):
+        if file.name in ("config.json", "tokenizer_config.json") and "auto_map" in _read(file, name, {}):
+            raise CheckpointError(
+                f"{file.name} of {name} wants to run code of its own (auto_map), which is never run: take a model that "
+                "transformers knows."
+            )
+        if file.name.endswith(".index.json"):
+            shards = _read(file, name, {}).get("weight_map")
+            if not isinstance(shards, dict) or not all(map(_is_inside, shards.values())):
+                raise CheckpointError(f"{file.name} of {name} names files outside it: get the model again.")
+    for each in (folder, *places):
+        pickled = next((file for file in sorted(each.glob("*")) if file.suffix in _PICKLED), None)
+        if pickled and not next(each.glob("*.safetensors"), None):
+            raise CheckpointError(
+                f"{name} has no weights as safetensors beside {pickled.relative_to(folder)}, and pickled ones are "
+                "never loaded: convert them first."
+            )
+    return kinds
+
+
+@contextmanager
+def opening(name: str) -> Iterator[None]:
+    """Turn what libraries raise while they open a model's files into one CheckpointError."""
+    try:
+        yield
+    except (ColbertZeroError, MemoryError):
+        raise
+    except Exception as error:  # of safetensors, tokenizers, transformers, torch or json, by what is wrong
+        words = (str(error).strip() or "no words").splitlines()[0].rstrip(".")
+        raise CheckpointError(
+            f"{name} cannot be opened as a model ({type(error).__name__}: {words}): get the model again."
+        ) from error
+
+
+def _is_inside(place: Any) -> bool:
+    """Whether a path that a file names is one within its folder."""
+    return (
+        isinstance(place, str)
+        and not re.search(r"^[/\\]|:|\\|\0", place)
+        and ".." not in PurePosixPath(place).parts
     )
 
 

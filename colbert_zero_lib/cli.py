@@ -17,7 +17,7 @@ from . import group
 from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_grid import grid
-from .edge import Verbs, one_line
+from .edge import Verbs, one_line, printable
 from .errors import ParameterError
 from .launch import in_processes, refuse_processes
 from .terminal import FromSource, Processes, Quiet, Seed, print_table, profile_from
@@ -173,7 +173,7 @@ def explain(
 
     ledger = _ledger()
     first, second = ledger.find(a).sound(), ledger.find(b).sound()
-    typer.echo(explain_runs(first, second).to_text())
+    typer.echo(printable(explain_runs(first, second).to_text()))
 
 
 @app.command("record")
@@ -325,9 +325,9 @@ def _ledger() -> Ledger:
 def _show_run(run: Run) -> None:
     passport = run.passport
     for field in ("recipe", "profile", "seed", "device", "git_commit"):
-        typer.echo(f"{field:>12}  {passport[field]}")
+        typer.echo(printable(f"{field:>12}  {passport[field]}"))
     seconds = ", ".join(f"{phase} {value:.0f} s" for phase, value in passport["wall_seconds"].items())
-    typer.echo(f"{'time':>12}  {seconds}")
+    typer.echo(printable(f"{'time':>12}  {seconds}"))
     typer.echo(f"{'folder':>12}  {run.folder}")
     metrics = passport["metrics"]
     columns = list(dict.fromkeys(metric for values in metrics.values() for metric in values))

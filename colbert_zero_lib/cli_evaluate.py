@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .edge import printable
 from .reading import existing
 from .terminal import Quiet, print_table
 
@@ -92,7 +93,7 @@ def evaluate(
 
     def say(sentence: str) -> None:
         if sentence not in said and not quiet:
-            typer.echo(sentence)
+            typer.echo(printable(sentence))
         said.add(sentence)
 
     for word in dict.fromkeys(models):

@@ -70,7 +70,12 @@ def _light_png(text: str) -> str:
         return text
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(content))
+    try:
+        picture = Image.open(io.BytesIO(content))
+    except (OSError, Image.DecompressionBombError) as error:
+        raise NotebookError(
+            f"A picture in a notebook cannot be read ({error}): run the notebook again."
+        ) from None
     if picture.mode == "P":
         return text
     stream = io.BytesIO()

@@ -55,6 +55,14 @@ def one_line(text: object, limit: int = LONGEST) -> str:
     return f"{line[: limit - end - 5]} [...] {line[-end:]}"[: limit + 2]
 
 
+def printable(text: object) -> str:
+    """A text whose lines a terminal shows and does not obey: other control characters are written out."""
+    return "".join(
+        sign if sign.isprintable() or sign in "\n\t" else sign.encode("unicode_escape").decode("ascii")
+        for sign in str(text)
+    )
+
+
 class Verbs(TyperGroup):
     """The command's verbs: each ends in its result, or in one sentence on stderr.
 

@@ -5,6 +5,7 @@ What is in the files is read elsewhere: models by ``checkpoint``, data sets by `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ WITHOUT_NETWORK = "take what needs no network (profiles smoke to mini, evaluate 
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.metadata")
 
 Kind = Literal["dataset", "model"]
+_REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def commit_of(repository: str, kind: Kind, revision: str | None = None) -> str:
@@ -27,11 +30,15 @@ def commit_of(repository: str, kind: Kind, revision: str | None = None) -> str:
     """
     from huggingface_hub import HfApi, constants
 
+    if revision is not None and not _REVISION.fullmatch(revision):  # it becomes the name of a file
+        raise HubError(f"{revision!r} is no revision of {repository}: write a branch, a tag or a commit.")
     if constants.HF_HUB_OFFLINE:
         return _cached_commit(repository, kind, revision)
     with plain_hub_errors(repository, kind):
         info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=REACH_SECONDS)
         commit = str(info.sha)
+        if not _COMMIT.fullmatch(commit):
+            raise ValueError(f"its commit is {commit!r}")
         # As the hub's own library notes it; it does so only where files are asked for by the revision's name.
         reference = _cache(repository, kind) / "refs" / (revision or "main")
         reference.parent.mkdir(parents=True, exist_ok=True)

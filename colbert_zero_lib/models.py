@@ -29,6 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from colbert_zero_lib.checkpoint import check_safe, opening
 from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.profiles import EncoderShape
 from colbert_zero_lib.prompts import prefix_tokens, prepend
@@ -161,8 +162,9 @@ def open_model(
     folder = Path(folder)
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise TrainingError(f"{folder} holds no model; train the step before this one first")
+    check_safe(folder, str(folder))
     set_seed(seed)
-    with quiet():
+    with quiet(), opening(str(folder)):
         if step.interaction is Interaction.DENSE:
             model = _open_dense(folder, lengths, device)
         else:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_LINE = 2**28  # characters: more than any text, less than what a machine has not
+# Text shrinks to a tenth, tables of judgements to a twentieth: a file that grows more than this is made to fill a disk.
+MOST_GROWTH, ALWAYS_READ = 200, 2**26
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -49,13 +51,16 @@ def read_lines(file: Path) -> Iterator[str]:
     Ids of real sets hold signs at which ``str.splitlines`` splits (U+2028, U+0085). UnreadableError otherwise.
     """
     check_ordinary(file)
+    packed = file.name.endswith(".gz")
+    most, seen = max(ALWAYS_READ, MOST_GROWTH * file.stat().st_size), 0
     try:
-        with (gzip.open if file.name.endswith(".gz") else open)(
-            file, "rt", encoding="utf-8-sig", newline="\n"
-        ) as stream:
+        with (gzip.open if packed else open)(file, "rt", encoding="utf-8-sig", newline="\n") as stream:
             while line := stream.readline(LONGEST_LINE):
                 if len(line) == LONGEST_LINE:
                     raise UnreadableError(f"a line has more than {LONGEST_LINE:,} characters")
+                seen += len(line)
+                if packed and seen > most:
+                    raise UnreadableError(f"it unpacks to more than {MOST_GROWTH} times its size")
                 yield line.rstrip("\r\n")
     except UnicodeDecodeError:
         raise UnreadableError("it is not UTF-8 text") from None

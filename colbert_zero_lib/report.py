@@ -29,6 +29,11 @@ from .suite import NotebookRun, read_notebook
 _COLOURS = {"agrees": "#d7efe0", "within noise": "#fdf3d0", "differs": "#f9d9d3"}
 _PARTS = ("figures", "tables")
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
+# What a drawing needs none of and a browser would run or fetch.
+_ACTIVE = re.compile(
+    r"<\s*(script|foreignobject|iframe|handler|set|animate)|<[a-z][^>]*\son\w+\s*=|javascript:|<!entity|href\s*=\s*[\"'](?!#|data:image/)",
+    re.IGNORECASE,
+)
 _SPAN = re.compile(r"[1-9][0-9]{0,2}")
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -93,7 +98,9 @@ def _heading(notebook: nbformat.NotebookNode, place: int) -> str:
 def _images(output: nbformat.NotebookNode) -> Iterator[tuple[str, bytes]]:
     data = output.get("data", {})
     if "image/svg+xml" in data:
-        yield "svg", str(data["image/svg+xml"]).encode("utf-8", "replace")
+        drawing = "".join(data["image/svg+xml"])
+        if not _ACTIVE.search(drawing):
+            yield "svg", drawing.encode("utf-8", "replace")
     elif "image/png" in data:
         with contextlib.suppress(ValueError):  # no picture
             yield "png", base64.b64decode(data["image/png"])

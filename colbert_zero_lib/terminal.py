@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .edge import printable
 from .steps import check_seed
 
 if TYPE_CHECKING:
@@ -56,11 +57,13 @@ def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, 
     from rich.markup import escape
     from rich.table import Table
 
-    # A recipe's switches in brackets are text, not markup.
-    table = Table(title=escape(title) or None, title_justify="left", header_style="bold")
+    def shown(cell: str) -> str:  # a recipe's switches in brackets are text, not markup
+        return escape(printable(cell))
+
+    table = Table(title=shown(title) or None, title_justify="left", header_style="bold")
     for place, column in enumerate(columns):
         numeric = place > 0 and all(row[place].replace(",", "").replace(".", "").isdigit() for row in rows)
-        table.add_column(escape(column), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(shown(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(escape, row))
+        table.add_row(*map(shown, row))
     Console().print(table)

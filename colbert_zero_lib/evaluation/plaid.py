@@ -44,6 +44,7 @@ class PlaidRetriever:
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
         """Build the index, search it, and remove it again."""
+        import torch
         from pylate.indexes import PLAID
 
         depth = min(k, len(collection.corpus))
@@ -67,7 +68,10 @@ class PlaidRetriever:
                     show_progress=False,
                     device=str(self.model.device),
                 )
-                index.add_documents(list(places), [*documents])
+                # fast-plaid draws its sample before it looks at its seed.
+                with torch.random.fork_rng():
+                    torch.manual_seed(self.seed)
+                    index.add_documents(list(places), [*documents])
                 found: Any = index(queries, k=depth)
             except (OSError, RuntimeError, ValueError) as error:
                 raise DataError(

@@ -23,6 +23,7 @@ class Ranking:
     ``indices`` [queries, k] int32 holds positions in the collection's corpus (in its own order), -1 where a
     query has fewer than k results; ``scores`` [queries, k] float32 falls along each row, -inf where the index
     is -1. Equal scores are ordered by position in the corpus, so that a ranking does not depend on batching.
+    DataError for other shapes, and for a document that a row names twice.
     """
 
     query_ids: tuple[str, ...]
@@ -35,6 +36,13 @@ class Ranking:
             raise DataError(
                 f"a ranking of {rows} queries needs indices and scores of shape [{rows}, k], "
                 f"not {self.indices.shape} and {self.scores.shape}."
+            )
+        ordered = np.sort(self.indices, axis=1)
+        twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1)
+        if twice.any():
+            query = self.query_ids[int(twice.argmax())]
+            raise DataError(
+                f"the ranking of query {query!r} names a document twice: keep its first place alone."
             )
 
     def document_ids(self, collection: Collection) -> dict[str, list[str]]:

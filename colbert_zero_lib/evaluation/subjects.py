@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from colbert_zero_lib.checkpoint import Checkpoint, find_checkpoint
+from colbert_zero_lib.checkpoint import Checkpoint, find_checkpoint, opening
 from colbert_zero_lib.corpora.evaluation_sets import DOCUMENT_LENGTH, SETS
 from colbert_zero_lib.errors import CheckpointError, ParameterError, RunError
 from colbert_zero_lib.reading import existing
@@ -185,7 +185,7 @@ def _of_checkpoint(found: Checkpoint, device: str | None) -> Subject:
         from colbert_zero_lib.training.devices import device_of_choice
 
         where = device or device_of_choice()
-        with quiet():
+        with quiet(), opening(found.name):
             if found.interaction is Interaction.DENSE:
                 return SentenceTransformer(str(found.folder), device=where, local_files_only=True)
             return ColBERT(

@@ -74,6 +74,7 @@ class Collator:
         self.authors_padding = authors_padding and isinstance(model, ColBERT)
         if isinstance(model, ColBERT):
             model.query_length, model.document_length = lengths
+            model.tokenizer.padding_side = "right"  # PyLate puts the marker behind the first position
         self.prompts = dict(model.prompts)
         self._expands = isinstance(model, ColBERT) and bool(model.do_query_expansion)
         self._kept: dict[bool, dict[str, list[Tensor]]] = {True: {}, False: {}}

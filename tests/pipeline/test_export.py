@@ -29,6 +29,7 @@ from colbert_zero_lib.profiles import EvaluationSize, get_profile
 from colbert_zero_lib.recipes import Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json
 from colbert_zero_lib.runs.saved import read_settings, store_settings
+from tests.conformance.__main__ import PIN, packages
 
 pytestmark = pytest.mark.pipeline
 
@@ -47,8 +48,6 @@ RECIPES = (
 SIZE = EvaluationSize(query_length=10, document_length=20)
 PROFILE = replace(get_profile("smoke"), projection=32, evaluation=SIZE)
 TRAINED = (14, 24)
-PUBLISHED = "sentence-transformers==6.2.0"
-DIGEST = "sha256:ffb51ccfef65427cfa61776d0eeeb257600b0099cf0c7533ae9a6856d31e4665"
 
 # Run by an interpreter that has sentence-transformers 6: folder and texts in, a list of scores for each query out.
 PLAIN = """
@@ -154,16 +153,13 @@ def exported(
 
 @pytest.fixture(scope="session")
 def sentence_transformers_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with that one package (1 MB, by its hash), for a process that borrows the rest from here."""
-    folder = tmp_path_factory.mktemp("sentence-transformers-6")
-    (folder / "pin.txt").write_text(f"{PUBLISHED} --hash={DIGEST}\n")
-    words = ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(folder / "pin.txt")]
-    command = [sys.executable, "-m", "pip", *words, "--target", str(folder / "packages")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and not os.environ.get("CI"):
-        pytest.skip(f"the package index does not give {PUBLISHED}")
-    assert done.returncode == 0, done.stderr
-    return folder / "packages"
+    """A folder with that one package, for a process that borrows the rest from here."""
+    try:
+        return packages(tmp_path_factory.mktemp("peers"))
+    except subprocess.CalledProcessError as error:
+        if not os.environ.get("CI"):
+            pytest.skip(f"the package index does not give {PIN.split()[0]}")
+        raise AssertionError(error.stderr) from error
 
 
 @pytest.mark.parametrize("text", RECIPES)
