@@ -24,9 +24,10 @@ from colbert_zero_lib.published.grid import (
     delta_caption,
 )
 
+from .marks import headline, with_interval
 from .scores import mark_outside
 from .tables import PaperTable, interval_text, make_table
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .theme import COLOURS, SMALL, WIDTH, canvas
 
 _EFFECT = {"prompts": "+ prompts", "length": "+ length", "both": "+ both"}
 _SWITCHES = {
@@ -64,8 +65,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
     axes.plot([], [], "o", color=COLOURS["blue"], label=f"{name}, clear")
     axes.plot([], [], "o", color=COLOURS["grey"], label=f"{name}, not clear")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
-    headline(figure, deltas_headline(findings))
-    return figure
+    return headline(figure, deltas_headline(findings))
 
 
 def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[Figure, Axes, list[float]]:

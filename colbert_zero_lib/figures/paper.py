@@ -17,7 +17,8 @@ from matplotlib.ticker import FuncFormatter
 
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 
-from .theme import COLOURS, INTERACTION, MARKER, PIPELINE, SMALL, WIDTH, canvas, headline, with_interval
+from .marks import headline, with_interval
+from .theme import COLOURS, INTERACTION, MARKER, PIPELINE, SMALL, WIDTH, canvas
 
 _SHADES = {"unsupervised": COLOURS["blue"], "supervised": COLOURS["green"], "kd": COLOURS["purple"]}
 _NAMES = {"dense": "dense", "colbert": "ColBERT"}
@@ -155,8 +156,7 @@ def hyperparameters_figure(table1: pd.DataFrame, released: Mapping[str, float] |
         axes.xaxis.label.set_size(SMALL)
     share = table1["gpu_hours_gh200"].max() / table1["gpu_hours_gh200"].sum()
     longest = names[int(table1["gpu_hours_gh200"].argmax())]
-    headline(figure, f"The {longest} phase takes {share:.0%} of the ColBERT hours")
-    return figure
+    return headline(figure, f"The {longest} phase takes {share:.0%} of the ColBERT hours")
 
 
 def _bar(
@@ -212,8 +212,7 @@ def cost_figure(costs: pd.DataFrame, figure2: pd.DataFrame) -> Figure:
     lacks.grid(axis="y", visible=False)
     ratio = done["beir_average_ndcg10"]["b"] / done["beir_average_ndcg10"]["c"]
     price = hours["b"] / hours["c"]
-    headline(figure, f"(b) reaches {ratio:.1%} of (c)'s score for {price:.0%} of its ColBERT hours")
-    return figure
+    return headline(figure, f"(b) reaches {ratio:.1%} of (c)'s score for {price:.0%} of its ColBERT hours")
 
 
 def _checkpoints(axes: Axes, others: pd.DataFrame) -> None:

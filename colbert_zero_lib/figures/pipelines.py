@@ -14,10 +14,19 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.evaluation.statistics import Interval
 
-from .theme import (
-    BASELINE, COLOURS, DASHED, INTERACTION, MARKER, NAME, PIPELINE, SMALL, WIDTH, canvas, headline, key, label_ends,
-    legend, name_rows, part_rows, spread, with_interval, write, zero_line,
-)  # fmt: skip
+from .marks import (
+    headline,
+    key,
+    label_ends,
+    legend,
+    name_rows,
+    part_rows,
+    spread,
+    with_interval,
+    write,
+    zero_line,
+)
+from .theme import BASELINE, COLOURS, DASHED, INTERACTION, MARKER, NAME, PIPELINE, SMALL, WIDTH, canvas
 
 PHASES = ("unsupervised", "supervised", "distillation")
 _MARKERS = ("o", "s", "D", "v", "^", "P")

@@ -17,9 +17,10 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
 from colbert_zero_lib.published.prefixes import CLEAR, prefix_caption
 
+from .marks import headline, with_interval
 from .scores import mark_outside
 from .tables import PaperTable, interval_text, make_table
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .theme import COLOURS, SMALL, WIDTH, canvas
 
 _SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _KIND = {
@@ -61,8 +62,7 @@ def effects_figure(findings: pd.DataFrame) -> Figure:
             mark_outside(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
         axes.set_xlabel("points over the arm with nothing")
     _legend_of_effects(figure, panels[0], str(findings["source"].iloc[0]))
-    headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
-    return figure
+    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
 
 
 def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
@@ -108,8 +108,7 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
         if below["seeds"].any()
         else _counted(above)
     )
-    headline(figure, f"{words} ({_over(above)})" if above["seeds"].any() else _only_paper(above))
-    return figure
+    return headline(figure, f"{words} ({_over(above)})" if above["seeds"].any() else _only_paper(above))
 
 
 def _by_tokens(axes: Axes, run: pd.DataFrame) -> None:
@@ -164,8 +163,7 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
         panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
     none = "No such evaluation is recorded yet, and the paper has none"
-    headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
-    return figure
+    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
 
 
 def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
@@ -199,8 +197,7 @@ def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
     for label, colour, marker in _WHAT.values():
         panels[0].plot([], [], marker, color=colour, label=label)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, handletextpad=0.3)
-    headline(figure, contributions_headline(shares, title))
-    return figure
+    return headline(figure, contributions_headline(shares, title))
 
 
 def contributions_headline(shares: pd.DataFrame, title: str = "") -> str:
@@ -246,8 +243,7 @@ def token_bars(
     axes.barh([0], [0], color=COLOURS["blue"], alpha=0.75, label="markers and text, relevant document")
     axes.plot([], [], "o", color=COLOURS["ink"], label=f"{len(others)} other documents, 90% of them")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.3)
-    headline(figure, title)
-    return figure
+    return headline(figure, title)
 
 
 def effect_table(*findings: pd.DataFrame) -> PaperTable:

@@ -15,7 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .marks import headline, with_interval
+from .theme import COLOURS, SMALL, WIDTH, canvas
 
 _SECTION = {
     "baseline": (COLOURS["grey"], "o"),
@@ -49,10 +50,9 @@ def gaps_figure(gaps: pd.DataFrame, reference: str = "colbert-zero") -> Figure:
     axes.set_yticks(range(len(gaps)), list(gaps["model"]))
     open_ends = int(((others["low"] <= 0) & (others["high"] >= 0)).sum())
     best = gaps.loc[gaps["mean"].idxmax(), "model"]
-    headline(
+    return headline(
         figure, f"{best} has the highest mean; {open_ends} of {len(others)} gaps to {reference} hold zero"
     )
-    return figure
 
 
 def alignment_figure(alignment: pd.DataFrame) -> Figure:
@@ -98,11 +98,10 @@ def alignment_figure(alignment: pd.DataFrame) -> Figure:
     _zero_line(gap, len(alignment), "aligned − otherwise, points,\n95% interval over data sets")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
     up, clear = int((alignment["value"] > 0).sum()), int((alignment["low"] > 0).sum())
-    headline(
+    return headline(
         figure,
         f"Fine-tuning as pre-trained scores higher from {up} of {len(alignment)} bases, clearly from {clear}",
     )
-    return figure
 
 
 def interaction_figure(effects: pd.DataFrame) -> Figure:
@@ -154,8 +153,7 @@ def interaction_figure(effects: pd.DataFrame) -> Figure:
     both = effects[effects["effect"] == "both"]
     groups = [(stage, both.loc[both["stage"] == stage, "value"]) for stage in stages]
     counts = " and ".join(f"{(own > 0).sum()} of {len(own)} {stage}" for stage, own in groups)
-    headline(figure, f"Prompts with their length raise {counts} means")
-    return figure
+    return headline(figure, f"Prompts with their length raise {counts} means")
 
 
 def _lines(axes: Axes, own: pd.DataFrame, looks: Sequence[tuple[str, str, str]]) -> None:
@@ -208,8 +206,7 @@ def deltas_figure(effects: pd.DataFrame) -> Figure:
     figure.legend(loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
     over, clear = sum(value > 0 for value, _ in signs), sum(sure for _, sure in signs)
     count = f"Super-additive in {over} of {len(signs)} blocks, sub-additive in {len(signs) - over}"
-    headline(figure, f"{count}: {clear or 'none'} of them clearly")
-    return figure
+    return headline(figure, f"{count}: {clear or 'none'} of them clearly")
 
 
 def score_heat_map(table2: pd.DataFrame) -> Figure:
@@ -228,8 +225,7 @@ def score_heat_map(table2: pd.DataFrame) -> Figure:
     figure = _heat_map(values, shade, _HIGHER, "{:.1f}", marks=True)
     leader = best.index[0]
     tail = f"{leader} most often, on {best.iloc[0]} of {len(datasets)} data sets"
-    headline(figure, f"{len(best)} of {len(values)} models are best somewhere; {tail}")
-    return figure
+    return headline(figure, f"{len(best)} of {len(values)} models are best somewhere; {tail}")
 
 
 def gain_heat_map(gains: pd.DataFrame) -> Figure:
@@ -245,8 +241,7 @@ def gain_heat_map(gains: pd.DataFrame) -> Figure:
     spans = gains.max() - gains.min()
     low, high = gains[spans.idxmax()].min(), gains[spans.idxmax()].max()
     ends = f"from {low:+.1f} to {high:+.1f} points".replace("-", "−")
-    headline(figure, f"Gains from both switches differ most on {spans.idxmax()}: {ends}")
-    return figure
+    return headline(figure, f"Gains from both switches differ most on {spans.idxmax()}: {ends}")
 
 
 def _heat_map(

@@ -11,9 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .theme import (
-    COLOURS, DASHED, INTERACTION, NAME, SMALL, WIDTH, canvas, count_axis, headline, label_ends, zero_line,
-)  # fmt: skip
+from .marks import count_axis, headline, label_ends, zero_line
+from .theme import COLOURS, DASHED, INTERACTION, NAME, SMALL, WIDTH, canvas
 
 
 def sharpness(
@@ -39,9 +38,7 @@ def sharpness(
     right = max(max(temperatures) for temperatures, _ in curves.values())
     ends = {NAME[name]: (float(found[-1]), INTERACTION[name]) for name, (_, found) in curves.items()}
     label_ends(axes, right, ends, gap=0.12 * top)
-    return headline(
-        figure, "The same temperature means something else for a cosine and for a sum of cosines"
-    )
+    return headline(figure, "The same temperature means something else for a cosine and for a sum of cosines")
 
 
 def memory_by_chunk(table: pd.DataFrame) -> Figure:
