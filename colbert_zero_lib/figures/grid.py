@@ -24,8 +24,7 @@ from colbert_zero_lib.published.grid import (
     delta_caption,
 )
 
-from .marks import headline, with_interval
-from .scores import mark_outside
+from .marks import headline, with_interval, write_right
 from .tables import PaperTable, interval_text, make_table
 from .theme import COLOURS, SMALL, WIDTH, canvas
 
@@ -55,7 +54,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
         axes.plot(
             row.paper, place, "x", color=COLOURS["vermilion"], markersize=6, markeredgewidth=1.6, zorder=4
         )
-        mark_outside(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
+        write_right(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
     over = "queries and seeds" if findings["seeds"].max() > 1 else "queries"
     axes.set_xlabel(f"points of nDCG@10 over the arm with neither, 95% interval over {over}")

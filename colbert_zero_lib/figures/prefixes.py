@@ -17,8 +17,7 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
 from colbert_zero_lib.published.prefixes import CLEAR, prefix_caption
 
-from .marks import headline, with_interval
-from .scores import mark_outside
+from .marks import headline, with_interval, write_right
 from .tables import PaperTable, interval_text, make_table
 from .theme import COLOURS, SMALL, WIDTH, canvas
 
@@ -59,7 +58,7 @@ def effects_figure(findings: pd.DataFrame) -> Figure:
                 with_interval(axes, place, (row.value, row.low, row.high), colour, "o", horizontal=True)
             if not np.isnan(row.paper):
                 axes.plot(row.paper, place, "x", color=_PAPER, markersize=6, markeredgewidth=1.6, zorder=4)
-            mark_outside(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
+            write_right(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
         axes.set_xlabel("points over the arm with nothing")
     _legend_of_effects(figure, panels[0], str(findings["source"].iloc[0]))
     return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
@@ -156,7 +155,7 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
         for arm in arms:
             said = set(own.loc[own["arm"] == arm, "verdict"])
             word = CLEAR if CLEAR in said else NOT_RUN if said == {NOT_RUN} else ""
-            mark_outside(axes, arms.index(arm), word)
+            write_right(axes, arms.index(arm), word)
         axes.set_xlabel("points over evaluated as trained")
     for name, (face, marker) in _EVALUATED.items():
         look = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"], "linestyle": "none"}
@@ -232,7 +231,7 @@ def token_bars(
     for place in range(len(tokens)):
         mean = float(others[:, place].mean())
         with_interval(axes, place, (mean, low[place], high[place]), COLOURS["ink"], "o", horizontal=True)
-        mark_outside(axes, place, f"{relevant[place] - mean:+.2f}".replace("-", "−"))
+        write_right(axes, place, f"{relevant[place] - mean:+.2f}".replace("-", "−"))
     axes.set_yticks(range(len(tokens)), tokens)
     axes.set(
         ylim=(len(tokens) - 0.5, -0.7),

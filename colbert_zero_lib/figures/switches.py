@@ -15,8 +15,7 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
 
-from .marks import headline, with_interval
-from .scores import mark_outside
+from .marks import headline, with_interval, write_right
 from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _SOURCES = (COLOURS["blue"], COLOURS["green"], COLOURS["purple"])
@@ -85,7 +84,7 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
         pairs = zip(found["seeds"], found["verdict"], verdicts, strict=True)
         verdicts = [said if seeds else before for seeds, said, before in pairs]
     for place, said in enumerate(verdicts):
-        mark_outside(axes, place, str(said).replace(" at this scale", ""))
+        write_right(axes, place, str(said).replace(" at this scale", ""))
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
     axes.set_yticks(range(len(first)), names)
     axes.set(ylim=(len(first) - 0.5, -0.5), xlabel=label)
