@@ -240,9 +240,9 @@ def figures(
     from .home import home, repository
 
     folder = output or (repository() or home()) / "figures"
-    for name, draw in catalogue.FIGURES:
+    for name, draw in catalogue.FIGURES.items():
         save(draw(data), name, folder, suffix)
-    for _, tabulate in catalogue.TABLES:
+    for tabulate in catalogue.TABLES.values():
         tabulate(data).write(folder / "tables")
     typer.echo(f"{len(catalogue.FIGURES)} figures and {len(catalogue.TABLES)} tables in {folder}")
 

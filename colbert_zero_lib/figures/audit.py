@@ -1,15 +1,17 @@
 """Figures of the audit: what drives a claim, how stable ranks are, where MTEB's rerun parts from the paper, full cost.
 
-Points of nDCG@10 throughout. Tables come from ``published``, and are read and drawn in `audit_catalogue`.
+Points of nDCG@10 throughout. Tables come from ``published``, and are read and drawn in `catalogue`.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -17,9 +19,11 @@ from colbert_zero_lib.published.audit import fewest_to_flip
 from colbert_zero_lib.published.rerun import NOTICEABLE
 from colbert_zero_lib.published.tables import BEIR
 
-from .theme import COLOURS, MARKER, PIPELINE, SMALL, WIDTH, canvas, headline, spread, with_interval
+from .marks import headline, in_row, legend, name_rows, part_rows, spread, with_interval, zero_line
+from .theme import COLOURS, DASHED, MARKER, PIPELINE, SMALL, WIDTH, canvas
 
-_RELATION = {
+Looks = Mapping[str, tuple[str, str]]
+_RELATION: Looks = {
     "training data": (COLOURS["vermilion"], "s"),
     "same source": (COLOURS["blue"], "o"),
     "neither": (COLOURS["green"], "^"),
@@ -31,14 +35,14 @@ _KIND = {
 }
 
 
-def _legend(figure: Figure, looks: Mapping[str, tuple[str, str]]) -> None:
-    marks = [
-        Line2D([], [], color=colour, marker=marker, linestyle="none", markersize=5, label=name)
-        for name, (colour, marker) in looks.items()
-    ]
-    figure.legend(
-        handles=marks, loc="outside lower center", ncols=len(marks), frameon=False, handletextpad=0.2
-    )
+def _legend(figure: Figure, looks: Looks) -> None:
+    dot: dict[str, Any] = {"linestyle": "none", "markersize": 5}
+    marks = [Line2D([], [], color=look[0], marker=look[1], label=name, **dot) for name, look in looks.items()]
+    legend(figure, len(marks), handles=marks)
+
+
+def _beside(axes: Axes, place: float, text: str, **look: Any) -> None:
+    axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), fontsize=SMALL, **look)
 
 
 def contributions(differences: Mapping[str, pd.Series], relation: Mapping[str, str]) -> Figure:
@@ -52,8 +56,8 @@ def contributions(differences: Mapping[str, pd.Series], relation: Mapping[str, s
     for axes, (title, values) in zip(panels[0], differences.items(), strict=True):
         ordered = values.sort_values(kind="stable")
         mean, fewest = float(values.mean()), fewest_to_flip(values)
-        axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
-        axes.axvline(mean, color=COLOURS["grey"], linewidth=1.1, linestyle=(0, (4, 3)))
+        zero_line(axes)
+        axes.axvline(mean, color=COLOURS["grey"], linewidth=1.1, linestyle=DASHED)
         for place, (name, value) in enumerate(ordered.items()):
             colour, marker = _RELATION[relation[str(name)]]
             axes.plot([0, value], [place, place], color=colour, linewidth=1.6)
@@ -67,13 +71,11 @@ def contributions(differences: Mapping[str, pd.Series], relation: Mapping[str, s
         if fewest is not None:
             needed[title] = fewest
     _legend(figure, {f"training mix: {name}": look for name, look in _RELATION.items()})
-    if needed:
-        weakest = min(needed, key=lambda title: needed[title])
-        sets = "one data set" if needed[weakest] == 1 else f"{needed[weakest]} data sets"
-        headline(figure, f"Leaving out {sets} of {len(values)} is enough to turn {weakest}")
-    else:
-        headline(figure, "Leaving out data sets turns none of these comparisons")
-    return figure
+    if not needed:
+        return headline(figure, "Leaving out data sets turns none of these comparisons")
+    weakest = min(needed, key=lambda title: needed[title])
+    sets = "one data set" if needed[weakest] == 1 else f"{needed[weakest]} data sets"
+    return headline(figure, f"Leaving out {sets} of {len(values)} is enough to turn {weakest}")
 
 
 def leave_one_out_ranges(table: pd.DataFrame, names: Sequence[str]) -> Figure:
@@ -82,34 +84,28 @@ def leave_one_out_ranges(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     ``table``: rows of `robustness`; ``names``: a label for each row. Clauses that one data set can turn are vermilion.
     """
     figure, axes = canvas(WIDTH, 1.2 + 0.31 * len(table))
-    for place, row in enumerate(table.itertuples()):
-        turned = bool(row.breakers)
-        colour = COLOURS["vermilion"] if turned else COLOURS["blue"]
-        axes.plot([row.low, row.high], [place, place], color=COLOURS["grey"], linewidth=0.9, zorder=1)
-        edges = {"color": colour, "linewidth": 6, "solid_capstyle": "butt", "zorder": 2}
-        axes.plot([row.lowest, row.highest], [place, place], **edges)
-        marker = "D" if turned else "o"
-        look = {"color": "white", "markeredgecolor": COLOURS["ink"], "markersize": 3.5, "zorder": 3}
-        axes.plot(row.value, place, marker, **look)
-        axes.text(1.01, place, row.asked, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
-    axes.text(
-        1.01, -0.95, "asked", transform=axes.get_yaxis_transform(), fontsize=SMALL, color=COLOURS["grey"]
-    )
-    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
-    axes.set_yticks(range(len(table)), [textwrap.fill(name, 42) for name in names])
-    axes.set_ylim(len(table) - 0.4, -0.6)
-    axes.set_xlabel("points; thin: 95% interval over data sets,\nthick: range with one set left out")
-    axes.grid(axis="y", visible=False)
-    stable = int((table["breakers"] == "").sum())
     looks = {
         "no single data set changes the answer": (COLOURS["blue"], "o"),
         "one does": (COLOURS["vermilion"], "D"),
     }
+    dot = {"color": "white", "markeredgecolor": COLOURS["ink"], "markersize": 3.5, "zorder": 3}
+    for place, row in enumerate(table.itertuples()):
+        colour, marker = looks["one does"] if row.breakers else next(iter(looks.values()))
+        axes.plot([row.low, row.high], [place, place], color=COLOURS["grey"], linewidth=0.9, zorder=1)
+        edges = {"color": colour, "linewidth": 6, "solid_capstyle": "butt", "zorder": 2}
+        axes.plot([row.lowest, row.highest], [place, place], **edges)
+        axes.plot(row.value, place, marker, **dot)
+        _beside(axes, place, row.asked, va="center")
+    _beside(axes, -0.95, "asked", color=COLOURS["grey"])
+    zero_line(axes)
+    label = "points; thin: 95% interval over data sets,\nthick: range with one set left out"
+    name_rows(axes, [textwrap.fill(name, 42) for name in names], label, -0.6)
+    axes.set_ylim(len(table) - 0.4, -0.6)
+    stable = int((table["breakers"] == "").sum())
     _legend(figure, looks)
-    headline(
+    return headline(
         figure, f"{stable} of {len(table)} comparisons give the same answer whichever data set is left out"
     )
-    return figure
 
 
 def rank_heat_map(
@@ -129,13 +125,11 @@ def rank_heat_map(
     axes.set_yticks(range(len(probabilities)), list(probabilities.index))
     axes.set_xlabel(f"rank by mean nDCG@10, {draws}")
     axes.grid(visible=False)
-    first = probabilities[1].sort_values(ascending=False)
-    headline(
-        figure,
-        f"First in {probabilities[1].iloc[0]:.0%} of draws: {probabilities.index[0]}, best as printed; "
-        f"most often first: {first.index[0]}",
+    first = probabilities[1]
+    best = f"{first.iloc[0]:.0%} of draws: {first.index[0]}, best as printed"
+    return headline(
+        figure, f"First in {best}; most often first: {first.sort_values(ascending=False).index[0]}"
     )
-    return figure
 
 
 def domain_differences(table: pd.DataFrame, reference: str) -> Figure:
@@ -147,32 +141,23 @@ def domain_differences(table: pd.DataFrame, reference: str) -> Figure:
     }
     models = list(dict.fromkeys(table["model"]))
     figure, axes = canvas(WIDTH, 1.2 + 0.5 * len(models))
-    counts = table.drop_duplicates("group").set_index("group")["sets"]
     for place, model in enumerate(models):
         own = table[table["model"] == model].set_index("group")
-        for shift, (group, (colour, marker)) in zip((-0.24, 0.0, 0.24), groups.items(), strict=True):
-            row = own.loc[group]
-            with_interval(
-                axes, place + shift, (row.value, row.low, row.high), colour, marker, horizontal=True
-            )
-    for line in range(1, len(models)):
-        axes.axhline(line - 0.5, color="#eeeeee", linewidth=0.8)
-    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
-    axes.set_yticks(range(len(models)), models)
-    axes.set_ylim(len(models) - 0.5, -0.5)
-    axes.set_xlabel(f"difference to {reference} (points)\n95% interval over the data sets of the group")
-    axes.grid(axis="y", visible=False)
+        for shift, (group, look) in zip((-0.24, 0.0, 0.24), groups.items(), strict=True):
+            in_row(axes, place + shift, own.loc[group], *look)
+    part_rows(axes, len(models))
+    zero_line(axes)
+    name_rows(
+        axes, models, f"difference to {reference} (points)\n95% interval over the data sets of the group"
+    )
+    counts = table.drop_duplicates("group").set_index("group")["sets"]
     _legend(
         figure,
-        {f"{name} ({counts[name]})" if name != "all 15" else name: look for name, look in groups.items()},
+        {name if name == "all 15" else f"{name} ({counts[name]})": look for name, look in groups.items()},
     )
     wide = table.pivot(index="model", columns="group", values="value")
-    swap = int(((wide["in-domain"] > 0) != (wide["zero-shot"] > 0)).sum())
-    headline(
-        figure,
-        f"{swap} of {len(wide)} models are on another side of {reference} in-domain than zero-shot",
-    )
-    return figure
+    swap = f"{((wide['in-domain'] > 0) != (wide['zero-shot'] > 0)).sum()} of {len(wide)} models"
+    return headline(figure, f"{swap} are on another side of {reference} in-domain than zero-shot")
 
 
 def rerun_heat_map(gaps: pd.DataFrame) -> Figure:
@@ -186,20 +171,16 @@ def rerun_heat_map(gaps: pd.DataFrame) -> Figure:
         shown = "0" if abs(values[y, x]) < 0.05 else f"{values[y, x]:+.1f}"
         axes.text(x, y, shown, ha="center", va="center", fontsize=SMALL, color=ink)
     axes.axvline(len(BEIR) - 0.5, color="white", linewidth=4)
-    axes.set_xticks(
-        range(len(gaps.columns)), list(gaps.columns), rotation=40, ha="right", rotation_mode="anchor"
-    )
+    turned = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(gaps.columns)), list(gaps.columns), **turned)
     axes.set_yticks(range(len(gaps)), list(gaps.index))
     axes.grid(visible=False)
     sets = gaps[list(BEIR)].abs()
-    second = sets[
-        (sets >= 0.0051).any(axis=1)
-    ]  # rows that only repeat the paper's digits are no second witness
+    second = sets[(sets >= 0.0051).any(axis=1)]  # rows that only repeat the paper's digits witness nothing
     model = second.median(axis=1).idxmax()
     near = (second.drop(index=model).to_numpy() < NOTICEABLE).mean()
     axes.set_title("MTEB minus paper (points)", fontsize=9, weight="normal")
-    headline(figure, f"Apart from {model}, {near:.0%} of MTEB's own figures are within half a point")
-    return figure
+    return headline(figure, f"Apart from {model}, {near:.0%} of MTEB's own figures are within half a point")
 
 
 def newer_models(table: pd.DataFrame, reference: str) -> Figure:
@@ -207,32 +188,19 @@ def newer_models(table: pd.DataFrame, reference: str) -> Figure:
     shown = table.drop(index=reference)
     figure, axes = canvas(WIDTH, 1.2 + 0.3 * len(shown))
     for place, (_, row) in enumerate(shown.iterrows()):
-        colour, marker, _ = _KIND[row["kind"]]
-        with_interval(
-            axes, place, (row["difference"], row["low"], row["high"]), colour, marker, horizontal=True
-        )
-        text = f"{row['average']:.2f}"
-        axes.text(1.01, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=SMALL)
-    axes.text(
-        1.01, -0.75, "mean", transform=axes.get_yaxis_transform(), fontsize=SMALL, color=COLOURS["grey"]
-    )
-    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
+        in_row(axes, place, row.rename({"difference": "value"}), *_KIND[row["kind"]][:2])
+        _beside(axes, place, f"{row['average']:.2f}", va="center")
+    _beside(axes, -0.75, "mean", color=COLOURS["grey"])
+    zero_line(axes)
     names = [str(name).split("/")[-1] + ("" if row["in_paper"] else " *") for name, row in shown.iterrows()]
-    axes.set_yticks(range(len(shown)), names)
-    axes.set(
-        ylim=(len(shown) - 0.5, -0.6),
-        xlabel=f"difference to {reference.split('/')[-1]} in MTEB (points), 95% interval over data sets\n"
-        "* not in the paper",
-    )
-    axes.grid(axis="y", visible=False)
+    against = f"difference to {reference.split('/')[-1]} in MTEB (points)"
+    name_rows(axes, names, f"{against}, 95% interval over data sets\n* not in the paper", -0.6)
     _legend(figure, {label: (colour, marker) for colour, marker, label in _KIND.values()})
     above = shown[(shown["difference"] > 0) & ~shown["in_paper"].astype(bool)]
     clear = int((above["low"] > 0).sum())
-    said = (
-        f"{len(above)} newer models average higher" if len(above) != 1 else "One newer model averages higher"
-    )
-    headline(figure, f"{said}; {clear or 'none'} clearly, over the choice of data sets")
-    return figure
+    one = len(above) == 1
+    said = "One newer model averages higher" if one else f"{len(above)} newer models average higher"
+    return headline(figure, f"{said}; {clear or 'none'} clearly, over the choice of data sets")
 
 
 def full_cost(table: pd.DataFrame, gaps: pd.DataFrame) -> Figure:
@@ -244,11 +212,11 @@ def full_cost(table: pd.DataFrame, gaps: pd.DataFrame) -> Figure:
     named = table[table["pipeline"] != ""].set_index("pipeline")
     top, distance = float(named.loc["c", "average"]), gaps.set_index("model")
     heights = spread(table["average"].tolist(), 0.45)
+    estimate = {"linewidth": 4, "alpha": 0.55}
     for row, height in zip(table.itertuples(), heights, strict=True):
         colour, y = PIPELINE.get(row.pipeline, COLOURS["grey"]), row.average
         if row.high > row.counted:
-            bar = {"color": colour, "linewidth": 4, "alpha": 0.55, "solid_capstyle": "butt"}
-            axes.plot([row.low, row.high], [y, y], **bar)
+            axes.plot([row.low, row.high], [y, y], color=colour, solid_capstyle="butt", **estimate)
         if row.high > row.counted > 0:
             axes.plot([row.counted, row.low], [y, y], color=colour, linewidth=0.9, linestyle=(0, (2, 3)))
         left = row.counted or row.low
@@ -264,26 +232,14 @@ def full_cost(table: pd.DataFrame, gaps: pd.DataFrame) -> Figure:
     axes.set_xticks([5, 10, 20, 50, 100, 200, 500], ["5", "10", "20", "50", "100", "200", "500"])
     axes.minorticks_off()
     axes.set(xlabel="GH200 hours (log scale)", ylabel="BEIR nDCG@10 (points)")
-    marks = [
-        Line2D(
-            [],
-            [],
-            color=COLOURS["grey"],
-            marker="o",
-            linestyle="none",
-            label="ColBERT steps alone, as the paper counts",
-        ),
-        Line2D(
-            [], [], color=COLOURS["grey"], linewidth=4, alpha=0.55, label="with the dense steps (estimate)"
-        ),
-        Line2D([], [], color=COLOURS["ink"], linewidth=1.4, label="distance to (c), 95% over data sets"),
-    ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=2, frameon=False, columnspacing=1)
-    share, low, high = (
-        named.loc["b", column] / named.loc["c", "counted"] for column in ("counted", "low", "high")
-    )
-    headline(
-        figure,
-        f"(b) costs {share:.0%} of (c) on a ready dense checkpoint, an estimated {low:.0%} to {high:.0%} without",
-    )
-    return figure
+    looks: dict[str, dict[str, Any]] = {
+        "ColBERT steps alone, as the paper counts": {"marker": "o", "linestyle": "none"},
+        "with the dense steps (estimate)": estimate,
+        "distance to (c), 95% over data sets": {"color": COLOURS["ink"], "linewidth": 1.4},
+    }
+    marks = [Line2D([], [], label=name, **{"color": COLOURS["grey"], **look}) for name, look in looks.items()]
+    legend(figure, 2, handles=marks, columnspacing=1, handletextpad=None)
+    counted = named.loc["c", "counted"]
+    share, low, high = (named.loc["b", column] / counted for column in ("counted", "low", "high"))
+    ready = f"(b) costs {share:.0%} of (c) on a ready dense checkpoint"
+    return headline(figure, f"{ready}, an estimated {low:.0%} to {high:.0%} without")

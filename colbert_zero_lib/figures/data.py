@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .theme import BASELINE, COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .marks import headline, with_interval, write
+from .theme import BASELINE, COLOURS, DASHED, WIDTH, canvas
 
 _QUERY, _DOCUMENT = COLOURS["orange"], COLOURS["blue"]
 
@@ -25,36 +26,30 @@ def length_histograms(
     which texts are cut, drawn as dashed lines. Each histogram has the same height.
     """
     figure, axes = canvas(WIDTH, 0.9 + 0.3 * len(lengths))
-    edges = (
-        np.unique(np.geomspace(2, 1024, 37).round()) - 0.5
-    )  # between whole numbers: no bin is empty by rounding
+    # Edges between whole numbers: no bin is empty by rounding.
+    edges = np.unique(np.geomspace(2, 1024, 37).round()) - 0.5
     middle = np.sqrt(edges[:-1] * edges[1:])
-    cut = 0
-    total = 0
-    for place, (queries, documents) in enumerate(lengths.values()):
-        for counts, colour in ((queries, _QUERY), (documents, _DOCUMENT)):
+    for place, counted in enumerate(lengths.values()):
+        for counts, colour in zip(counted, (_QUERY, _DOCUMENT), strict=True):
             height, _ = np.histogram(np.clip(counts, 2, 1023), bins=edges)
             curve = place - 0.85 * height / max(1, height.max())
             axes.fill_between(middle, place, curve, step="mid", color=colour, alpha=0.55, linewidth=0)
-        if limits:
-            cut += int((np.asarray(documents) > limits[1]).sum())
-        total += len(documents)
+    rule = ""
     if limits:
         for limit, colour in zip(limits, (_QUERY, _DOCUMENT), strict=True):
-            axes.axvline(limit, color=colour, linestyle=(0, (4, 3)), linewidth=1.2)
+            axes.axvline(limit, color=colour, linestyle=DASHED, linewidth=1.2)
+        long = np.concatenate([np.asarray(documents) > limits[1] for _, documents in lengths.values()])
+        rule = f": {long.mean():.0%} of documents are longer than the limit of {limits[1]}"
     axes.set_xscale("log", base=2)
-    axes.set_xticks([2, 4, 8, 16, 32, 64, 128, 256, 512, 1024], [2, 4, 8, 16, 32, 64, 128, 256, 512, 1024])
+    ticks = [2**power for power in range(1, 11)]
+    axes.set_xticks(ticks, ticks)
     axes.set_yticks([place - 0.3 for place in range(len(lengths))], list(lengths))
     axes.set(xlim=(2, 1024), ylim=(len(lengths) - 0.6, -1.6), xlabel="tokens (log scale)")
     axes.text(7, -1.05, "queries", color=_QUERY, weight="bold", ha="center")
     axes.text(90, -1.05, "documents", color=_DOCUMENT, weight="bold", ha="center")
     axes.grid(axis="y", visible=False)
     axes.minorticks_off()
-    rule = (
-        f": {cut / max(1, total):.0%} of documents are longer than the limit of {limits[1]}" if limits else ""
-    )
-    headline(figure, f"Queries are short and documents vary{rule}")
-    return figure
+    return headline(figure, f"Queries are short and documents vary{rule}")
 
 
 def overlap_and_scores(table: pd.DataFrame) -> Figure:
@@ -73,17 +68,12 @@ def overlap_and_scores(table: pd.DataFrame) -> Figure:
     for collection, rows in table.groupby("collection", sort=False):
         top = rows.loc[rows["high"].idxmax()]
         place = (top["overlap"], top["high"])
-        axes.annotate(
-            str(collection), place, xytext=(0, 3), textcoords="offset points", ha="center", fontsize=SMALL
-        )
+        write(axes, str(collection), place, (0, 3), ha="center", va="baseline")
     bm25 = table[table["system"] == "BM25"]
     correlation = bm25["overlap"].corr(bm25["mean"], method="spearman")
-    axes.set(
-        xlabel="share of a query's words that its answer contains", ylabel="nDCG@10 (points), 95% interval"
-    )
+    axes.set_xlabel("share of a query's words that its answer contains")
+    axes.set_ylabel("nDCG@10 (points), 95% interval")
     axes.margins(x=0.06, y=0.1)
     axes.legend(loc="lower right", frameon=True, edgecolor="white")
-    headline(
-        figure, f"Shared words and BM25: rank correlation {correlation:.2f} over {len(bm25)} collections"
-    )
-    return figure
+    told = f"rank correlation {correlation:.2f} over {len(bm25)} collections"
+    return headline(figure, f"Shared words and BM25: {told}")

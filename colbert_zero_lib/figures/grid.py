@@ -24,9 +24,9 @@ from colbert_zero_lib.published.grid import (
     delta_caption,
 )
 
-from .scores import mark_outside
+from .marks import headline, with_interval, write_right
 from .tables import PaperTable, interval_text, make_table
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .theme import COLOURS, SMALL, WIDTH, canvas
 
 _EFFECT = {"prompts": "+ prompts", "length": "+ length", "both": "+ both"}
 _SWITCHES = {
@@ -54,7 +54,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
         axes.plot(
             row.paper, place, "x", color=COLOURS["vermilion"], markersize=6, markeredgewidth=1.6, zorder=4
         )
-        mark_outside(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
+        write_right(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
     over = "queries and seeds" if findings["seeds"].max() > 1 else "queries"
     axes.set_xlabel(f"points of nDCG@10 over the arm with neither, 95% interval over {over}")
@@ -64,8 +64,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
     axes.plot([], [], "o", color=COLOURS["blue"], label=f"{name}, clear")
     axes.plot([], [], "o", color=COLOURS["grey"], label=f"{name}, not clear")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
-    headline(figure, deltas_headline(findings))
-    return figure
+    return headline(figure, deltas_headline(findings))
 
 
 def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[Figure, Axes, list[float]]:

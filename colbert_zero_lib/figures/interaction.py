@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from colbert_zero_lib.errors import ParameterError
 
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline
+from .marks import headline, name_rows
+from .theme import COLOURS, SMALL, WIDTH, canvas
 
 
 def maxsim_heatmap(
@@ -50,30 +52,31 @@ def maxsim_heatmap(
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     figure.colorbar(image, ax=axes, label="cosine", fraction=0.03, pad=0.09)
-    headline(figure, f"MaxSim = {values.sum():.2f}, the sum of the {len(query_tokens)} framed cosines")
-    return figure
+    return headline(figure, f"MaxSim = {values.sum():.2f}, the sum of the {len(query_tokens)} framed cosines")
 
 
-def pooled_and_late(scores: Mapping[str, Mapping[str, float]], relevant: str, width: float = WIDTH) -> Figure:
+def pooled_and_late(scores: Mapping[str, Mapping[str, float]], relevant: str) -> Figure:
     """Scores of a few documents under several ways of scoring: ``scores[way][document]``, one panel a way.
 
     The relevant document is drawn in colour; each panel's title says who wins.
     """
-    figure, panels = canvas(
-        width, 0.9 + 0.42 * len(next(iter(scores.values()))), columns=len(scores), sharey=True
-    )
+    height = 0.9 + 0.42 * len(next(iter(scores.values())))
+    figure, panels = canvas(WIDTH, height, columns=len(scores), sharey=True)
     for axes, (way, of_documents) in zip(np.atleast_1d(panels), scores.items(), strict=True):
         names, values = list(of_documents), list(of_documents.values())
         colours = [COLOURS["blue"] if name == relevant else "#b8b8b8" for name in names]
-        axes.barh(range(len(names)), values, color=colours, height=0.6)
-        for place, value in enumerate(values):
-            axes.text(value, place, f" {value:.2f}", va="center", fontsize=SMALL)
+        _bars(axes, values, colours, 0.6, [f" {value:.2f}" for value in values])
         won = max(of_documents, key=lambda name: of_documents[name]) == relevant
         axes.set_title(f"{way}: {'right' if won else 'wrong'}")
-        axes.set_yticks(range(len(names)), names)
-        axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="score", xlim=(0, max(values) * 1.2))
-        axes.grid(axis="y", visible=False)
+        name_rows(axes, names, "score")
+        axes.set_xlim(0, max(values) * 1.2)
     return figure
+
+
+def _bars(axes: Axes, values: list[float], colours: list[str], height: float, texts: list[str]) -> None:
+    axes.barh(range(len(values)), values, color=colours, height=height)
+    for place, (value, text) in enumerate(zip(values, texts, strict=True)):
+        axes.text(value, place, text, va="center", fontsize=SMALL)
 
 
 def storage_bars(sizes: Mapping[str, float]) -> Figure:
@@ -81,17 +84,10 @@ def storage_bars(sizes: Mapping[str, float]) -> Figure:
     figure, axes = canvas(WIDTH, 0.8 + 0.34 * len(sizes))
     values = list(sizes.values())
     colours = [COLOURS["orange"] if "single" in name else COLOURS["blue"] for name in sizes]
-    axes.barh(range(len(sizes)), values, color=colours, height=0.62)
-    for place, value in enumerate(values):
-        text = f" {value:,.0f} B" if value < 10_000 else f" {value / 1024:,.1f} KiB"
-        axes.text(value, place, text, va="center", fontsize=SMALL)
+    texts = [f" {size:,.0f} B" if size < 10_000 else f" {size / 1024:,.1f} KiB" for size in values]
+    _bars(axes, values, colours, 0.62, texts)
     axes.set_xscale("log")
     axes.set_xlim(min(values) / 3, max(values) * 4)
-    axes.set_yticks(range(len(sizes)), list(sizes))
-    axes.set(ylim=(len(sizes) - 0.5, -0.5), xlabel="bytes per document (log scale)")
-    axes.grid(axis="y", visible=False)
-    largest, smallest = max(values), min(values)
-    headline(
-        figure, f"Token vectors take up to {largest / smallest:.0f} times the space of the smallest choice"
-    )
-    return figure
+    name_rows(axes, list(sizes), "bytes per document (log scale)")
+    times = max(values) / min(values)
+    return headline(figure, f"Token vectors take up to {times:.0f} times the space of the smallest choice")

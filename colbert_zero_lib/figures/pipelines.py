@@ -1,4 +1,4 @@
-"""Figures of trained pipelines: learning paths, collections, costs, losses, deltas.
+"""Figures of trained pipelines: learning paths, scores by collection, costs, losses, deltas.
 
 Scores are nDCG@10 in points (0 to 100) unless a docstring says otherwise; the paper's own figures are in `paper`.
 """
@@ -6,6 +6,7 @@ Scores are nDCG@10 in points (0 to 100) unless a docstring says otherwise; the p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,21 +14,23 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.evaluation.statistics import Interval
 
-from .theme import (
-    BASELINE,
-    COLOURS,
-    MARKER,
-    PIPELINE,
-    SMALL,
-    WIDTH,
-    canvas,
+from .marks import (
     headline,
+    key,
     label_ends,
+    legend,
+    name_rows,
+    part_rows,
     spread,
     with_interval,
+    write,
+    zero_line,
 )
+from .theme import BASELINE, COLOURS, DASHED, INTERACTION, MARKER, NAME, PIPELINE, SMALL, WIDTH, canvas
 
 PHASES = ("unsupervised", "supervised", "distillation")
+_MARKERS = ("o", "s", "D", "v", "^", "P")
+Points = Sequence[tuple[float, float]]
 
 
 def learning_paths(steps: pd.DataFrame, references: Mapping[str, Interval] | None = None) -> Figure:
@@ -41,20 +44,19 @@ def learning_paths(steps: pd.DataFrame, references: Mapping[str, Interval] | Non
     for name, value in (references or {}).items():
         colour = BASELINE.get(name, COLOURS["grey"])
         axes.axhspan(value.low, value.high, color=colour, alpha=0.08, linewidth=0)
-        axes.axhline(value.mean, color=colour, linestyle=(0, (4, 3)), linewidth=1.1)
+        axes.axhline(value.mean, color=colour, linestyle=DASHED, linewidth=1.1)
         labels[f"{name} {value.mean:.1f}"] = (value.mean, colour)
     ends = {}
     for shift, (letter, path) in zip((-0.07, 0.0, 0.07), steps.groupby("pipeline", sort=True), strict=False):
-        colour = PIPELINE[str(letter)]
+        colour, marker = PIPELINE[str(letter)], MARKER[str(letter)]
         places = [PHASES.index(phase) + shift for phase in path["phase"]]
         axes.plot(places, path["mean"], color=colour, linewidth=1.6, zorder=2)
         for x, row in zip(places, path.itertuples(), strict=True):
-            with_interval(axes, x, (row.mean, row.low, row.high), colour, MARKER[str(letter)])
+            with_interval(axes, x, (row.mean, row.low, row.high), colour, marker)
             if row.interaction == "dense":
                 hollow = {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 5, "zorder": 4}
-                axes.plot(x, row.mean, MARKER[str(letter)], **hollow)
-        last = float(path["mean"].iloc[-1])
-        ends[str(letter)] = last
+                axes.plot(x, row.mean, marker, **hollow)
+        last = ends[str(letter)] = float(path["mean"].iloc[-1])
         labels[f"({letter}) {last:.1f}"] = (last, colour)
     axes.set_xticks(range(len(PHASES)), [f"after {phase}" for phase in PHASES])
     axes.set(xlim=(-0.25, 2.25), ylabel="nDCG@10, mean of collections (points)")
@@ -73,28 +75,45 @@ def collection_scores(scores: pd.DataFrame, title: str) -> Figure:
 
     Systems are drawn in order of appearance; ``a``, ``b``, ``c`` and the baselines have their own colours.
     """
-    collections = list(dict.fromkeys(scores["collection"]))
-    systems = list(dict.fromkeys(scores["system"]))
-    figure, axes = canvas(WIDTH, 0.7 + 0.46 * len(collections))
-    step = 0.72 / max(1, len(systems))
-    for number, system in enumerate(systems):
+    looks = {}
+    for system in dict.fromkeys(scores["system"]):
         colour = PIPELINE.get(system) or BASELINE.get(system, COLOURS["green"])
+        shown = f"({system})" if system in PIPELINE else system
+        looks[system] = (colour, MARKER.get(system, "v"), shown)
+    return _systems(scores, looks, title, (0.7, 0.46), 0.72, "#eeeeee")
+
+
+def system_scores(scores: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure:
+    """The same as `collection_scores` of systems in the order of ``colours``, each in its own."""
+    looks = {
+        system: (colour, marker, system)
+        for (system, colour), marker in zip(colours.items(), _MARKERS, strict=False)
+    }
+    return _systems(scores, looks, title, (0.8, 0.44), 0.7, "#e4e4e4")
+
+
+def _systems(
+    scores: pd.DataFrame,
+    looks: Mapping[str, tuple[str, str, str]],
+    title: str,
+    size: tuple[float, float],
+    band: float,
+    pale: str,
+) -> Figure:
+    collections = list(dict.fromkeys(scores["collection"]))
+    figure, axes = canvas(WIDTH, size[0] + size[1] * len(collections))
+    for number, (system, (colour, marker, shown)) in enumerate(looks.items()):
         own = scores[scores["system"] == system].set_index("collection")
+        shift = (number - (len(looks) - 1) / 2) * (band / max(1, len(looks)))
         for place, collection in enumerate(collections):
             if collection in own.index:
-                mean, low, high = own.loc[collection, ["mean", "low", "high"]]
-                y = place + (number - (len(systems) - 1) / 2) * step
-                with_interval(axes, y, (mean, low, high), colour, MARKER.get(system, "v"), horizontal=True)
-        shown = f"({system})" if system in PIPELINE else system
-        axes.plot([], [], MARKER.get(system, "v"), color=colour, label=shown)
-    for line in range(1, len(collections)):
-        axes.axhline(line - 0.5, color="#eeeeee", linewidth=0.8)
-    axes.set_yticks(range(len(collections)), collections)
-    axes.set(ylim=(len(collections) - 0.5, -0.5), xlabel="nDCG@10 (points), 95% interval over queries")
-    axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside lower center", ncols=len(systems), frameon=False, handletextpad=0.2)
-    headline(figure, title)
-    return figure
+                found = own.loc[collection, ["mean", "low", "high"]]
+                with_interval(axes, place + shift, found, colour, marker, horizontal=True)
+        key(axes, shown, colour, marker)
+    part_rows(axes, len(collections), pale)
+    name_rows(axes, collections, "nDCG@10 (points), 95% interval over queries")
+    legend(figure, len(looks))
+    return headline(figure, title)
 
 
 def cost_and_quality(figure2: pd.DataFrame, ours: pd.DataFrame) -> Figure:
@@ -108,7 +127,7 @@ def cost_and_quality(figure2: pd.DataFrame, ours: pd.DataFrame) -> Figure:
         letter = str(row.pipeline)[0]
         place = (row.colbert_gpu_hours_gh200, row.beir_average_ndcg10)
         paper.plot(*place, MARKER[letter], color=PIPELINE[letter], markersize=7)
-        _name(paper, place, f"({letter}) {place[1]:.2f}", PIPELINE[letter])
+        _name(paper, place, f"({letter}) {place[1]:.2f}", letter)
     paper.set_xscale("log")
     paper.set(xlabel="ColBERT training, GH200 hours (log scale)", ylabel="nDCG@10 (points)")
     paper.set_title("The paper, BEIR (no interval printed)")
@@ -116,10 +135,8 @@ def cost_and_quality(figure2: pd.DataFrame, ours: pd.DataFrame) -> Figure:
         letter = str(row.pipeline)
         with_interval(here, row.minutes, (row.mean, row.low, row.high), PIPELINE[letter], MARKER[letter])
         beside = ours[(ours["minutes"] - row.minutes).abs() < 0.2 * ours["minutes"].max()]
-        lower = row.mean < beside["mean"].max()
-        _name(
-            here, (row.minutes, row.mean), f"({letter}) {row.mean:.1f}", PIPELINE[letter], -12 if lower else 4
-        )
+        height = -12 if row.mean < beside["mean"].max() else 4
+        _name(here, (row.minutes, row.mean), f"({letter}) {row.mean:.1f}", letter, height)
     here.set(xlabel="ColBERT training here, minutes", ylabel="nDCG@10 (points)")
     here.set_title("Here, offline collections")
     for axes in (paper, here):
@@ -128,13 +145,12 @@ def cost_and_quality(figure2: pd.DataFrame, ours: pd.DataFrame) -> Figure:
     return figure
 
 
-def _name(axes: Axes, place: tuple[float, float], text: str, colour: str, height: float = 4) -> None:
-    axes.annotate(
-        text, place, xytext=(8, height), textcoords="offset points", color=colour, fontsize=SMALL + 0.5
-    )
+def _name(axes: Axes, place: tuple[float, float], text: str, letter: str, height: float = 4) -> None:
+    look: dict[str, Any] = {"color": PIPELINE[letter], "fontsize": SMALL + 0.5, "va": "baseline"}
+    write(axes, text, place, (8, height), **look)
 
 
-def loss_curves(curves: Mapping[tuple[str, str], Sequence[tuple[float, float]]]) -> Figure:
+def loss_curves(curves: Mapping[tuple[str, str], Points]) -> Figure:
     """Training loss of every step: ``curves`` maps (pipelines, phase) to (step, loss) points.
 
     Pipelines that share a step share its curve, under ("a, b", "unsupervised"), say. The thin line is the loss as
@@ -143,22 +159,39 @@ def loss_curves(curves: Mapping[tuple[str, str], Sequence[tuple[float, float]]])
     figure, panels = canvas(WIDTH, 2.7, columns=len(PHASES))
     for phase, axes in zip(PHASES, panels, strict=True):
         own = {name: points for (name, of), points in curves.items() if of == phase}
-        ends = {}
-        for name, points in own.items():
-            colour = PIPELINE[name[0]]
-            losses = pd.Series([loss for _, loss in points], index=[step for step, _ in points], dtype=float)
-            smooth = losses.rolling(9, center=True, min_periods=1).mean()
-            axes.plot(losses.index, losses, color=colour, alpha=0.3, linewidth=0.7)
-            axes.plot(smooth.index, smooth, color=colour, linewidth=1.6)
-            ends[name] = (float(smooth.iloc[-1]), colour)
+        ends = {name: _loss(axes, points, PIPELINE[name[0]], 1.6) for name, points in own.items()}
         low, high = axes.get_ylim()
         axes.set(title=phase, xlabel="optimiser step")
         right = axes.get_xlim()[1]
-        heights = spread([y for y, _ in ends.values()], (high - low) / 12)
-        for (name, (_, colour)), height in zip(ends.items(), heights, strict=True):
-            axes.text(right, height, f"({name})", color=colour, va="center", fontsize=SMALL, clip_on=False)
+        heights = spread([loss for _, loss in ends.values()], (high - low) / 12)
+        for name, height in zip(ends, heights, strict=True):
+            look = {"color": PIPELINE[name[0]], "va": "center", "fontsize": SMALL, "clip_on": False}
+            axes.text(right, height, f"({name})", **look)
     panels[0].set_ylabel("loss")
     return figure
+
+
+def _loss(axes: Axes, points: Points, colour: str, width: float) -> tuple[float, float]:
+    """A loss as logged (thin) and its running mean over nine points (thick), whose last point is returned."""
+    losses = pd.Series([loss for _, loss in points], index=[step for step, _ in points], dtype=float)
+    smooth = losses.rolling(9, center=True, min_periods=1).mean()
+    axes.plot(losses.index, losses, color=colour, alpha=0.3, linewidth=0.7)
+    axes.plot(smooth.index, smooth, color=colour, linewidth=width)
+    return float(losses.index[-1]), float(smooth.iloc[-1])
+
+
+def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
+    """Training loss of a dense and a ColBERT model; ``chance`` is the loss of a guess, the log of the batch size."""
+    figure, axes = canvas(WIDTH, 2.9)
+    last = {name: _loss(axes, points, INTERACTION[name], 1.8) for name, points in curves.items()}
+    right = max(step for step, _ in last.values())
+    ends = {NAME[name]: (loss, INTERACTION[name]) for name, (_, loss) in last.items()}
+    axes.axhline(chance, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
+    axes.text(right, chance, "a guess", ha="right", va="bottom", fontsize=SMALL, color=COLOURS["grey"])
+    axes.set(xlabel="optimiser step", ylabel="InfoNCE (nats)", xlim=(0, right), ylim=(0, None))
+    label_ends(axes, right, ends, gap=0.07 * axes.get_ylim()[1])
+    reached = " and ".join(f"{value:.2f} ({name})" for name, (value, _) in ends.items())
+    return headline(figure, f"From a guess at {chance:.2f} the loss falls to {reached}")
 
 
 def deltas(table: pd.DataFrame, title: str) -> Figure:
@@ -167,29 +200,20 @@ def deltas(table: pd.DataFrame, title: str) -> Figure:
     A row whose interval leaves out zero is drawn in colour; the paper's delta is a cross, the recorded one a ring.
     """
     figure, axes = canvas(WIDTH, 0.9 + 0.36 * len(table))
+    others = {"paper": ("x", "paper (BEIR)"), "recorded": ("o", "recorded")}
+    ring: dict[str, Any] = {"color": COLOURS["vermilion"], "markerfacecolor": "none"}
     for place, row in enumerate(table.itertuples()):
-        clear = row.low > 0 or row.high < 0
-        colour = COLOURS["blue"] if clear else COLOURS["grey"]
+        colour = COLOURS["blue"] if row.low > 0 or row.high < 0 else COLOURS["grey"]
         with_interval(axes, place, (row.delta, row.low, row.high), colour, "o", horizontal=True)
-        for column, marker in (("paper", "x"), ("recorded", "o")):
-            value = getattr(row, column, None)
-            if value is not None and pd.notna(value):
-                look = {
-                    "color": COLOURS["vermilion"],
-                    "markersize": 6,
-                    "markerfacecolor": "none",
-                    "zorder": 4,
-                }
-                axes.plot(value, place, marker, **look)
-    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9)
-    axes.set_yticks(range(len(table)), list(table["claim"]))
-    axes.set(ylim=(len(table) - 0.5, -0.5), xlabel="difference in nDCG@10 (points), 95% interval")
-    axes.grid(axis="y", visible=False)
-    axes.plot([], [], "o", color=COLOURS["blue"], label="here, clear")
-    axes.plot([], [], "o", color=COLOURS["grey"], label="here, holds zero")
-    for column, marker, name in (("paper", "x", "paper (BEIR)"), ("recorded", "o", "recorded")):
+        for column, (marker, _) in others.items():
+            if pd.notna(value := getattr(row, column, None)):
+                axes.plot(value, place, marker, markersize=6, zorder=4, **ring)
+    zero_line(axes)
+    name_rows(axes, list(table["claim"]), "difference in nDCG@10 (points), 95% interval")
+    key(axes, "here, clear", COLOURS["blue"])
+    key(axes, "here, holds zero", COLOURS["grey"])
+    for column, (marker, name) in others.items():
         if column in table and table[column].notna().any():
-            axes.plot([], [], marker, color=COLOURS["vermilion"], markerfacecolor="none", label=name)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
-    headline(figure, title)
-    return figure
+            axes.plot([], [], marker, label=name, **ring)
+    legend(figure, 4)
+    return headline(figure, title)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, label_ends
+from .marks import count_axis, headline, label_ends
+from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _LINES = (COLOURS["blue"], COLOURS["green"], COLOURS["orange"], COLOURS["purple"])
 _WANTED = 0.8
@@ -22,15 +23,14 @@ def power_figure(curves: pd.DataFrame, of: str) -> Figure:
     """
     known = curves.dropna(subset=["power"])
     figure, axes = canvas(WIDTH, 3.1)
-    axes.axhline(100 * _WANTED, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)
+    axes.axhline(100 * _WANTED, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
     axes.set(ylim=(0, 104), xlabel="seeds of each arm (log scale)", ylabel="found, in 100 cases")
     axes.set_xscale("log")
     if known.empty:
         axes.set_xlim(2, 100)
         look = {"ha": "center", "va": "center", "color": COLOURS["grey"], "transform": axes.transAxes}
         axes.text(0.5, 0.4, "no two arms with two seeds or more are recorded", **look)
-        headline(figure, f"How many seeds a difference needs is not known yet: {of}")
-        return figure
+        return headline(figure, f"How many seeds a difference needs is not known yet: {of}")
     ends, needed, last = {}, [], int(known["seeds"].max())
     for (effect, own), colour in zip(known.groupby("effect", sort=True), _LINES, strict=False):
         own = own.sort_values("seeds")
@@ -41,13 +41,13 @@ def power_figure(curves: pd.DataFrame, of: str) -> Figure:
         needed.append(f"{name}: {enough.iloc[0] if len(enough) else f'not with {last:,}'}")
     axes.set_xlim(int(known["seeds"].min()), last)
     ticks = [tick for tick in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= last]
-    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
-    axes.minorticks_off()
+    count_axis(axes, ticks)
     axes.text(0.01, 100 * _WANTED + 1, "80 of 100", transform=axes.get_yaxis_transform(), fontsize=SMALL)
     label_ends(axes, last, ends, gap=7)
     axes.set_xlabel(f"seeds of each arm (log scale), their spread as in {of}")
-    headline(figure, f"Seeds that find a difference in {100 * _WANTED:.0f} of 100: " + "; ".join(needed))
-    return figure
+    return headline(
+        figure, f"Seeds that find a difference in {100 * _WANTED:.0f} of 100: " + "; ".join(needed)
+    )
 
 
 def alarms_figure(table: pd.DataFrame) -> Figure:
@@ -59,10 +59,9 @@ def alarms_figure(table: pd.DataFrame) -> Figure:
         axes.plot(own["questions"], 100 * own["share"], "o-", color=colour, markersize=4, linewidth=1.6)
         ends[str(method)] = (100 * float(own["share"].iloc[-1]), colour)
     last = table.loc[table["questions"].idxmax(), "questions"]
-    axes.axhline(5, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)
+    axes.axhline(5, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
     axes.set(ylim=(0, None), xlabel="questions asked at once", ylabel="tables with a false alarm (%)")
     axes.set_xticks(sorted(set(table["questions"])))
     label_ends(axes, float(last), ends, gap=0.08 * axes.get_ylim()[1])
     told = ", ".join(f"{value:.0f}% {name}" for name, (value, _) in ends.items())
-    headline(figure, f"Tables with a false alarm among {last} questions: {told}")
-    return figure
+    return headline(figure, f"Tables with a false alarm among {last} questions: {told}")

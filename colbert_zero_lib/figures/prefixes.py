@@ -17,9 +17,9 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
 from colbert_zero_lib.published.prefixes import CLEAR, prefix_caption
 
-from .scores import mark_outside
+from .marks import headline, with_interval, write_right
 from .tables import PaperTable, interval_text, make_table
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .theme import COLOURS, SMALL, WIDTH, canvas
 
 _SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _KIND = {
@@ -58,11 +58,10 @@ def effects_figure(findings: pd.DataFrame) -> Figure:
                 with_interval(axes, place, (row.value, row.low, row.high), colour, "o", horizontal=True)
             if not np.isnan(row.paper):
                 axes.plot(row.paper, place, "x", color=_PAPER, markersize=6, markeredgewidth=1.6, zorder=4)
-            mark_outside(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
+            write_right(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
         axes.set_xlabel("points over the arm with nothing")
     _legend_of_effects(figure, panels[0], str(findings["source"].iloc[0]))
-    headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
-    return figure
+    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
 
 
 def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
@@ -108,8 +107,7 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
         if below["seeds"].any()
         else _counted(above)
     )
-    headline(figure, f"{words} ({_over(above)})" if above["seeds"].any() else _only_paper(above))
-    return figure
+    return headline(figure, f"{words} ({_over(above)})" if above["seeds"].any() else _only_paper(above))
 
 
 def _by_tokens(axes: Axes, run: pd.DataFrame) -> None:
@@ -157,15 +155,14 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
         for arm in arms:
             said = set(own.loc[own["arm"] == arm, "verdict"])
             word = CLEAR if CLEAR in said else NOT_RUN if said == {NOT_RUN} else ""
-            mark_outside(axes, arms.index(arm), word)
+            write_right(axes, arms.index(arm), word)
         axes.set_xlabel("points over evaluated as trained")
     for name, (face, marker) in _EVALUATED.items():
         look = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"], "linestyle": "none"}
         panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
     none = "No such evaluation is recorded yet, and the paper has none"
-    headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
-    return figure
+    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
 
 
 def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
@@ -199,8 +196,7 @@ def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
     for label, colour, marker in _WHAT.values():
         panels[0].plot([], [], marker, color=colour, label=label)
     figure.legend(loc="outside lower center", ncols=2, frameon=False, handletextpad=0.3)
-    headline(figure, contributions_headline(shares, title))
-    return figure
+    return headline(figure, contributions_headline(shares, title))
 
 
 def contributions_headline(shares: pd.DataFrame, title: str = "") -> str:
@@ -235,7 +231,7 @@ def token_bars(
     for place in range(len(tokens)):
         mean = float(others[:, place].mean())
         with_interval(axes, place, (mean, low[place], high[place]), COLOURS["ink"], "o", horizontal=True)
-        mark_outside(axes, place, f"{relevant[place] - mean:+.2f}".replace("-", "−"))
+        write_right(axes, place, f"{relevant[place] - mean:+.2f}".replace("-", "−"))
     axes.set_yticks(range(len(tokens)), tokens)
     axes.set(
         ylim=(len(tokens) - 0.5, -0.7),
@@ -246,8 +242,7 @@ def token_bars(
     axes.barh([0], [0], color=COLOURS["blue"], alpha=0.75, label="markers and text, relevant document")
     axes.plot([], [], "o", color=COLOURS["ink"], label=f"{len(others)} other documents, 90% of them")
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.3)
-    headline(figure, title)
-    return figure
+    return headline(figure, title)
 
 
 def effect_table(*findings: pd.DataFrame) -> PaperTable:

@@ -7,21 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.scaling import StepShape, cached_memory, direct_memory, efficiency
 
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline
+from .marks import count_axis, headline
+from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _GIGA = 1e9
-
-
-def _tick_counts(axes: Axes, counts: Sequence[int]) -> None:
-    """A logarithmic axis with a tick at each of ``counts``."""
-    axes.set_xscale("log")
-    axes.set_xticks(counts, [f"{count:,}" for count in counts])
-    axes.minorticks_off()
 
 
 def batch_memory(
@@ -34,28 +27,20 @@ def batch_memory(
     """Memory of one device by batch size, cached and not; ``limits`` are devices by name and bytes."""
     figure, axes = canvas(WIDTH, 3.4)
     shapes = [StepShape(**{**vars(shape), "batch": batch}) for batch in batches]
-    cached = [
-        sum(cached_memory(each, activations_per_token, chunk_tokens).values()) / _GIGA for each in shapes
-    ]
+    parts = [cached_memory(each, activations_per_token, chunk_tokens) for each in shapes]
+    cached = [sum(each.values()) / _GIGA for each in parts]
     direct = [direct_memory(each, activations_per_token) / _GIGA for each in shapes]
-    lines = (
-        (direct, COLOURS["orange"], "s-", "all activations kept"),
-        (cached, COLOURS["blue"], "o-", "gradient caching"),
-    )
-    for values, colour, marks, name in lines:
-        axes.plot(batches, values, marks, color=colour, label=name, markersize=4.5)
+    axes.plot(batches, direct, "s-", color=COLOURS["orange"], label="all activations kept", markersize=4.5)
+    axes.plot(batches, cached, "o-", color=COLOURS["blue"], label="gradient caching", markersize=4.5)
     for name, size in limits:
-        axes.axhline(size / _GIGA, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1)
+        axes.axhline(size / _GIGA, color=COLOURS["grey"], linestyle=DASHED, linewidth=1)
         place = (batches[len(batches) // 2], 1.08 * size / _GIGA)
         axes.text(*place, name, fontsize=SMALL, color=COLOURS["grey"])
     axes.set(yscale="log", xlabel="pairs in a batch", ylabel="GB on one device")
-    _tick_counts(axes, batches)
+    count_axis(axes, batches)
     axes.legend(loc="upper left", frameon=False)
-    headline(
-        figure,
-        f"At {batches[-1]:,} pairs gradient caching takes {cached[-1]:,.0f} GB, all activations {direct[-1]:,.0f}",
-    )
-    return figure
+    told = f"takes {cached[-1]:,.0f} GB, all activations {direct[-1]:,.0f}"
+    return headline(figure, f"At {batches[-1]:,} pairs gradient caching {told}")
 
 
 def device_efficiency(
@@ -70,10 +55,7 @@ def device_efficiency(
         axes.plot(devices, reached, "o-", color=colour, markersize=4.5, label=name)
         last.append(reached[-1])
     axes.set(ylim=(0, 104), xlabel="devices", ylabel="% of the ideal speed")
-    _tick_counts(axes, devices)
+    count_axis(axes, devices)
     axes.legend(loc="lower left", frameon=False)
-    headline(
-        figure,
-        f"On {devices[-1]} devices a step reaches {min(last):.0f} to {max(last):.0f} % of the ideal, by the network",
-    )
-    return figure
+    told = f"{min(last):.0f} to {max(last):.0f} % of the ideal, by the network"
+    return headline(figure, f"On {devices[-1]} devices a step reaches {told}")

@@ -15,7 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .marks import headline, in_row, key, legend, name_rows, with_interval, write, write_right, zero_line
+from .theme import COLOURS, SMALL, WIDTH, canvas
 
 _SECTION = {
     "baseline": (COLOURS["grey"], "o"),
@@ -41,18 +42,15 @@ def gaps_figure(gaps: pd.DataFrame, reference: str = "colbert-zero") -> Figure:
     others = gaps[gaps["model"] != reference]
     figure, axes = canvas(WIDTH, 0.9 + 0.29 * len(gaps))
     for place, row in enumerate(gaps.itertuples()):
-        colour, marker = _SECTION.get(str(row.section), (COLOURS["grey"], "o"))
-        with_interval(axes, place, (row.value, row.low, row.high), colour, marker, horizontal=True)
-        mark_outside(axes, place, f"{row.mean:.2f}")
-    mark_outside(axes, -1, "mean")
-    _zero_line(axes, len(gaps), f"points of nDCG@10 above {reference}, {_OVER_DATA_SETS}")
-    axes.set_yticks(range(len(gaps)), list(gaps["model"]))
+        in_row(axes, place, row, *_SECTION.get(str(row.section), _SECTION["baseline"]))
+        write_right(axes, place, f"{row.mean:.2f}")
+    write_right(axes, -1, "mean")
+    zero_line(axes, zorder=1)
+    name_rows(axes, list(gaps["model"]), f"points of nDCG@10 above {reference}, {_OVER_DATA_SETS}")
     open_ends = int(((others["low"] <= 0) & (others["high"] >= 0)).sum())
     best = gaps.loc[gaps["mean"].idxmax(), "model"]
-    headline(
-        figure, f"{best} has the highest mean; {open_ends} of {len(others)} gaps to {reference} hold zero"
-    )
-    return figure
+    hold = f"{open_ends} of {len(others)} gaps to {reference} hold zero"
+    return headline(figure, f"{best} has the highest mean; {hold}")
 
 
 def alignment_figure(alignment: pd.DataFrame) -> Figure:
@@ -62,47 +60,35 @@ def alignment_figure(alignment: pd.DataFrame) -> Figure:
     """
     figure, (axes, gap) = canvas(WIDTH, 2.5, columns=2, gridspec_kw={"width_ratios": (1.5, 1)}, sharey=True)
     marks = {
-        "aligned": ("D", COLOURS["blue"], COLOURS["blue"]),
-        "misaligned": ("D", "white", COLOURS["vermilion"]),
-        "start": ("o", COLOURS["grey"], COLOURS["grey"]),
+        "aligned": ("D", COLOURS["blue"], COLOURS["blue"], "fine-tuned as pre-trained"),
+        "misaligned": ("D", "white", COLOURS["vermilion"], "fine-tuned otherwise"),
+        "start": ("o", COLOURS["grey"], COLOURS["grey"], "unsupervised only"),
     }
     for place, row in enumerate(alignment.itertuples()):
-        axes.plot(
-            [row.misaligned, row.aligned], [place, place], color=COLOURS["light"], linewidth=3, zorder=1
-        )
-        for name, (marker, face, edge) in marks.items():
-            value = getattr(row, name)
+        ends = [row.misaligned, row.aligned]
+        axes.plot(ends, [place, place], color=COLOURS["light"], linewidth=3, zorder=1)
+        for name, (marker, face, edge, _) in marks.items():
+            value, below = getattr(row, name), name == "misaligned"
             axes.plot(value, place, marker, markerfacecolor=face, markeredgecolor=edge, markersize=6)
-            below = name == "misaligned"
-            look = {"ha": "center", "va": "top" if below else "bottom", "fontsize": SMALL, "color": edge}
-            axes.annotate(
-                f"{value:.2f}", (value, place), (0, -6 if below else 6), textcoords="offset points", **look
-            )
-        with_interval(gap, place, (row.value, row.low, row.high), COLOURS["blue"], "D", horizontal=True)
-    shown = {
-        "start": "unsupervised only",
-        "misaligned": "fine-tuned otherwise",
-        "aligned": "fine-tuned as pre-trained",
-    }
-    for name, text in shown.items():
-        marker, face, edge = marks[name]
+            side = {"ha": "center", "va": "top" if below else "bottom", "color": edge}
+            write(axes, f"{value:.2f}", (value, place), (0, -6 if below else 6), **side)
+        in_row(gap, place, row, COLOURS["blue"], "D")
+    for name in ("start", "misaligned", "aligned"):
+        marker, face, edge, text = marks[name]
         axes.plot([], [], marker, markerfacecolor=face, markeredgecolor=edge, label=text)
-    names = [
-        f"{row.base}\n{'with' if row.base_prompts == 'yes' else 'without'} prompts"
-        for row in alignment.itertuples()
-    ]
-    axes.set_yticks(range(len(alignment)), names)
-    axes.set(xlabel="nDCG@10, mean of 15 data sets")
-    axes.grid(axis="y", visible=False)
+    prompts = alignment["base_prompts"].map({"yes": "with", "no": "without"})
+    names = [f"{base}\n{word} prompts" for base, word in zip(alignment["base"], prompts, strict=True)]
+    name_rows(axes, names, "nDCG@10, mean of 15 data sets")
     axes.margins(x=0.08)
-    _zero_line(gap, len(alignment), "aligned − otherwise, points,\n95% interval over data sets")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
+    zero_line(gap, zorder=1)
+    gap.set_xlabel("aligned − otherwise, points,\n95% interval over data sets")
+    gap.grid(axis="y", visible=False)
+    legend(figure, 3)
     up, clear = int((alignment["value"] > 0).sum()), int((alignment["low"] > 0).sum())
-    headline(
+    return headline(
         figure,
         f"Fine-tuning as pre-trained scores higher from {up} of {len(alignment)} bases, clearly from {clear}",
     )
-    return figure
 
 
 def interaction_figure(effects: pd.DataFrame) -> Figure:
@@ -113,15 +99,8 @@ def interaction_figure(effects: pd.DataFrame) -> Figure:
     """
     starts = list(dict.fromkeys(effects["start"]))
     stages = [stage for stage in ("supervised", "distilled") if stage in set(effects["stage"])]
-    figure, panels = canvas(
-        WIDTH,
-        2.1 * len(stages) + 0.6,
-        rows=len(stages),
-        columns=len(starts),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-    )
+    shape = {"rows": len(stages), "columns": len(starts), "squeeze": False}
+    figure, panels = canvas(WIDTH, 2.1 * len(stages) + 0.6, **shape, sharex=True, sharey=True)
     lines = {
         "without extra length": (COLOURS["orange"], "s", "-"),
         "with extra length": (COLOURS["blue"], "D", "--"),
@@ -147,32 +126,29 @@ def interaction_figure(effects: pd.DataFrame) -> Figure:
     for name, (colour, marker, style) in lines.items():
         axes.plot([], [], marker=marker, color=colour, linestyle=style, label=name)
     if "length at evaluation" in set(effects["effect"]):
-        axes.plot(
-            [], [], ":", color=lines["with extra length"][0], label="from extra length at evaluation only"
-        )
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        key(axes, "from extra length at evaluation only", lines["with extra length"][0], ":")
+    legend(figure, 3, handletextpad=None)
     both = effects[effects["effect"] == "both"]
     groups = [(stage, both.loc[both["stage"] == stage, "value"]) for stage in stages]
     counts = " and ".join(f"{(own > 0).sum()} of {len(own)} {stage}" for stage, own in groups)
-    headline(figure, f"Prompts with their length raise {counts} means")
-    return figure
+    return headline(figure, f"Prompts with their length raise {counts} means")
 
 
 def _lines(axes: Axes, own: pd.DataFrame, looks: Sequence[tuple[str, str, str]]) -> None:
     """The two lines of an interaction panel, from the effects at hand; zero is the arm with neither."""
-    zero = (0.0, 0.0, 0.0)
-    points = {effect: tuple(own.loc[effect]) for effect in own.index}
-    plain = (zero, points.get("prompts"))
-    longer = (points.get("length", points.get("length at evaluation")), points.get("both"))
-    for shift, ends, (colour, marker, style) in zip((-0.05, 0.05), (plain, longer), looks, strict=True):
-        known = [(x + shift, end) for x, end in enumerate(ends) if end is not None]
+    points: dict[Any, Any] = {"neither": (0.0, 0.0, 0.0)} | {
+        effect: tuple(own.loc[effect]) for effect in own.index
+    }
+    late = "length at evaluation" in points
+    pairs = (("neither", "prompts"), ("length at evaluation" if late else "length", "both"))
+    for shift, pair, (colour, marker, style) in zip((-0.05, 0.05), pairs, looks, strict=True):
+        known = [(x + shift, points[effect]) for x, effect in enumerate(pair) if effect in points]
         for x, end in known:
             with_interval(axes, x, end, colour, marker)
-        if "length at evaluation" in points and end is points["both"]:
+        if late and pair[1] == "both":
             style = ":"  # its left end was not trained with the extra length
-        axes.plot(
-            [x for x, _ in known], [end[0] for _, end in known], color=colour, linestyle=style, linewidth=1.4
-        )
+        places, means = [x for x, _ in known], [end[0] for _, end in known]
+        axes.plot(places, means, color=colour, linestyle=style, linewidth=1.4)
 
 
 def deltas_figure(effects: pd.DataFrame) -> Figure:
@@ -181,35 +157,31 @@ def deltas_figure(effects: pd.DataFrame) -> Figure:
     ``effects`` is `switch_effects(paper_table(4))`.
     """
     blocks = list(dict.fromkeys(zip(effects["start"], effects["stage"], strict=True)))
-    figure, (axes, inter) = canvas(
-        WIDTH, 1.2 + 0.5 * len(blocks), columns=2, sharey=True, gridspec_kw={"width_ratios": (1.5, 1)}
-    )
-    signs = []
+    height, widths = 1.2 + 0.5 * len(blocks), {"width_ratios": (1.5, 1)}
+    figure, (axes, inter) = canvas(WIDTH, height, columns=2, sharey=True, gridspec_kw=widths)
     for place, block in enumerate(blocks):
         own = effects[(effects["start"] == block[0]) & (effects["stage"] == block[1])].set_index("effect")
         drawn = [effect for effect in _EFFECT if effect in own.index]
-        for shift, effect in zip(
-            np.linspace(-0.22, 0.22, len(drawn)) if len(drawn) > 1 else [0.0], drawn, strict=True
-        ):
-            colour, marker = _EFFECT[effect]
-            with_interval(
-                axes, place + shift, tuple(own.loc[effect, ["value", "low", "high"]]), colour, marker, True
-            )
+        shifts = np.linspace(-0.22, 0.22, len(drawn)) if len(drawn) > 1 else [0.0]
+        for shift, effect in zip(shifts, drawn, strict=True):
+            in_row(axes, place + shift, own.loc[effect], *_EFFECT[effect])
         if "interaction" in own.index:
-            value, low, high = own.loc["interaction", ["value", "low", "high"]]
-            with_interval(inter, place, (value, low, high), COLOURS["purple"], "o", horizontal=True)
-            signs.append((value, low > 0 or high < 0))
-    _zero_line(axes, len(blocks), f"points gained over neither,\n{_OVER_DATA_SETS}")
-    _zero_line(inter, len(blocks), "both − prompts − length,\npoints (< 0: sub-additive)")
-    axes.set_yticks(range(len(blocks)), [f"{start}\n{stage}" for start, stage in blocks])
-    for effect, (colour, marker) in _EFFECT.items():
+            in_row(inter, place, own.loc["interaction"], COLOURS["purple"])
+    for panel in (axes, inter):
+        zero_line(panel, zorder=1)
+    name_rows(axes, [f"{start}\n{stage}" for start, stage in blocks])
+    axes.set_xlabel(f"points gained over neither,\n{_OVER_DATA_SETS}")
+    inter.set_xlabel("both − prompts − length,\npoints (< 0: sub-additive)")
+    inter.grid(axis="y", visible=False)
+    for effect, look in _EFFECT.items():
         if effect in set(effects["effect"]):
-            axes.plot([], [], marker, color=colour, label=effect)
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, handletextpad=0.2)
-    over, clear = sum(value > 0 for value, _ in signs), sum(sure for _, sure in signs)
-    count = f"Super-additive in {over} of {len(signs)} blocks, sub-additive in {len(signs) - over}"
-    headline(figure, f"{count}: {clear or 'none'} of them clearly")
-    return figure
+            key(axes, effect, *look)
+    legend(figure, 4)
+    joint = effects[effects["effect"] == "interaction"]
+    over = int((joint["value"] > 0).sum())
+    clear = int(((joint["low"] > 0) | (joint["high"] < 0)).sum())
+    count = f"Super-additive in {over} of {len(joint)} blocks, sub-additive in {len(joint) - over}"
+    return headline(figure, f"{count}: {clear or 'none'} of them clearly")
 
 
 def score_heat_map(table2: pd.DataFrame) -> Figure:
@@ -217,19 +189,16 @@ def score_heat_map(table2: pd.DataFrame) -> Figure:
 
     ``table2`` has a column model and a column for each data set (`paper_table(2)`); the mean is computed here.
     """
-    datasets = [
-        name for name in table2.columns if name not in ("section", "model", "average_printed", "recipe")
-    ]
+    others = ("section", "model", "average_printed", "recipe")
+    datasets = [name for name in table2.columns if name not in others]
     values = table2.set_index("model")[datasets].astype(float)
     values.insert(0, "mean", values.mean(axis=1))
     spread = values.max() - values.min()
     shade = (values - values.min()) / spread.where(spread > 0, 1.0)
     best = values[datasets].idxmax().value_counts()
     figure = _heat_map(values, shade, _HIGHER, "{:.1f}", marks=True)
-    leader = best.index[0]
-    tail = f"{leader} most often, on {best.iloc[0]} of {len(datasets)} data sets"
-    headline(figure, f"{len(best)} of {len(values)} models are best somewhere; {tail}")
-    return figure
+    tail = f"{best.index[0]} most often, on {best.iloc[0]} of {len(datasets)} data sets"
+    return headline(figure, f"{len(best)} of {len(values)} models are best somewhere; {tail}")
 
 
 def gain_heat_map(gains: pd.DataFrame) -> Figure:
@@ -242,11 +211,9 @@ def gain_heat_map(gains: pd.DataFrame) -> Figure:
     values.insert(0, "mean", gains.mean(axis=1).to_numpy())
     shade = (values / 10 + 0.5).clip(0, 1)
     figure = _heat_map(values, shade, _SIGNED, "{:+.1f}", height=0.38)
-    spans = gains.max() - gains.min()
-    low, high = gains[spans.idxmax()].min(), gains[spans.idxmax()].max()
-    ends = f"from {low:+.1f} to {high:+.1f} points".replace("-", "−")
-    headline(figure, f"Gains from both switches differ most on {spans.idxmax()}: {ends}")
-    return figure
+    widest = (gains.max() - gains.min()).idxmax()
+    ends = f"from {gains[widest].min():+.1f} to {gains[widest].max():+.1f} points".replace("-", "−")
+    return headline(figure, f"Gains from both switches differ most on {widest}: {ends}")
 
 
 def _heat_map(
@@ -267,33 +234,16 @@ def _heat_map(
             axes.add_patch(Rectangle((left, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8))
             rank = int(ranks.iat[row, column]) if marks else 0
             text = form.format(values.iat[row, column]).replace("-", "−")
-            weight = "bold" if rank == 1 else "normal"
-            axes.text(left + 0.5, row + 0.5, text, ha="center", va="center", fontsize=_CELL, weight=weight)
+            look = {"ha": "center", "va": "center", "fontsize": _CELL}
+            axes.text(left + 0.5, row + 0.5, text, weight="bold" if rank == 1 else "normal", **look)
             if rank == 2:
                 axes.plot((left + 0.2, left + 0.8), (row + 0.84,) * 2, color=COLOURS["ink"], linewidth=0.8)
     axes.set(xlim=(0, lefts[-1] + 1), ylim=(len(values), 0))
     axes.set_yticks([row + 0.5 for row in range(len(values))], list(values.index))
-    axes.set_xticks(
-        [left + 0.5 for left in lefts], list(values.columns), rotation=55, ha="left", rotation_mode="anchor"
-    )
+    turned = {"rotation": 55, "ha": "left", "rotation_mode": "anchor"}
+    axes.set_xticks([left + 0.5 for left in lefts], list(values.columns), **turned)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.grid(False)
     axes.spines[:].set_visible(False)
     return figure
-
-
-def _zero_line(axes: Axes, count: int, label: str) -> None:
-    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
-    axes.set(ylim=(count - 0.5, -0.5), xlabel=label)
-    axes.grid(axis="y", visible=False)
-
-
-def mark_outside(axes: Axes, place: float, text: str) -> None:
-    """A word at the right edge of a row."""
-    where: dict[str, Any] = {
-        "xycoords": ("axes fraction", "data"),
-        "textcoords": "offset points",
-        "annotation_clip": False,
-    }
-    axes.annotate(text, (1.0, place), (4, 0), va="center", fontsize=SMALL, **where)

@@ -18,8 +18,9 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.recipes import Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs.rates import Sweep
 
+from .marks import headline
 from .tables import PaperTable, interval_text, make_table
-from .theme import COLOURS, INTERACTION, WIDTH, canvas, headline
+from .theme import COLOURS, DASHED, INTERACTION, WIDTH, canvas
 
 _DEPTH = 15.0  # points below the best that a scale reaches
 _NAMES = {"dense": "dense", "colbert": "ColBERT"}
@@ -54,8 +55,7 @@ def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
     figure.legend(
         handles=_legend(sweeps), loc="outside lower left", ncols=5, frameon=False, handletextpad=0.3
     )
-    headline(figure, _finding(sweeps))
-    return figure
+    return headline(figure, _finding(sweeps))
 
 
 def sweep_table(sweeps: Sequence[Sweep]) -> PaperTable:
@@ -117,7 +117,7 @@ def _panel(axes: Axes, sweep: Sweep, floor: float) -> None:
             height = 0.04
         look["markerfacecolor"] = colour if row.level_with_best else "white"
         axes.plot(row.rate, height, linestyle="none", markeredgecolor=colour, zorder=4, **look)
-    axes.axvline(sweep.present, color=COLOURS["ink"], linestyle=(0, (4, 3)), linewidth=1.0, zorder=1)
+    axes.axvline(sweep.present, color=COLOURS["ink"], linestyle=DASHED, linewidth=1.0, zorder=1)
     axes.set_xlim(sweep.rows[0].rate / 1.4, sweep.rows[-1].rate * 1.4)
     axes.xaxis.set_major_locator(LogLocator(numticks=6))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -146,7 +146,7 @@ def _legend(sweeps: Sequence[Sweep]) -> list[Line2D]:
         Line2D([], [], linestyle="none", markeredgecolor=ink, label=text, **look)
         for text, look in looks.items()
     ]
-    handles.append(Line2D([], [], color=ink, linestyle=(0, (4, 3)), linewidth=1.0, label="in use when swept"))
+    handles.append(Line2D([], [], color=ink, linestyle=DASHED, linewidth=1.0, label="in use when swept"))
     if any(row.diverged for sweep in sweeps for row in sweep.rows):
         lost: dict[str, Any] = {"marker": "x", "color": COLOURS["vermilion"], "markeredgewidth": 1.6}
         handles.append(Line2D([], [], linestyle="none", label="diverged", **lost))

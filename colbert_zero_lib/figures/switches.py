@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
 
-from .scores import mark_outside
-from .theme import COLOURS, SMALL, WIDTH, canvas, headline, with_interval
+from .marks import headline, with_interval, write_right
+from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _SOURCES = (COLOURS["blue"], COLOURS["green"], COLOURS["purple"])
 _MARKERS = ("o", "s", "D")
@@ -84,7 +84,7 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
         pairs = zip(found["seeds"], found["verdict"], verdicts, strict=True)
         verdicts = [said if seeds else before for seeds, said, before in pairs]
     for place, said in enumerate(verdicts):
-        mark_outside(axes, place, str(said).replace(" at this scale", ""))
+        write_right(axes, place, str(said).replace(" at this scale", ""))
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
     axes.set_yticks(range(len(first)), names)
     axes.set(ylim=(len(first) - 0.5, -0.5), xlabel=label)
@@ -95,8 +95,7 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
     for found, colour, marker in zip(findings, _SOURCES, _MARKERS, strict=False):
         axes.plot([], [], marker, color=colour, label=f"{found['source'].iloc[0]}, {_over(found)}")
     figure.legend(loc="outside lower center", ncols=count, frameon=False, handletextpad=0.2)
-    headline(figure, title)
-    return figure
+    return headline(figure, title)
 
 
 def _one(axes: Axes, y: float, found: tuple[float, float, float], colour: str, marker: str) -> None:
@@ -132,7 +131,7 @@ def cut_figure(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> F
             ends[name] = (100 * float(line["texts"].iloc[-1]), colour)
         top = 1.2 * 100 * float(own["texts"].max())
         for number, (text, limit) in enumerate(marks.get(side, {}).items()):
-            axes.axvline(limit, color=COLOURS["grey"], linestyle=(0, (4, 3)), linewidth=1.0)
+            axes.axvline(limit, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
             place = (limit, 0.99 * top)
             look: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": SMALL}
             first = number == 0  # to the left of its line, where the next one is not
@@ -145,8 +144,7 @@ def cut_figure(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> F
     panels[0][0].set_ylabel("texts that are cut (%)")
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    headline(figure, _cut_headline(table, marks))
-    return figure
+    return headline(figure, _cut_headline(table, marks))
 
 
 def _cut_headline(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> str:

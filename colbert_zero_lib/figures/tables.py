@@ -245,6 +245,12 @@ def interval_text(value: float, low: float, high: float) -> str:
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+def interval_texts(table: pd.DataFrame, empty: str = "") -> list[str]:
+    """The `interval_text` of each row by its columns value, low and high; ``empty`` where there is no value."""
+    rows = table[["value", "low", "high"]].itertuples(index=False)
+    return [empty if pd.isna(row.value) else interval_text(*row) for row in rows]
+
+
 def _shown(value: object, form: str | None) -> str:
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return ""

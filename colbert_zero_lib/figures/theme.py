@@ -6,16 +6,12 @@ No figure is drawn here; every figure is a function of a neighbouring module.
 from __future__ import annotations
 
 import os
-import textwrap
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import numpy as np
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -41,6 +37,8 @@ COLOURS = {
 INTERACTION = {"dense": COLOURS["orange"], "colbert": COLOURS["blue"]}
 PIPELINE = {"a": COLOURS["orange"], "b": COLOURS["green"], "c": COLOURS["blue"]}
 MARKER = {"a": "o", "b": "s", "c": "D"}
+NAME = {"dense": "dense", "colbert": "ColBERT"}
+DASHED = (0, (4, 3))
 BASELINE = {"BM25": COLOURS["grey"], "all-MiniLM-L6-v2": COLOURS["purple"]}
 
 _SETTINGS = {
@@ -90,14 +88,6 @@ def canvas(
     return figure, axes
 
 
-def headline(figure: Figure, text: str) -> None:
-    """Write the finding above the whole figure, from its left edge, on two lines where one is too short."""
-    title = figure.suptitle(text, x=0.01, ha="left", fontsize=10, weight="bold")
-    share = title.get_window_extent().width / (0.98 * figure.bbox.width)
-    if share > 1:
-        title.set_text(textwrap.fill(text, int(len(text) / share)))
-
-
 def save(figure: Figure, name: str, folder: Path | None = None, suffix: str = "svg") -> Figure:
     """Write ``figures/<name>.svg`` of the checkout (or of the home folder) and return the figure, to be shown.
 
@@ -117,63 +107,3 @@ def save(figure: Figure, name: str, folder: Path | None = None, suffix: str = "s
     with replacing(folder / f"{name}.{suffix}") as neighbour, mpl.rc_context(settings):
         figure.savefig(neighbour, format=suffix, metadata=_METADATA[suffix])
     return figure
-
-
-def spread(places: Sequence[float], gap: float) -> list[float]:
-    """Places of direct labels: as near as possible to ``places``, at least ``gap`` apart, order kept."""
-    order = np.argsort(places, kind="stable")
-    moved = np.asarray(places, dtype=float)[order]
-    for _ in range(200):
-        close = np.diff(moved) < gap - 1e-9
-        if not close.any():
-            break
-        for place in np.flatnonzero(close):
-            push = (gap - (moved[place + 1] - moved[place])) / 2
-            moved[place] -= push
-            moved[place + 1] += push
-    result = np.empty(len(moved))
-    result[order] = moved
-    return result.tolist()
-
-
-def label_ends(axes: Axes, x: float, labels: Mapping[str, tuple[float, str]], gap: float) -> None:
-    """Write each label (text -> (y, colour)) to the right of ``x``, moved apart where they would touch."""
-    heights = spread([y for y, _ in labels.values()], gap)
-    for (text, (_, colour)), height in zip(labels.items(), heights, strict=True):
-        axes.annotate(
-            text,
-            (x, height),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=SMALL + 0.5,
-            annotation_clip=False,
-        )
-
-
-def with_interval(
-    axes: Axes,
-    x: float,
-    y: tuple[float, float, float],
-    colour: str,
-    marker: str = "o",
-    horizontal: bool = False,
-) -> None:
-    """A point (mean, low, high) with its interval as a line; ``x`` is the other coordinate."""
-    mean, low, high = y
-    error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-    place = (mean, x) if horizontal else (x, mean)
-    axes.errorbar(
-        *place,
-        xerr=error if horizontal else None,
-        yerr=None if horizontal else error,
-        fmt=marker,
-        color=colour,
-        markersize=5,
-        elinewidth=1.4,
-        capsize=0,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        zorder=3,
-    )
