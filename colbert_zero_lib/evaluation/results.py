@@ -73,8 +73,8 @@ class Evaluation:
     @cached_property
     def _by_collection(self) -> dict[str, pd.DataFrame]:
         # Kept: one arm is compared with many.
-        groups = self.per_query.groupby("collection", sort=False)
-        return {str(name): group.set_index("query") for name, group in groups}
+        groups = self.per_query.set_index("query").groupby("collection", sort=False)
+        return {str(name): group for name, group in groups}
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Mean of every metric over the queries of each collection."""

@@ -308,13 +308,16 @@ def _aligned(sides: Sequence[list[Evaluation]], metric: str) -> tuple[list[str],
                 )
         side = []
         for name, series in first.items():
-            for other in scored:
-                odd = set(series.index) ^ set(other[name].index)
-                if odd:
-                    raise DataError(
-                        f"query {min(odd)!r} of collection {name!r} is missing from one evaluation: "
-                        "compare on the same queries."
-                    )
-            side.append(np.stack([other[name].reindex(series.index).to_numpy() for other in scored]))
+            figures = []
+            for values in (other[name] for other in scored):
+                if not values.index.equals(series.index):  # it mostly is, and sets of words take long
+                    if odd := set(series.index) ^ set(values.index):
+                        raise DataError(
+                            f"query {min(odd)!r} of collection {name!r} is missing from one evaluation: "
+                            "compare on the same queries."
+                        )
+                    values = values.reindex(series.index)
+                figures.append(values.to_numpy())
+            side.append(np.stack(figures))
         found.append(side)
     return list(first), found

@@ -13,6 +13,7 @@ import platform
 import subprocess
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
@@ -50,13 +51,17 @@ _Point = TypeVar("_Point")
 
 def environment_versions() -> dict[str, str]:
     """Versions of Python and of the packages that a result may depend on; absent packages are left out."""
-    versions = {"python": platform.python_version()}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    found = {package: _version(package) for package in RECORDED_PACKAGES}
+    known = {package: version for package, version in found.items() if version is not None}
+    return {"python": platform.python_version(), **known}
+
+
+@cache  # every key asks, and a grid has hundreds
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def key_versions() -> tuple[tuple[str, str], ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,26 +10,22 @@ import pytest
 from pylate.models import ColBERT
 
 from benchmarks.curves import authors_run
-from colbert_zero_lib.home import home
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.prompts import prompt_tokens
 from colbert_zero_lib.recipes import PIPELINES
-from colbert_zero_lib.runs import Ledger, explain, record, validate_passport
+from colbert_zero_lib.runs import explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
 
 pytestmark = pytest.mark.pipeline
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def shop(open_shop: Callable[..., Workshop], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """The real text at the smallest profile; its runs go to a folder of their own."""
     smoke = get_profile("smoke")
     # After more steps, what two ways of summing in bfloat16 differ by has grown.
     budgets = {key: replace(budget, steps=3) for key, budget in smoke.budgets.items()}
-    shop = Workshop(replace(smoke, budgets=budgets), home(), "cpu", progress=False)
-    # The texts are the suite's; the ledger is not.
-    shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("runs"))
-    return shop
+    return open_shop(tmp_path_factory.mktemp("runs"), replace(smoke, budgets=budgets))
 
 
 def test_pipelines_share_their_prefixes_and_are_trained_once(shop: Workshop) -> None:
@@ -51,14 +48,12 @@ def test_passports_are_complete_and_can_be_recorded(shop: Workshop, tmp_path: Pa
 
 
 def test_the_same_seed_gives_the_same_figures_and_another_seed_does_not(
-    shop: Workshop, tmp_path: Path
+    shop: Workshop, open_shop: Callable[..., Workshop], tmp_path: Path
 ) -> None:
     recipe = PIPELINES["c"].stages()[0]
     once = run_recipe(recipe, seed=1, shop=shop)
     other = run_recipe(recipe, seed=2, shop=shop)
-    second_shop = replace(shop)
-    second_shop.__dict__.update(ledger=Ledger(tmp_path), source=shop.source)
-    again = run_recipe(recipe, seed=1, shop=second_shop)
+    again = run_recipe(recipe, seed=1, shop=open_shop(tmp_path, shop.profile))
     assert again.per_query().equals(once.per_query())
     assert again.passport["loss"] == once.passport["loss"]
     assert other.passport["loss"] != once.passport["loss"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,8 +49,7 @@ def shop_at(root: Path) -> Workshop:
     return shop
 
 
-def finish(root: Path) -> dict[str, Run]:
-    shop = shop_at(root)
+def finish(shop: Workshop) -> dict[str, Run]:
     plan = plan_grid(shop, grid_recipes(GRID), (1,))
     return {str(e.job.recipe): e.run for e in run_grid(shop, plan) if e.run is not None}
 
@@ -69,13 +68,14 @@ def kill_in_an_arm(process: subprocess.Popen[str], root: Path) -> None:
     assert process.wait() == -signal.SIGKILL
 
 
-def test_a_grid_killed_in_the_middle_goes_on_and_ends_alike(tmp_path: Path) -> None:
-    whole = finish(tmp_path / "whole")
+def test_a_grid_killed_in_the_middle_goes_on_and_ends_alike(
+    open_shop: Callable[..., Workshop], tmp_path: Path
+) -> None:
+    whole = finish(open_shop(tmp_path / "whole"))
     assert len(whole) == RUNS == len(Ledger(tmp_path / "whole").runs())
 
     root = tmp_path / "killed"
-    # The base encoder, half a minute of work, is taken over: only what the grid itself trains is killed.
-    shutil.copytree(whole["base"].folder, root / whole["base"].folder.name)
+    open_shop(root)  # has the base encoder: only what the grid itself trains is killed
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     here = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     process = subprocess.Popen(
@@ -88,7 +88,7 @@ def test_a_grid_killed_in_the_middle_goes_on_and_ends_alike(tmp_path: Path) -> N
 
     plan = plan_grid(shop_at(root), grid_recipes(GRID), (1,))
     assert len(plan.done) == len(begun) and len(plan.missing) == RUNS - len(begun)
-    again = finish(root)
+    again = finish(shop_at(root))
     assert {folder: folder.stat().st_mtime_ns for folder in kept} == kept
     assert set(again) == set(whole)
     for recipe, run in whole.items():

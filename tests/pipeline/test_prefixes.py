@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,11 @@ from pylate.models import ColBERT
 from safetensors.torch import load_file
 
 from colbert_zero_lib.evaluation import score_contributions, token_vectors
-from colbert_zero_lib.home import home
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.prompts import SIDES, describe_prefix, learned_names, prompt_tokens, unscored_positions
 from colbert_zero_lib.recipes import Recipe
-from colbert_zero_lib.runs import Ledger, Run, record, validate_passport
+from colbert_zero_lib.runs import Run, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, obtain_base, run_recipe
 
 pytestmark = pytest.mark.pipeline
@@ -30,15 +30,13 @@ TEXTS = ["how does a list sort its items", "sorted"]
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def shop(open_shop: Callable[..., Workshop], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """One layer on the real text; its runs go to a folder of their own."""
     # Of different lengths, so that the sides cannot be mistaken for each other.
     profile = replace(
         get_profile("smoke"), name="other", prompts=("search_query: ", "this is a search_document: ")
     )
-    shop = Workshop(profile, home(), "cpu", progress=False)
-    shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("runs"))
-    return shop
+    return open_shop(tmp_path_factory.mktemp("runs"), profile)
 
 
 def trained(shop: Workshop, kind: str, end: str = "") -> Run:

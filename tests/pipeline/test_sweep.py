@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,9 @@ from typer.testing import CliRunner
 
 from colbert_zero_lib.cli import app
 from colbert_zero_lib.evaluation import Evaluation
-from colbert_zero_lib.home import home
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published.sweeps import recorded_sweeps
 from colbert_zero_lib.recipes import PIPELINES, Recipe
-from colbert_zero_lib.runs import Ledger
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
 from colbert_zero_lib.runs.sweep import RateSweep, sweep
 
@@ -37,11 +35,9 @@ class Forbidden(dict[str, Any]):
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def shop(open_shop: Callable[..., Workshop], tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """The real text at the smallest profile, with a ledger of its own."""
-    shop = Workshop(get_profile("smoke"), home(), "cpu", progress=False)
-    shop.__dict__["ledger"] = Ledger(tmp_path_factory.mktemp("home") / "runs")
-    return shop
+    return open_shop(tmp_path_factory.mktemp("home") / "runs")
 
 
 def test_a_sweep_reads_no_test_collection_shares_its_prefix_and_is_trained_once(shop: Workshop) -> None:
@@ -81,18 +77,14 @@ def test_a_sweep_reads_no_test_collection_shares_its_prefix_and_is_trained_once(
 
 
 def test_an_ordinary_run_of_a_rate_is_not_trained_again_and_gives_the_same_figures(
-    shop: Workshop, tmp_path: Path
+    shop: Workshop, open_shop: Callable[..., Workshop], tmp_path: Path
 ) -> None:
     recipe = Recipe.parse(PREFIX)
     whole = run_recipe(recipe, seed=1, shop=shop)
     plan = RateSweep(recipe, 1, shop)
     assert plan.present in plan.done()
     assert plan.obtain(plan.present).folder == whole.folder
-    apart = replace(shop)
-    apart.__dict__.update(source=shop.source, ledger=Ledger(tmp_path / "runs"))
-    (base,) = [run for run in shop.ledger.runs() if run.passport["recipe"] == "base"]
-    shutil.copytree(base.folder, tmp_path / "runs" / base.folder.name)
-    alone = RateSweep(recipe, 1, apart).obtain(plan.present)
+    alone = RateSweep(recipe, 1, open_shop(tmp_path / "runs")).obtain(plan.present)
     assert alone.passport["key"]["settings"]["evaluated"] == "development"
     assert alone.passport["development"] == whole.passport["development"]
 

@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from colbert_zero_lib.corpora import Collection, write_collection
 from colbert_zero_lib.home import home, repository
+from colbert_zero_lib.runs.workshop import Workshop
 
 pytestmark = pytest.mark.pipeline
 
@@ -41,12 +43,13 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty folder with a home that has the fetched packages and the built text, and no run."""
+def elsewhere(open_shop: Callable[..., Workshop], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty folder with a home that has the fetched packages, the built text, and the base encoder as only run."""
     folder = tmp_path_factory.mktemp("else where")
     (folder / "home").mkdir()
     for name in ("wheels", "corpora"):
         (folder / "home" / name).symlink_to(home() / name)
+    open_shop(folder / "home" / "runs")
     return folder
 
 

@@ -76,17 +76,6 @@ def test_every_verb_explains_itself() -> None:
     assert invoke("--version").stdout.strip() == __version__
 
 
-def test_help_loads_no_heavy_library() -> None:
-    script = (
-        "import sys\nfrom colbert_zero_lib.cli import app\n"
-        "try: app(['--help'])\nexcept SystemExit: pass\n"
-        "heavy = {'torch', 'pandas', 'numpy', 'transformers', 'datasets', 'nbformat'}\n"
-        "print('LOADED', *sorted(heavy & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "LOADED"
-
-
 @pytest.mark.parametrize(
     ("words", "culprit"),
     [

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -335,8 +333,3 @@ def test_per_query_values_come_back_as_written(tmp_path: Path) -> None:
     (tmp_path / "per_query.parquet").write_text("not Parquet")
     with pytest.raises(RunError, match=r"per_query\.parquet"):
         Run(tmp_path, {}).per_query()
-
-
-def test_looking_at_runs_does_not_load_torch() -> None:
-    code = "import sys, colbert_zero_lib.runs; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib as mpl
@@ -288,13 +286,3 @@ def test_a_damaged_file_is_one_sentence_from_the_command(published_copy: Path, t
     assert (
         "table2_beir_ndcg10.csv:11" in result.stderr and "'high'" in result.stderr and "FiQA" in result.stderr
     )
-
-
-def test_no_figure_and_no_table_needs_torch() -> None:
-    script = (
-        "import sys\nfrom colbert_zero_lib.figures import catalogue\n"
-        "[make() for _, make in (*catalogue.FIGURES[:4], *catalogue.TABLES)]\n"
-        "print(sorted({'torch', 'transformers', 'datasets', 'pylate'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -217,18 +215,6 @@ def test_a_file_that_is_no_json_or_not_there_names_itself(recorded: Path) -> Non
     for file in (recorded, recorded.with_name("none.json")):
         with pytest.raises(ColbertZeroError, match=file.name):
             read_sweep(file)
-
-
-def test_recorded_sweeps_are_read_and_drawn_without_torch(recorded: Path, tmp_path: Path) -> None:
-    words = (
-        "import sys; from pathlib import Path; from colbert_zero_lib.published.sweeps import recorded_sweeps;"
-        "from colbert_zero_lib.figures.sweep import sweep_figure;"
-        "sweep_figure(recorded_sweeps('laptop', Path(sys.argv[1]))); assert 'torch' not in sys.modules"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", words, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_figure_marks_what_was_found() -> None:
