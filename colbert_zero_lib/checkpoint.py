@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .errors import CheckpointError, ColbertZeroError
-from .keeping import digest_of
+from .keeping import MANIFEST, damage, digest_of
 from .reading import UnreadableError, existing, read_json
 from .recipes import Interaction
 
@@ -55,6 +55,10 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
     if folder and folder.is_dir():
         if revision is not None:
             raise CheckpointError(f"{name} is a folder and has no revision {revision!r}: leave it out.")
+        if wrong := _damage(folder.resolve()):
+            raise CheckpointError(
+                f"{name} {wrong}: get the model again, or remove {MANIFEST} if you changed it yourself."
+            )
         return describe_checkpoint(folder, name, _digest(folder.resolve()))
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise CheckpointError(f"There is no folder {name}, and a model of the hub is written owner/name.")
@@ -182,9 +186,18 @@ def _read(file: Path, name: str, missing: Any) -> Any:
     return found
 
 
+def _damage(folder: Path) -> str | None:
+    """What is wrong with an exported model, or with the model in a run's folder; None for one without a manifest."""
+    if (folder / MANIFEST).exists():
+        return damage(folder)
+    return damage(folder.parent, within=f"{folder.name}/") if (folder.parent / MANIFEST).exists() else None
+
+
 def _digest(folder: Path) -> str:
     files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and path.suffix in (".json", ".safetensors")
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix in (".json", ".safetensors") and path.name != MANIFEST
     )
     total = hashlib.sha256()
     for path in files:

@@ -61,7 +61,5 @@ def _entries() -> dict[str, keeping.Kept]:
 def _read(manifest: Path) -> dict[str, keeping.Kept]:
     try:
         return keeping.entries_of(manifest)
-    except FileNotFoundError:
-        return {}
     except (OSError, ValueError):
         raise DataError(f"{manifest} cannot be read: restore it with git.") from None

@@ -23,9 +23,9 @@ from . import group
 from .errors import ColbertZeroError
 from .home import home
 from .keeping import write_whole
+from .reading import one_line
 
 REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
-LONGEST = 600  # characters of a sentence
 
 _STANDS_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _NOT_WRITTEN = {
@@ -43,16 +43,6 @@ _NO_MEMORY = re.compile(r"out of memory|allocate memory|failed to map segment", 
 # click's, or the copy of them that later versions of typer have.
 _Refused = typer.BadParameter.__mro__[2]
 _HELP = "NoArgsIsHelpError"
-
-
-def one_line(text: object, limit: int = LONGEST) -> str:
-    """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
-    shown = str(text).encode("utf-8", "replace").decode()  # half a character is no reason to say nothing
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in shown).split())
-    if len(line) <= limit:
-        return line
-    end = limit // 3
-    return f"{line[: limit - end - 5]} [...] {line[-end:]}"[: limit + 2]
 
 
 def printable(text: object) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ParameterError, RunError
+from .keeping import seal
 from .model_card import CARD, model_card
 from .recipes import Recipe
 from .runs import Run
@@ -32,7 +33,8 @@ def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
     folder = folder.expanduser().absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ParameterError(f"{folder} is not empty: name a folder that is, or is not there yet.")
-    if not (run.intact().model_folder / "modules.json").is_file():
+    run.checked()
+    if not (run.model_folder / "modules.json").is_file():
         raise RunError(
             f"Run {run.folder.name} is an encoder that no step has trained: export a run with a step."
         )
@@ -49,6 +51,7 @@ def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
                 " without the prefix 'context'."
             )
         (partial / CARD).write_text(model_card(run, settings, licence), encoding="utf-8", newline="\n")
+        seal(partial, without=[CARD])  # a card is there to be edited
     return folder
 
 

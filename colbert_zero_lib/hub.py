@@ -5,6 +5,7 @@ What is in the files is read elsewhere: models by ``checkpoint``, data sets by `
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from .errors import ColbertZeroError, HubError
+from .keeping import digest_of
 
 REACH_SECONDS = 8
 WITHOUT_NETWORK = "take what needs no network (profiles smoke to mini, evaluate --on offline)"
@@ -58,7 +60,24 @@ def model_files(repository: str, revision: str | None = None) -> tuple[Path, str
             allow_patterns=list(MODEL_FILES),
             local_files_only=constants.HF_HUB_OFFLINE,
         )
+    check_blobs(*(file for file in Path(folder).rglob("*") if file.is_symlink()))
     return Path(folder), commit
+
+
+def check_blobs(*files: Path) -> None:
+    """HubError where a file of the hub's cache is not what its name there says: its SHA-256, or git's digest of it."""
+    for blob in (file.resolve() for file in files):
+        if blob.parent.name != "blobs":
+            continue  # a system without links has copies, whose names say nothing
+        try:
+            content = blob.read_bytes() if len(blob.name) == 40 else b""
+            digest = digest_of(blob)
+        except OSError as error:
+            raise HubError(f"{blob} cannot be read ({error.strerror}): remove it and run again.") from None
+        if len(blob.name) == 40:
+            digest = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        if len(blob.name) in (40, 64) and digest != blob.name:
+            raise HubError(f"{blob} has other bytes than the hub gave: remove it and run again.")
 
 
 @contextmanager

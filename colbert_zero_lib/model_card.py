@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from . import committed
 from .home import data_folder
 from .recipes import Recipe
 from .runs import Run
@@ -228,6 +229,7 @@ def _licence(fingerprint: str, licence: str) -> str:
     )
     if not _is_offline(fingerprint):
         return f"{said} The terms of the text are its owners': see the data named above."
+    committed.check(data_folder() / "README.md")
     lines = (data_folder() / "README.md").read_text(encoding="utf-8").splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("| package | version |"))
     table = lines[start : lines.index("", start)]

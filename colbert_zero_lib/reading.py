@@ -14,10 +14,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+LONGEST = 600  # characters of a sentence
 LONGEST_LINE = 2**28  # characters: more than any text, less than what a machine has not
 # Text shrinks to a tenth, tables of judgements to a twentieth: a file that grows more than this is made to fill a disk.
 MOST_GROWTH, ALWAYS_READ = 200, 2**26
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def one_line(text: object, limit: int = LONGEST) -> str:
+    """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
+    shown = str(text).encode("utf-8", "replace").decode()  # half a character is no reason to say nothing
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in shown).split())
+    if len(line) <= limit:
+        return line
+    end = limit // 3
+    return f"{line[: limit - end - 5]} [...] {line[-end:]}"[: limit + 2]
 
 
 class UnreadableError(ValueError):

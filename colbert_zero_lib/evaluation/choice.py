@@ -5,13 +5,14 @@ Both searches are elsewhere; the measurement is the benchmark `search`, recorded
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colbert_zero_lib import committed
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.reading import read_json
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -53,7 +54,8 @@ def measured_costs(file: Path | None = None) -> SearchCosts:
     """
     file = file or data_folder() / "benchmarks" / "search.json"
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+        committed.check(file)
+        rows = read_json(file)["rows"]
         largest = max((row for row in rows if "peer_build_seconds" in row), key=lambda row: row["documents"])
         return SearchCosts(
             largest["ours_seconds_per_query"] / largest["documents"],

@@ -165,7 +165,7 @@ def _of_run(run: Run, home: Path, device: str | None) -> Subject:
         from colbert_zero_lib.training.devices import device_of_choice
 
         shop = Workshop(get_profile(run.passport["profile"]), home, device or device_of_choice(), False)
-        return shop.open(run.intact())
+        return shop.open(run.checked())
 
     name = f"{run.passport['recipe']} ({run.passport['profile']}, seed {run.passport.get('seed')})"
     return Subject(name, run.digest, opened)

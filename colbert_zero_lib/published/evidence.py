@@ -22,7 +22,7 @@ from ..recipes import Recipe
 from ..runs import Ledger, Run, canonical_json
 from ..runs.passport import paper_recipe
 from .clauses import Measure
-from .recorded import recorded_runs
+from .recorded import recorded_tables
 from .tables import BEIR, MTEB_MODELS, mteb_beir, paper_scores, paper_table
 
 if TYPE_CHECKING:
@@ -188,17 +188,10 @@ def mteb_evidence(folder: Path | None = None) -> TableEvidence:
 
 def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
     """The runs of a profile that are recorded under ``data/runs``; ProfileError for a profile that does not exist."""
-    from ..evaluation.results import Evaluation
-
     get_profile(profile)
-    runs = (folder or data_folder()) / "runs"
     found: dict[str, dict[int, Evaluation]] = {}
-    for passport in recorded_runs(profile, runs):
-        recipe = Recipe.parse(passport["recipe"])
-        name = f"{recipe.slug}--seed{passport['seed']}.parquet"
-        if (runs / profile / name).is_file():
-            seeds = found.setdefault(str(paper_recipe(passport)), {})
-            seeds[int(passport["seed"])] = Evaluation.from_parquet(runs / profile / name)
+    for passport, table in recorded_tables(profile, (folder or data_folder()) / "runs"):
+        found.setdefault(str(paper_recipe(passport)), {})[int(passport["seed"])] = table
     return RunEvidence(f"recorded ({profile})", found, full_scale=profile == "paper")
 
 

@@ -5,6 +5,7 @@ How they are trained and measured is the business of ``runs`` and ``evaluation``
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,16 +40,21 @@ def recorded_runs(profile: str, folder: Path | None = None) -> list[dict[str, An
     return found
 
 
-def recorded_evaluations(profile: str, recipe: Recipe, folder: Path | None = None) -> dict[int, Evaluation]:
-    """Per-query figures of the recorded runs of one recipe, by seed; seeds without a table are left out."""
+def recorded_tables(profile: str, folder: Path | None = None) -> Iterator[tuple[dict[str, Any], Evaluation]]:
+    """The passports of `recorded_runs` with their per-query figures; those without a table are left out."""
     from ..evaluation import Evaluation
 
     runs = (folder or data_folder() / "runs") / profile
     tables = {*runs.glob("*.parquet"), *committed.listed(runs, ".parquet")}
-    found = {}
     for passport in recorded_runs(profile, folder):
-        file = runs / f"{recipe.slug}--seed{passport['seed']}.parquet"
-        if passport["recipe"] == str(recipe) and file in tables:
+        file = runs / f"{Recipe.parse(passport['recipe']).slug}--seed{passport['seed']}.parquet"
+        if file in tables:
             committed.check(file)
-            found[int(passport["seed"])] = Evaluation.from_parquet(file)
+            yield passport, Evaluation.from_parquet(file)
+
+
+def recorded_evaluations(profile: str, recipe: Recipe, folder: Path | None = None) -> dict[int, Evaluation]:
+    """Per-query figures of the recorded runs of one recipe, by seed; seeds without a table are left out."""
+    tables = recorded_tables(profile, folder)
+    found = {int(run["seed"]): table for run, table in tables if run["recipe"] == str(recipe)}
     return dict(sorted(found.items()))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import committed
 from ..errors import RunError
 from .passport import read_passport
 from .run import Run, read_per_query
@@ -108,11 +109,12 @@ def explain(
 
 def _open(side: Run | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], pd.DataFrame | None]:
     if isinstance(side, Run):
-        return side.passport, side.per_query() if side.per_query_file.is_file() else None
+        return side.passport, side.per_query() if side.has_per_query else None
     if isinstance(side, (str, Path)):
         file = Path(side)
         table = file.with_suffix(".parquet")
-        return read_passport(file), read_per_query(table) if table.is_file() else None
+        committed.check(file, table)
+        return read_passport(file), read_per_query(table) if table.exists() else None
     return side, None
 
 

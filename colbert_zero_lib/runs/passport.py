@@ -245,7 +245,7 @@ def record(run: Run, folder: Path | None = None) -> Path:
     table = file.with_suffix(".parquet")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        if run.per_query_file.is_file():
+        if run.has_per_query:
             values = run.per_query()
             numbers = list(values.select_dtypes("number").columns)
             with replacing(table) as neighbour:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
-from ..keeping import damage
+from ..keeping import MANIFEST, damage, entries_of
 from ..recipes import Recipe
 from .passport import canonical_json, key_versions, read_passport, validate_passport
 
@@ -82,18 +82,21 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """The run in ``folder``; RunError if its passport cannot be read."""
-        return cls(folder, read_passport(folder / PASSPORT))
+        """The run in ``folder``; RunError if its passport cannot be read or is not the one that was written."""
+        return cls(folder, read_passport(folder / PASSPORT)).checked(PASSPORT)
+
+    def checked(self, within: str = "") -> Run:
+        """This run if its files whose names begin with ``within`` are as they were written.
+
+        RunError otherwise, ClosedError where another user keeps them closed.
+        """
+        if wrong := damage(self.folder, within=within):
+            raise RunError(f"Run folder {self.folder} {wrong}: run the recipe again, which builds it anew.")
+        return self
 
     def sound(self) -> Run:
         """This run if its passport has what others rely on (`validate_passport`); RunError otherwise."""
         validate_passport(self.passport, str(self.folder / PASSPORT))
-        return self
-
-    def intact(self) -> Run:
-        """This run if every byte of its folder is as it was written; RunError or ClosedError otherwise."""
-        if wrong := damage(self.folder):
-            raise RunError(f"Run folder {self.folder} {wrong}: run the recipe again.")
         return self
 
     @property
@@ -111,8 +114,17 @@ class Run:
         """Where the builder saved per-query values, if it did."""
         return self.folder / PER_QUERY
 
+    @property
+    def has_per_query(self) -> bool:
+        """Whether the builder saved per-query values, even if they are gone by now."""
+        try:
+            return self.per_query_file.exists() or PER_QUERY in entries_of(self.folder / MANIFEST)
+        except (OSError, ValueError):
+            return False
+
     def per_query(self) -> pd.DataFrame:
-        """One row a query: collection, query, ndcg@10, ...; RunError if the run kept none."""
+        """One row a query: collection, query, ndcg@10, ...; RunError if the run kept none, or they are damaged."""
+        self.checked(PER_QUERY)
         return read_per_query(self.per_query_file)
 
 

@@ -146,6 +146,7 @@ class Workshop:
 
     def open(self, run: Run, recipe: Recipe | None = None) -> SentenceTransformer:
         """The model of a run, with the lengths at which it is evaluated; its start need not be there any more."""
+        run.checked("model/")
         recipe = recipe or Recipe.parse(run.passport["recipe"])
         prompts = run.passport.get("key", {}).get("settings", {}).get("prompts")
         return self.open_folder(run.model_folder, recipe, tuple(prompts or self.profile.prompts))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-
 from colbert_zero_lib.figures.audit_catalogue import FIGURES
+
 from colbert_zero_lib.home import repository
 from colbert_zero_lib.suite import notebooks_folder, read_notebook, run_notebook
 

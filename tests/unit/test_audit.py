@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from colbert_zero_lib.figures.audit_catalogue import FIGURES, clause_names, headline_differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
@@ -17,7 +18,6 @@ from colbert_zero_lib.corpora import hub
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.figures import audit as drawings
 from colbert_zero_lib.figures import save
-from colbert_zero_lib.figures.audit_catalogue import FIGURES, clause_names, headline_differences
 from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import BEIR, Clause, TableEvidence, find_claim, mteb_evidence, paper_evidence
 from colbert_zero_lib.published.audit import (
