@@ -16,6 +16,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .scratch import beside
+
 MANIFEST = "manifest.json"
 # A file that changed less than this ago may change once more without looking different, so that it is read again.
 _SETTLED = 1.0
@@ -32,15 +34,11 @@ class Kept(NamedTuple):
 
 @contextlib.contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A neighbour of ``file`` to write: flushed and renamed to ``file`` at the end, removed if there is an error."""
-    neighbour = file.with_name(f"{file.name}.writing-{os.getpid()}")
-    try:
+    """A file to write in place of ``file``: flushed and renamed to it at the end, removed if there is an error."""
+    with beside(".writing", file.parent) as neighbour:
         yield neighbour
         _flush(neighbour)
         neighbour.replace(file)
-    finally:
-        with contextlib.suppress(OSError):
-            neighbour.unlink(missing_ok=True)
 
 
 def write_whole(file: Path, content: str | bytes) -> None:

@@ -235,8 +235,6 @@ class Ledger:
         return None if described == digest else f"has a {PASSPORT} that describes another run"
 
     def _seal(self, work: Path, key: RunKey, passport: dict[str, Any]) -> None:
-        for leftover in work.glob("*.writing-*"):
-            leftover.unlink()
         write_json({**passport, "key": key.to_mapping(), "digest": key.digest}, work / PASSPORT)
         seal(work, without=[CHECKPOINTS])
 

@@ -19,7 +19,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", TOKENIZERS_PARALLELISM="false")
+os.environ.update(
+    HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", TOKENIZERS_PARALLELISM="false"
+)
 
 from colbert_zero_lib import committed
 from colbert_zero_lib.home import recording_folder
@@ -65,7 +67,11 @@ def rows(found: Sequence[Trial]) -> list[dict[str, Any]]:
         for trial in own:
             ends[trial.outcome.value] += trial.count
             ways[trial.what] += trial.count
-        row = {"kind": kind, "injected": sum(ends.values()), **{each.value: ends[each.value] for each in Outcome}}
+        row = {
+            "kind": kind,
+            "injected": sum(ends.values()),
+            **{each.value: ends[each.value] for each in Outcome},
+        }
         table.append(row | {"ways": dict(sorted(ways.items()))})
         if len(own) == 1:
             table[-1]["said"] = own[0].detail
@@ -76,8 +82,8 @@ def markdown(pages: Sequence[dict[str, Any]]) -> str:
     """The page of all kits that have results."""
     columns = ["injected", *(each.value for each in Outcome)]
     lines = ["# What was broken, and what came of it", "", " ".join((
-        "Made by `make faults` from `data/faults/`. Survived: the right result came, at once or made anew. Refused: one",
-        "sentence named the place and the mend. All other columns are faults of this suite and must be 0.",
+        "Made by `make faults` from `data/faults/`. Survived: the right result came, at once or made anew. Refused:",
+        "one sentence named the place and the mend. All other columns are faults of this suite and must be 0.",
     )), ""]  # fmt: skip
     heads = ["kit", *columns, "date", "machine", "minutes"]
     lines += [_line(heads), _line(["---", *["---:"] * len(columns), "---", "---", "---:"])]
@@ -91,7 +97,9 @@ def markdown(pages: Sequence[dict[str, Any]]) -> str:
         lines.append(_line(["---", *["---:"] * len(columns), "---"]))
         for row in page["rows"]:
             how = row.get("said") or ", ".join(row["ways"])
-            lines.append(_line([row["kind"], *(f"{row[name]:,}" for name in columns), how.replace("|", "\\|")]))
+            lines.append(
+                _line([row["kind"], *(f"{row[name]:,}" for name in columns), how.replace("|", "\\|")])
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -102,7 +110,6 @@ def _line(cells: Sequence[str]) -> str:
 def keep(kit: str, found: Sequence[Trial], share: float, seed: int, seconds: float) -> None:
     """Write the results of a kit to ``data/faults`` and draw the page anew."""
     from benchmarks.records import machine
-
     from colbert_zero_lib.runs import environment_versions, git_commit
 
     folder = recording_folder() / "faults"
@@ -122,7 +129,9 @@ def keep(kit: str, found: Sequence[Trial], share: float, seed: int, seconds: flo
 def write_page(folder: Path) -> None:
     """``tests/faults/README.md`` from the kits' files."""
     files = [folder / f"{kit}.json" for kit in KITS]
-    write_whole(_HERE / "README.md", markdown([json.loads(file.read_text()) for file in files if file.exists()]))
+    write_whole(
+        _HERE / "README.md", markdown([json.loads(file.read_text()) for file in files if file.exists()])
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -24,7 +24,7 @@ ENDED, REFUSED, FAULT, INTERRUPTED, EXITED = 0, 2, 70, 130, 137
 _PASSING = {
     "wall_seconds", "queries_per_second", "peak_memory_bytes", "gpu_hours", "seconds", "evaluation_time", "git_commit",
     "duration", "start_time", "end_time", "iopub.execute_input", "iopub.status.busy", "iopub.status.idle",
-    "shell.execute_reply", "input_path", "output_path", "id", "iopub.execute_reply", "iopub.status.idle",
+    "shell.execute_reply", "input_path", "output_path", "id", "iopub.execute_reply",
 }  # fmt: skip
 Work = Callable[[Path], None]
 
@@ -80,7 +80,9 @@ def _stop_before(place: Path, stop: Stop) -> None:
     _hook(place, seen)
 
 
-def begin(work: Work, place: Path, stop: Stop | None = None, prepare: Callable[[], None] | None = None) -> int:
+def begin(
+    work: Work, place: Path, stop: Stop | None = None, prepare: Callable[[], None] | None = None
+) -> int:
     """Fork a process, the head of its own group, that does ``work`` in ``place``; what it says goes to ``said``."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -97,7 +99,7 @@ def begin(work: Work, place: Path, stop: Stop | None = None, prepare: Callable[[
         said = os.open(place.with_name(f"{place.name}.said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        sys.stdout = sys.stderr = open(said, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+        sys.stdout = sys.stderr = open(said, "w", buffering=1, closefd=False)  # noqa: SIM115
         warnings.resetwarnings()
         warnings.simplefilter("ignore", DeprecationWarning)
         if prepare:
@@ -196,7 +198,11 @@ def state(place: Path, passing: frozenset[str] = frozenset()) -> dict[str, str]:
     found = {}
     for file in sorted(place.rglob("*")):
         name = file.relative_to(place).as_posix()
-        if name.endswith((".lock", *passing)) or ".set-aside/" in f"{name}/" or name.startswith("home/errors"):
+        if (
+            name.endswith((".lock", *passing))
+            or ".set-aside/" in f"{name}/"
+            or name.startswith("home/errors")
+        ):
             continue
         if file.is_symlink():
             found[name] = f"link to {file.readlink()}"

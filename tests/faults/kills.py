@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from colbert_zero_lib.home import home
 from colbert_zero_lib.keeping import remove
 from tests.faults import children, material
 from tests.faults.children import ENDED, FAULT, LIMIT, REFUSED, Operation, Stop, Work
@@ -179,13 +180,23 @@ def _commands(drawn: random.Random, scratch: Path, text: Path) -> Iterator[Trial
     group = [Stop(sign, after=0.0, group=True) for sign in (9, 15, 2)]
     commands = (
         Kind("command run", material.command(*words), 4, "text", stops=_AT_A_MOMENT),
-        Kind("command run, two processes", material.command(*words, "--processes", "2"), 3, "text", stops=group),
-        Kind("command data build", material.command("data", "build", "--quiet"), 2, "wheels", stops=_AT_A_MOMENT),
+        Kind(
+            "command run, two processes", material.command(*words, "--processes", "2"), 3, "text", stops=group
+        ),
+        Kind(
+            "command data build",
+            material.command("data", "build", "--quiet"),
+            2,
+            "wheels",
+            stops=_AT_A_MOMENT,
+        ),
     )
     wheels = material.copy(text, scratch / "with-wheels")
     material.wheels(wheels)
     for kind in commands:
-        yield from _stopped(kind, kind.full, drawn.randrange(6), drawn, {"text": text, "wheels": wheels}, scratch)
+        yield from _stopped(
+            kind, kind.full, drawn.randrange(6), drawn, {"text": text, "wheels": wheels}, scratch
+        )
 
 
 def _clear(place: Path) -> None:
@@ -208,7 +219,7 @@ class _Slow(http.server.SimpleHTTPRequestHandler):
 @contextmanager
 def index(folder: Path) -> Iterator[str]:
     """A package index of the wheels at hand, served on the loopback address by a process of its own."""
-    for wheel in (material.home() / "wheels").glob("*.whl"):
+    for wheel in (home() / "wheels").glob("*.whl"):
         project = folder / "simple" / wheel.name.split("-")[0].replace("_", "-").lower()
         project.mkdir(parents=True, exist_ok=True)
         (project / wheel.name).symlink_to(wheel)

@@ -1,4 +1,4 @@
-"""Small text, models and pieces of work that the kit stops, starves and crowds: all real, none larger than it must be."""
+"""Small text, models and pieces of work that the kit stops, starves and crowds: all real, none larger than needed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ def text(folder: Path) -> Path:
     rows("pairs.jsonl", 40, lambda _: {"query": words(4), "document": words(12)})
     rows("triples.jsonl", 40, lambda _: {"anchor": words(4), "positive": words(12), "negative": words(12)})
     scores = [drawn.random() for _ in range(8)]
-    rows("scored.jsonl", 40, lambda _: {"query": words(4), "documents": [words(9) for _ in scores], "scores": scores})
+    rows(
+        "scored.jsonl",
+        40,
+        lambda _: {"query": words(4), "documents": [words(9) for _ in scores], "scores": scores},
+    )
     for part in ("collections", "development"):
         for name, count in (("corpus", 30), ("queries", 10)):
             rows(f"{part}/faq/{name}.jsonl", count, lambda number: {"_id": str(number), "text": words(6)})
@@ -205,7 +209,9 @@ def executed(place: Path) -> list[Any]:
 
     from colbert_zero_lib.suite import NotebookRun
 
-    page = {"text/html": "<table><tr><th>claim</th><th>verdict</th></tr><tr><td>a</td><td>agrees</td></tr></table>"}
+    page = {
+        "text/html": "<table><tr><th>claim</th><th>verdict</th></tr><tr><td>a</td><td>agrees</td></tr></table>"
+    }
     picture = {"image/svg+xml": '<svg xmlns="http://www.w3.org/2000/svg"/>'}
     outputs = [v4.new_output("display_data", data=data) for data in (page, picture)]
     cell = v4.new_code_cell("show()", outputs=outputs, metadata={"tags": ["verdict"]})
@@ -267,7 +273,9 @@ def fetch(place: Path) -> None:
     """Three wheels with pip from a loopback index (``$PIP_INDEX_URL``)."""
     from colbert_zero_lib.corpora import wheels as module
 
-    pins = {name: pin for name, pin in module.read_pins().items() if name in ("seaborn", "datasets", "xarray")}
+    pins = {
+        name: pin for name, pin in module.read_pins().items() if name in ("seaborn", "datasets", "xarray")
+    }
     os.environ.update(COLBERT_ZERO_HOME=str(place / "home"))
     with mock.patch.object(module, "read_pins", lambda: pins):
         module.fetch_wheels(place / "home", quiet=True)
