@@ -6,6 +6,7 @@ Knows files only; what they mean, and how they are made anew, is the caller's bu
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from typing import NamedTuple
 from .scratch import beside
 
 MANIFEST = "manifest.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A file that changed less than this ago may change once more without looking different, so that it is read again.
 _SETTLED = 1.0
 
@@ -144,6 +146,17 @@ def set_aside(path: Path) -> Path:
     taken = {other.name for other in shelf.iterdir()}
     place = next(n for n in range(1, len(taken) + 2) if f"{path.name}-{n}" not in taken)
     return path.rename(shelf / f"{path.name}-{place}")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error means that a disk has no room, in whose words ever.
+
+    safetensors, torch and Arrow turn the system's error into one of their own.
+    """
+    said = str(error).lower()
+    return getattr(error, "errno", None) in FULL or any(
+        os.strerror(number).lower() in said for number in FULL
+    )
 
 
 def flush_folder(folder: Path) -> None:

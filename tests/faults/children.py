@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colbert_zero_lib.errors import ColbertZeroError
+from colbert_zero_lib import edge
 
 LIMIT = 300.0  # seconds until a piece of work of a second counts as hung
 ENDED, REFUSED, FAULT, INTERRUPTED, EXITED = 0, 2, 70, 130, 137
@@ -30,9 +30,10 @@ Work = Callable[[Path], None]
 
 
 class Operation(NamedTuple):
-    """A file operation of a piece of work: what it is, and on what, numbers and random signs taken out."""
+    """A file operation of a piece of work: what it is and on what, and the latter without numbers and random signs."""
 
     event: str
+    path: str
     name: str
 
 
@@ -60,7 +61,8 @@ def _hook(place: Path, seen: Callable[[Operation], None]) -> None:
                 with contextlib.suppress(TypeError):
                     name = os.fsdecode(argument)  # type: ignore[arg-type]
                     if name.startswith(root):
-                        seen(Operation(event, re.sub(r"\d+|[0-9a-f]{8,}|-\w{8}\b", "#", name[len(root) :])))
+                        path = name[len(root) :].lstrip("/")
+                        seen(Operation(event, path, re.sub(r"\d+|[0-9a-f]{8,}|-\w{8}\b", "#", path)))
                         return
 
     sys.addaudithook(hook)
@@ -81,9 +83,14 @@ def _stop_before(place: Path, stop: Stop) -> None:
 
 
 def begin(
-    work: Work, place: Path, stop: Stop | None = None, prepare: Callable[[], None] | None = None
+    work: Work,
+    place: Path,
+    stop: Stop | None = None,
+    prepare: Callable[[], None] | None = None,
+    words: Path | None = None,
 ) -> int:
-    """Fork a process, the head of its own group, that does ``work`` in ``place``; what it says goes to ``said``."""
+    """Fork a process, the head of its own group, that does ``work`` in ``place``; what it says goes to ``words``."""
+    words = words or _words(place)
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -96,7 +103,7 @@ def begin(
     code = FAULT
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        said = os.open(place.with_name(f"{place.name}.said"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        said = os.open(words, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(said, 1)
         os.dup2(said, 2)
         sys.stdout = sys.stderr = open(said, "w", buffering=1, closefd=False)  # noqa: SIM115
@@ -115,14 +122,12 @@ def _done(work: Work, place: Path) -> int:
     try:
         work(place)
         return ENDED
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except ColbertZeroError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return REFUSED
-    except BaseException:
-        traceback.print_exc()
-        return FAULT
+    except BaseException as error:
+        code, sentence = edge._meaning(error)
+        if code == FAULT:
+            traceback.print_exc()
+        sys.stderr.write(f"{sentence}\n")
+        return code
 
 
 def trace(work: Work, place: Path) -> tuple[int, list[Operation], float]:
@@ -234,8 +239,16 @@ def set_aside(place: Path) -> list[str]:
     return [str(found.relative_to(place)) for found in place.rglob(".set-aside/*")]
 
 
+def _words(place: Path) -> Path:
+    return place.with_name(f"{place.name}.said")
+
+
 def said(place: Path) -> str:
     """The end of what the children in ``place`` said."""
-    file = place.with_name(f"{place.name}.said")
+    return last_words(_words(place))
+
+
+def last_words(file: Path) -> str:
+    """The end of what children said to ``file``."""
     lines = file.read_text(errors="replace").strip().splitlines() if file.exists() else []
-    return " | ".join(lines[-3:])[-400:]
+    return " | ".join(lines[-3:])[-500:]
