@@ -6,7 +6,7 @@ Only files are read here; ``models`` opens what is described.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,8 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
             raise CheckpointError(
                 f"{name} {wrong}: get the model again, or remove {MANIFEST} if you changed it yourself."
             )
-        return describe_checkpoint(folder, name, _digest(folder.resolve()))
+        found = describe_checkpoint(folder, name, "")  # before all of what may be no model is read
+        return replace(found, identity=_digest(folder.resolve()))
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise CheckpointError(f"There is no folder {name}, and a model of the hub is written owner/name.")
     from .hub import model_files

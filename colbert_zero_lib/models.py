@@ -29,7 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.errors import CheckpointError, ColbertZeroError, TrainingError, one_line
 from colbert_zero_lib.profiles import EncoderShape
 from colbert_zero_lib.prompts import prefix_tokens, prepend
 from colbert_zero_lib.recipes import Interaction, Step
@@ -162,7 +162,7 @@ def open_model(
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise TrainingError(f"{folder} holds no model; train the step before this one first")
     set_seed(seed)
-    with quiet():
+    with quiet(), plain_model_errors(folder):
         if step.interaction is Interaction.DENSE:
             model = _open_dense(folder, lengths, device)
         else:
@@ -176,6 +176,19 @@ def open_model(
             )
         prepend(model, step, prompts, seed)
     return model
+
+
+@contextmanager
+def plain_model_errors(name: Path | str) -> Iterator[None]:
+    """Turn whatever transformers, PyLate or safetensors say of files that are no model into one CheckpointError."""
+    try:
+        yield
+    except (ColbertZeroError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # of many kinds: the files may be anybody's
+        raise CheckpointError(
+            f"{name} cannot be opened as a model ({one_line(error, 200)}): get it again, or name another one."
+        ) from error
 
 
 @contextmanager

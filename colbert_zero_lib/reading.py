@@ -14,18 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-LONGEST = 600  # characters of a sentence
 LONGEST_LINE = 2**28  # characters: more than any text, less than what a machine has not
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def one_line(text: object, limit: int = LONGEST) -> str:
-    """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
-    if len(line) <= limit:
-        return line
-    end = limit // 3
-    return f"{line[: limit - end - 5]} [...] {line[-end:]}"[: limit + 2]
 
 
 class UnreadableError(ValueError):
@@ -53,20 +43,25 @@ def check_ordinary(file: Path) -> None:
         raise UnreadableError("it is no ordinary file")
 
 
-def read_lines(file: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file without their ends, split at line feeds only; ``.gz`` and a byte order mark are read.
+def read_lines(file: Path, ends: bool = False) -> Iterator[str]:
+    """The lines of a UTF-8 file, split at line feeds only; ``.gz`` and a byte order mark are read.
+
+    Lines come without their ends unless ``ends``.
 
     Ids of real sets hold signs at which ``str.splitlines`` splits (U+2028, U+0085). UnreadableError otherwise.
     """
     check_ordinary(file)
     try:
         with (gzip.open if file.name.endswith(".gz") else open)(
-            file, "rt", encoding="utf-8-sig", newline="\n"
+            file, "rt", encoding="utf-8", newline="\n"
         ) as stream:
-            while line := stream.readline(LONGEST_LINE):
+            # Not utf-8-sig, which passes over a part of a mark as well.
+            line = stream.readline(LONGEST_LINE).removeprefix("\ufeff")
+            while line:
                 if len(line) == LONGEST_LINE:
                     raise UnreadableError(f"a line has more than {LONGEST_LINE:,} characters")
-                yield line.rstrip("\r\n")
+                yield line if ends else line.rstrip("\r\n")
+                line = stream.readline(LONGEST_LINE)
     except UnicodeDecodeError:
         raise UnreadableError("it is not UTF-8 text") from None
     except (OSError, EOFError, zlib.error) as error:

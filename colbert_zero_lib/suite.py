@@ -102,7 +102,9 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     try:
         if path.exists():
             check_ordinary(path)
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        nbformat.validate(notebook)
+        return notebook
     except FileNotFoundError:
         raise NotebookError(f"{path.name} is not in {path.parent.name}: check the name.") from None
     except Exception as error:
@@ -134,7 +136,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
     try:
         statements = ast.parse(source).body
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, tokenize.TokenError) as error:
+    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError) as error:
         raise NotebookError(
             f"The parameters cell of {path.name} is not valid Python ({error}): mend it."
         ) from None

@@ -98,7 +98,7 @@ def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2
 
 def _cells(path: Path) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)
-    lines = (f"{line}\n" for _, line in text_lines(path))
+    lines = (line for _, line in text_lines(path, ends=True))
     reader = (
         csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         if ".tsv" in path.name.lower()

@@ -181,11 +181,11 @@ def _of_checkpoint(found: Checkpoint, device: str | None) -> Subject:
         from pylate.models import ColBERT
         from sentence_transformers import SentenceTransformer
 
-        from colbert_zero_lib.models import quiet
+        from colbert_zero_lib.models import plain_model_errors, quiet
         from colbert_zero_lib.training.devices import device_of_choice
 
         where = device or device_of_choice()
-        with quiet():
+        with quiet(), plain_model_errors(found.name):
             if found.interaction is Interaction.DENSE:
                 return SentenceTransformer(str(found.folder), device=where, local_files_only=True)
             return ColBERT(

@@ -5,7 +5,6 @@ What is tried and how a rate is chosen is in `runs.rates`; drawing is in `figure
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -119,4 +118,5 @@ def recorded_sweeps(profile: str, folder: Path | None = None) -> list[Sweep]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    # Not isfinite: a whole number may be too large for a float.
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300

@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from colbert_zero_lib import committed, keeping
-from colbert_zero_lib.reading import LONGEST
-from colbert_zero_lib.errors import ColbertZeroError
+from colbert_zero_lib.errors import LONGEST, ColbertZeroError
 from tests.faults.kept import TARGETS, Target
 from tests.faults.kit import Outcome, Trial
 
@@ -355,6 +354,7 @@ def plan(share: float, seed: int) -> Iterator[tuple[Target, list[tuple[str, str]
 
 def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
     """See the kit: about `FULL` damages at share 1, each kind of kept file at every share."""
+    scratch.chmod(0o711)  # another user reads here
     for number, (target, chosen) in enumerate(plan(share, seed)):
         root = scratch / f"{number:02d}"
         bench = Bench(target, root)

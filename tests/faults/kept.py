@@ -47,7 +47,9 @@ class Target:
 
 def digests(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
     """What the files of a folder hold, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in without)
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and not {*without} & {*path.relative_to(folder).parts}
+    )
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -79,6 +81,8 @@ def _model(version: int, scratch: str) -> Path:
     with quiet():
         opened.save_pretrained(str(folder / "model"), create_model_card=False)
     store_settings(opened, folder / "model")
+    for path in folder.rglob("*"):  # another user rebuilds a run from here
+        path.chmod(0o755)
     return folder / "model"
 
 
@@ -88,6 +92,7 @@ def _scratch() -> str:
     import tempfile
 
     folder = tempfile.mkdtemp(prefix="colbert-zero-kept-")
+    Path(folder).chmod(0o755)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
@@ -664,5 +669,5 @@ TARGETS = (
     Target("pins and fingerprints", _make_data, _pinned, ("data/offline/*", "data/manifest.json"), _data_patches),
     Target("benchmark", _make_data, _benchmarks, ("data/benchmarks/search.json",), _data_patches, weight=0.5),
     Target("teacher's lists", _make_data, _teacher_lists, ("data/teacher/[lp]*",), _data_patches),
-    Target("report", _make_report, _write_report, ("report/*", "report/figures/*", "report/tables/*", "report/notebooks/*")),
+    Target("report", _make_report, _write_report, ("report/*", "report/figures/*", "report/tables/*")),
 )
