@@ -49,8 +49,8 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
             raise CheckpointError(
                 f"{name} {wrong}: get the model again, or remove {MANIFEST} if you changed it yourself."
             )
-        found = describe_checkpoint(folder, name, "")  # before all of what may be no model is read
-        return replace(found, identity=_digest(folder.resolve()))
+        described = describe_checkpoint(folder, name, "")  # before all of what may be no model is read
+        return replace(described, identity=_digest(folder.resolve()))
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise CheckpointError(f"There is no folder {name}, and a model of the hub is written owner/name.")
     from .hub import model_files

@@ -17,7 +17,6 @@ def one_line(text: object, limit: int = LONGEST) -> str:
     return f"{line[: limit - end - 7]} [...] {line[-end:]}"
 
 
-
 class ColbertZeroError(Exception):
     """Root of every error that this library raises on purpose; prints on one line, whatever it quotes."""
 

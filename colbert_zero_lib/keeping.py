@@ -103,9 +103,7 @@ def entries_of(manifest: Path) -> dict[str, Kept]:
         raise ValueError(f"no manifest: {error}") from error
 
 
-def damage(
-    folder: Path, sizes_alone: bool = False, *, name: str = MANIFEST, within: str = ""
-) -> str | None:
+def damage(folder: Path, sizes_alone: bool = False, *, name: str = MANIFEST, within: str = "") -> str | None:
     """What is wrong with a sealed folder, as the end of a sentence; None if every file is as it was written.
 
     ``sizes_alone`` reads no file but the manifest; ``within`` looks only at files whose names begin so.

@@ -38,7 +38,10 @@ def parsed_lists(table: pa.Table) -> pa.Table:
 
     queries = [str(key) for key in table.column("query_id").to_pylist()]
     ids, scores = (
-        [_list(row, query, column) for query, row in zip(queries, table.column(column).to_pylist(), strict=True)]
+        [
+            _list(row, query, column)
+            for query, row in zip(queries, table.column(column).to_pylist(), strict=True)
+        ]
         for column in ("document_ids", "scores")
     )
     for query, one, other in zip(queries, ids, scores, strict=True):
@@ -60,7 +63,9 @@ def _list(value: Any, query: str, column: str) -> list:
         kept = [None]
     if all(each is not None and (isinstance(each, str) or math.isfinite(each)) for each in kept):
         return kept
-    raise _fault(query, f"has {column} that are no list of {'ids' if column == 'document_ids' else 'finite numbers'}")
+    raise _fault(
+        query, f"has {column} that are no list of {'ids' if column == 'document_ids' else 'finite numbers'}"
+    )
 
 
 def _fault(query: str, wrong: str) -> DataError:

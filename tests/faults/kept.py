@@ -9,7 +9,7 @@ import shutil
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 
-from colbert_zero_lib.errors import ColbertZeroError, DataError
+from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder
 
 DATA = data_folder()
@@ -48,13 +48,18 @@ class Target:
 def digests(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
     """What the files of a folder hold, by name."""
     files = sorted(
-        path for path in folder.rglob("*") if path.is_file() and not {*without} & {*path.relative_to(folder).parts}
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not {*without} & {*path.relative_to(folder).parts}
     )
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+_WORDS = ["tide", "moon", "harbour", "ship", "cello", "bee", "honey", "dance", "bread"]
+
+
 def _text(chance: random.Random, words: int = 8) -> str:
-    return " ".join(chance.choice("tide moon harbour ship cello bee honey dance bread".split()) for _ in range(words))
+    return " ".join(chance.choice(_WORDS) for _ in range(words))
 
 
 # --- a run --------------------------------------------------------------------------------------------------------
@@ -72,12 +77,18 @@ def _model(version: int, scratch: str) -> Path:
     chance = random.Random(0)
     tokenizer = train_tokenizer([_text(chance, 30) for _ in range(50)], 120)
     with quiet():
-        base = build_base(tokenizer, EncoderShape(vocabulary=120, hidden=16, intermediate=24, layers=1, heads=2), seed=version)
+        base = build_base(
+            tokenizer,
+            EncoderShape(vocabulary=120, hidden=16, intermediate=24, layers=1, heads=2),
+            seed=version,
+        )
     with quiet():
         base.save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
     step = Recipe.parse("colbert:unsupervised").steps[0]
-    opened = open_model(folder / "base", step, lengths=(16, 24), prompts=("q: ", "d: "), projection=8, seed=version)
+    opened = open_model(
+        folder / "base", step, lengths=(16, 24), prompts=("q: ", "d: "), projection=8, seed=version
+    )
     with quiet():
         opened.save_pretrained(str(folder / "model"), create_model_card=False)
     store_settings(opened, folder / "model")
@@ -120,7 +131,13 @@ def _frame(version: int = 0) -> Any:
     import pandas as pd
 
     rows = [
-        {"collection": name, "query": f"q{n}", "ndcg@10": 0.5, "recall@100": 0.75, "mrr@10": 0.25 + version / 8}
+        {
+            "collection": name,
+            "query": f"q{n}",
+            "ndcg@10": 0.5,
+            "recall@100": 0.75,
+            "mrr@10": 0.25 + version / 8,
+        }
         for name in ("cwe", "icd")
         for n in range(4)
     ]
@@ -190,7 +207,9 @@ def _export(root: Path) -> Any:
     from colbert_zero_lib.runs import Run
 
     shutil.rmtree(root / "out", ignore_errors=True)
-    return digests(export_run(Run.read(_run_folder(root)), root / "out"), without=("README.md", "manifest.json"))
+    return digests(
+        export_run(Run.read(_run_folder(root)), root / "out"), without=("README.md", "manifest.json")
+    )
 
 
 def _card_patches(root: Path) -> list[Any]:
@@ -263,7 +282,11 @@ def _read_checkpoint(root: Path) -> Any:
         return "as written"
     there = {name: (found / name).read_bytes() for name in digests(found, without=(COMPLETE,))}
     right = _checkpoint_files(int(found.name.partition("-")[2]))
-    return "as written" if there == right else {name: "other" for name in right if there.get(name) != right[name]}
+    return (
+        "as written"
+        if there == right
+        else {name: "other" for name in right if there.get(name) != right[name]}
+    )
 
 
 # --- text ---------------------------------------------------------------------------------------------------------
@@ -318,7 +341,9 @@ def _read_text(root: Path) -> Any:
     found = load_offline(root, progress=False)
     return {
         "rows": {name: split.to_dict() for name, split in found.training.items()},
-        "collections": [vars(each) for part in (found.collections, found.development) for each in part.values()],
+        "collections": [
+            vars(each) for part in (found.collections, found.development) for each in part.values()
+        ],
         "fingerprint": found.fingerprint,
         "statistics": found.statistics.to_csv(),
     }
@@ -332,7 +357,9 @@ def _make_rows(root: Path, version: int) -> None:
         query, positive, *others = (_text(chance, n) for n in (4, 12, 12, 12))
         rows["pairs"].append({"query": query, "document": positive})
         rows["triples"].append({"query": query, "document": positive + " yes", "negatives": others})
-        rows["scored"].append({"query": query, "documents": [positive, *others], "scores": [3, 2.5, chance.random()]})
+        rows["scored"].append(
+            {"query": query, "documents": [positive, *others], "scores": [3, 2.5, chance.random()]}
+        )
     for name, lines in rows.items():
         (root / "files" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
     _read_rows(root)
@@ -362,9 +389,6 @@ def _hub_rows(root: Path, version: int = 0) -> Any:
 
     folder = root / "hub" / "owner--name@0123456789ab" / "default--split"
     return (is_kept(folder) or True) and keep(folder, lambda: _tables(version)).to_dict()
-
-
-_WHEELS = ("seaborn", "simple-icd-10-cm")
 
 
 def _toy_wheel(file: Path, version: int) -> None:
@@ -458,7 +482,9 @@ def _evaluated(root: Path, version: int = 0) -> Any:
         return _frame(version)[lambda frame: frame["collection"] == "cwe"].drop(columns="collection")
 
     with patch.object(sessions, "score_ranking", scored):
-        return sessions.evaluate_model(find_subject("bm25", root), {"cwe": lambda: _collection("cwe")}, root).per_query.to_dict("list")
+        return sessions.evaluate_model(
+            find_subject("bm25", root), {"cwe": lambda: _collection("cwe")}, root
+        ).per_query.to_dict("list")
 
 
 def _vectors(root: Path, version: int = 0) -> Any:
@@ -570,7 +596,8 @@ def _recorded(root: Path) -> Any:
     return {
         "passports": recorded_runs("laptop"),
         "queries": {
-            seed: each.per_query.to_dict("list") for seed, each in recorded_evaluations("laptop", recipe).items()
+            seed: each.per_query.to_dict("list")
+            for seed, each in recorded_evaluations("laptop", recipe).items()
         },
         "evidence": recorded_evidence("laptop").means,
         "explained": explain(*files, samples=10).to_text(),
@@ -632,15 +659,12 @@ def _write_report(root: Path) -> Any:
     from colbert_zero_lib.report import write_report
     from colbert_zero_lib.suite import NotebookRun
 
-    files = sorted((root / "report" / "notebooks").glob("0*.ipynb")) or [root / "report" / "notebooks" / "00_one.ipynb"]
-    runs = [NotebookRun(name, root / "report" / "notebooks" / f"{name}.ipynb", 1.0) for name in ("00_one", "01_two")]
+    runs = [
+        NotebookRun(name, root / "report" / "notebooks" / f"{name}.ipynb", 1.0)
+        for name in ("00_one", "01_two")
+    ]
     write_report(runs, root / "report")
-    assert files
     return digests(root / "report")
-
-
-def _make(read: Callable[[Path, int], Any]) -> Callable[[Path, int], Any]:
-    return read
 
 
 RUN = ("runs/*/*", "runs/*/model/**/*")
@@ -652,21 +676,50 @@ TARGETS = (
     Target("run, recorded", _make_run, _record, RUN),
     Target("exported model", _make_exported, _read_exported, ("model/**/*",), _card_patches),
     Target("checkpoint", _make_checkpoints, _read_checkpoint, weight=2),
-    Target("built text", _make_text, _read_text, ("corpora/*/**/*",), lambda root: _offline_patches(), weight=2),
+    Target(
+        "built text", _make_text, _read_text, ("corpora/*/**/*",), lambda root: _offline_patches(), weight=2
+    ),
     Target("folder's rows", _make_rows, _read_rows, ("home/**/*",)),
     Target("hub's rows", _hub_rows, _hub_rows, ("hub/**/*",)),
-    Target("wheel", _make_wheels, lambda root: _read_wheels(root, False), ("wheels/*",), _wheel_patches, True),
-    Target("wheel, fetched", _make_wheels, lambda root: _read_wheels(root, True), ("wheels/*",), _wheel_patches, True),
+    Target(
+        "wheel", _make_wheels, lambda root: _read_wheels(root, False), ("wheels/*",), _wheel_patches, True
+    ),
+    Target(
+        "wheel, fetched",
+        _make_wheels,
+        lambda root: _read_wheels(root, True),
+        ("wheels/*",),
+        _wheel_patches,
+        True,
+    ),
     Target("encoder", lambda root, _: _encoder(root), _encoder, ("cache/minilm/**/*",), _encoder_patches),
-    Target("encoder's weights", lambda root, _: _encoder(root), _encoder, ("cache/minilm/*.safetensors",), _encoder_patches, True, 0.5),
+    Target(
+        "encoder's weights",
+        lambda root, _: _encoder(root),
+        _encoder,
+        ("cache/minilm/*.safetensors",),
+        _encoder_patches,
+        True,
+        0.5,
+    ),
     Target("baselines", _baselines, _baselines, ("baselines/*",)),
     Target("evaluation", _evaluated, _evaluated, ("evaluations/**/*",)),
     Target("vectors", _vectors, _vectors, ("vectors/**/*",)),
     Target("model of the hub", _make_hub, _read_hub, ("hub/*/blobs/*", "hub/*/refs/*"), _hub_patches, True),
-    Target("published table", _make_data, _published, ("data/paper/*", "data/mteb/*", "data/manifest.json"), _data_patches),
-    Target("recorded run", _make_data, _recorded, ("data/runs/laptop/*", "data/manifest.json"), _data_patches),
+    Target(
+        "published table",
+        _make_data,
+        _published,
+        ("data/paper/*", "data/mteb/*", "data/manifest.json"),
+        _data_patches,
+    ),
+    Target(
+        "recorded run", _make_data, _recorded, ("data/runs/laptop/*", "data/manifest.json"), _data_patches
+    ),
     Target("recorded sweep", _make_data, _swept, ("data/runs/sweeps/**/*",), _data_patches),
-    Target("pins and fingerprints", _make_data, _pinned, ("data/offline/*", "data/manifest.json"), _data_patches),
+    Target(
+        "pins and fingerprints", _make_data, _pinned, ("data/offline/*", "data/manifest.json"), _data_patches
+    ),
     Target("benchmark", _make_data, _benchmarks, ("data/benchmarks/search.json",), _data_patches, weight=0.5),
     Target("teacher's lists", _make_data, _teacher_lists, ("data/teacher/[lp]*",), _data_patches),
     Target("report", _make_report, _write_report, ("report/*", "report/figures/*", "report/tables/*")),
