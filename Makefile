@@ -19,12 +19,13 @@ RUN := $(VENV)/bin
 # No progress bars where nobody watches.
 QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
 
-.PHONY: help reproduce environment data notebooks figures benchmarks test lint format lab refresh lock clean
+.PHONY: help reproduce environment data notebooks figures benchmarks test faults lint format lab refresh lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make reproduce  set up .venv, fetch the text, run every notebook at PROFILE=$(PROFILE), write report/"
 	@echo "make test       every test: unit, faults, tiny training, notebooks"
+	@echo "make faults     kill, damage, starve and crowd everything, and renew data/faults; about an hour"
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make lint       ruff and mypy        make format   let ruff mend what it can"
 	@echo "make figures    draw the paper's and the audit's figures and tables, from data/ alone"
@@ -65,6 +66,9 @@ benchmarks: data
 # A core each: with two threads each they would mostly wait for each other.
 test: data
 	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+faults: data
+	@$(RUN)/python -m tests.faults
 
 lab: $(INSTALLED)
 	@$(RUN)/jupyter lab notebooks

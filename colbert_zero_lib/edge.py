@@ -22,15 +22,13 @@ from . import group
 from .errors import LONGEST as LONGEST
 from .errors import ColbertZeroError, one_line
 from .home import home
-from .keeping import write_whole
+from .keeping import FULL, is_full, write_whole
 
 REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 
 _STANDS_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 _NOT_WRITTEN = {
-    errno.ENOSPC: "free some space",
-    errno.EDQUOT: "free some space",
-    errno.EFBIG: "free some space",
+    **dict.fromkeys(FULL, "free some space"),
     errno.EROFS: "name another place",
     errno.EACCES: "name another place",
     errno.EPERM: "name another place",
@@ -105,6 +103,8 @@ def _meaning(error: BaseException) -> tuple[int, str]:
         )
     if isinstance(error, OSError) and (sentence := _of_a_disk(error)):
         return REFUSED, f"error: {sentence}"
+    if is_full(error):
+        return REFUSED, f"error: a disk is full ({one_line(error, 200)}): free some space."
     return (
         FAULT,
         f"error: a fault of this suite, not of yours ({type(error).__name__}: {one_line(error, 200)}).",

@@ -6,7 +6,6 @@ Settings in the files are the business of ``runs.saved``, the card's words of ``
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from .model_card import CARD, model_card
 from .recipes import Recipe
 from .runs import Run
 from .runs.saved import UNSCORED, read_settings, store_settings
+from .scratch import beside
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -57,19 +57,17 @@ def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
 
 @contextlib.contextmanager
 def _written_whole(folder: Path) -> Iterator[Path]:
-    partial = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        with beside(".exporting", folder.parent) as partial:
+            yield partial
+            if folder.exists():
+                folder.rmdir()
+            partial.rename(folder)
     except OSError as error:
         raise RunError(
             f"Cannot write the model to {folder} ({error.strerror}): free space or name another folder."
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _open(run: Run, folder: Path) -> SentenceTransformer:

@@ -18,7 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from .scratch import beside
+
 MANIFEST = "manifest.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # A file that changed less than this ago may change once more without looking different, so that it is read again.
 _SETTLED = 1.0
 _MANY_BYTES = 1 << 28  # from here on several files are read at once
@@ -35,15 +38,11 @@ class Kept(NamedTuple):
 
 @contextlib.contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A neighbour of ``file`` to write: flushed and renamed to ``file`` at the end, removed if there is an error."""
-    neighbour = file.with_name(f"{file.name}.writing-{os.getpid()}")
-    try:
+    """A file to write in place of ``file``: flushed and renamed to it at the end, removed if there is an error."""
+    with beside(".writing", file.parent) as neighbour:
         yield neighbour
         _flush(neighbour)
         neighbour.replace(file)
-    finally:
-        with contextlib.suppress(OSError):
-            neighbour.unlink(missing_ok=True)
 
 
 def write_whole(file: Path, content: str | bytes) -> None:
@@ -171,6 +170,17 @@ def set_aside(path: Path) -> Path:
     taken = {other.name for other in shelf.iterdir()}
     place = next(n for n in range(1, len(taken) + 2) if f"{path.name}-{n}" not in taken)
     return path.rename(shelf / f"{path.name}-{place}")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error means that a disk has no room, in whose words ever.
+
+    safetensors, torch and Arrow turn the system's error into one of their own.
+    """
+    said = str(error).lower()
+    return getattr(error, "errno", None) in FULL or any(
+        os.strerror(number).lower() in said for number in FULL
+    )
 
 
 def flush_folder(folder: Path) -> None:

@@ -225,6 +225,17 @@ def _open_dense(folder: Path, lengths: tuple[int, int], device: str) -> Sentence
     return model
 
 
+def save_model(model: SentenceTransformer, folder: Path) -> None:
+    """Save a model with its tokenizer as it is between two uses: not as the last text left it."""
+    tokenizer = model.tokenizer.backend_tokenizer
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if isinstance(model, pylate_models.ColBERT) and model.document_length:
+        model.max_seq_length = model.document_length - 1  # its marker is added afterwards
+    with quiet():
+        model.save_pretrained(str(folder), create_model_card=False)
+
+
 def parameters(model: torch.nn.Module) -> int:
     """Number of parameters."""
     return sum(p.numel() for p in model.parameters())

@@ -1,10 +1,11 @@
-"""Folders for the time of a piece of work, found again and removed when the process that made them was killed."""
+"""Files and folders for the time of a piece of work, removed later where the process that made them was killed."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -16,19 +17,26 @@ _OLD = 86_400.0  # seconds; another machine's process, or one of Windows, cannot
 
 
 @contextmanager
-def scratch(name: str, parent: Path | None = None) -> Iterator[Path]:
-    """A new folder called after ``name`` in ``parent``, the temporary directory by default; gone at the end.
+def beside(name: str, parent: Path) -> Iterator[Path]:
+    """A free path in ``parent``, called after ``name``, for what is renamed when it is finished; gone at the end.
 
     Those of the same name that a killed process left there go first.
     """
-    place = parent or Path(tempfile.gettempdir())
     node = re.sub(r"\W+", "_", platform.node()) or "node"
-    _clear(place, name, node)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-{node}-{os.getpid()}-", dir=place))
+    _clear(parent, name, node)
+    place = parent / f"{name}-{node}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
-        yield folder
+        yield place
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(place)
+
+
+@contextmanager
+def scratch(name: str, parent: Path | None = None) -> Iterator[Path]:
+    """As `beside`, a new folder; in the temporary directory, by default, it is private."""
+    with beside(name, parent or Path(tempfile.gettempdir())) as folder:
+        folder.mkdir(0o777 if parent else 0o700)
+        yield folder
 
 
 def _clear(place: Path, name: str, node: str) -> None:
@@ -39,7 +47,13 @@ def _clear(place: Path, name: str, node: str) -> None:
             if found and (
                 _has_ended(int(found[2])) if found[1] == node and os.name != "nt" else _is_old(folder)
             ):
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove(folder)
+
+
+def _remove(place: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    with suppress(OSError):
+        place.unlink()
 
 
 def _has_ended(process: int) -> bool:

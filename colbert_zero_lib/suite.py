@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from traitlets.config import Config
 
 from .errors import ColbertZeroError, ParameterError, UnknownNameError
 from .home import home, repository
@@ -205,7 +206,7 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _own_kernel() -> Iterator[None]:
+def _own_kernel() -> Iterator[Config]:
     """Make ``python3`` mean this interpreter, whatever kernels and start-up files the user's home holds.
 
     The kernel runs in another folder, from where a relative home would be another one: it gets an absolute path.
@@ -224,7 +225,8 @@ def _own_kernel() -> Iterator[None]:
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
         try:
-            yield
+            # Beside the notebook's own, so that a killed run leaves nothing in the temporary directory.
+            yield Config(KernelManager={"connection_file": str(folder / "connection.json")})
         finally:
             for name, value in before.items():
                 if value is None:
@@ -247,7 +249,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
     output.parent.mkdir(parents=True, exist_ok=True)
     start = time.perf_counter()
     try:
-        with _own_kernel():
+        with _own_kernel() as config:
             papermill.execute_notebook(
                 str(path.resolve()),
                 str(output.resolve()),
@@ -256,6 +258,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
                 language="python",
                 progress_bar=False,
                 cwd=str(path.resolve().parent),
+                config=config,
             )
     except PapermillExecutionError as error:
         place = parameters_index(path, read_notebook(path))

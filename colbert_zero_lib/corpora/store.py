@@ -74,8 +74,6 @@ def _write(folder: Path, parts: Mapping[str, Part], progress: bool, expected: in
             if writer is None:
                 raise DataError(f"{folder.name} has no rows in its part {name}: nothing could be trained on.")
             writer.close()
-    for leftover in unfinished.glob("*.writing-*"):
-        leftover.unlink()
     seal(unfinished)
     unfinished.rename(folder)
     bar.close()

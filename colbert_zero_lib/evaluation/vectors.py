@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from colbert_zero_lib.keeping import damage, remove, seal
 from colbert_zero_lib.prompts import unscored_positions
+from colbert_zero_lib.scratch import scratch
 
 from .encode import TokenBatch, encode_batches, precision_type
 
@@ -87,10 +86,10 @@ def _keep(encoded: Iterable[TokenBatch], place: Path, kind: torch.dtype) -> Iter
     """Hand batches on and write them; what is not read to its end leaves nothing behind."""
     part: Path | None = None
     failure: Exception | None = None
-    try:
+    with contextlib.ExitStack() as stack:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(dir=place.parent, prefix=".part-"))
+            part = stack.enter_context(scratch(".part", place.parent))
         except OSError as error:
             failure = error
         for number, batch in enumerate(encoded):
@@ -110,9 +109,6 @@ def _keep(encoded: Iterable[TokenBatch], place: Path, kind: torch.dtype) -> Iter
                 failure = None if place.is_dir() else error  # unless another process was quicker
         if failure is not None:
             warnings.warn(f"Vectors cannot be kept in {place.parent} ({failure}).", stacklevel=3)
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def _read(place: Path, device: torch.device) -> Iterator[TokenBatch]:

@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.keeping import write_whole
 
 FORMATS = ("html", "tex", "md", "csv")
 _LATEX = {
@@ -148,7 +149,7 @@ class PaperTable:
         texts = (page, self.latex(), self.markdown(), self.csv())
         files = [folder / f"{self.name}.{suffix}" for suffix in FORMATS]
         for file, text in zip(files, texts, strict=True):
-            file.write_text(text, encoding="utf-8", newline="\n")
+            write_whole(file, text)
         return files
 
     def _blanked(self) -> pd.DataFrame:

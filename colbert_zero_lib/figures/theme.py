@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.home import home, repository
+from colbert_zero_lib.keeping import replacing
 
 WIDTH = 7.0  # inches; printed at 6.3 inches the smallest text (8 pt) is still above 7 pt
 SMALL = 8.0
@@ -112,15 +113,11 @@ def save(figure: Figure, name: str, folder: Path | None = None, suffix: str = "s
     elsewhere = os.environ.get("COLBERT_ZERO_FIGURES")
     folder = folder or (Path(elsewhere) if elsewhere else (repository() or home()) / "figures")
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.{os.getpid()}.{suffix}"
-    try:
-        with mpl.rc_context(
-            {key: _SETTINGS[key] for key in ("svg.fonttype", "svg.hashsalt", "pdf.fonttype")}
-        ):
-            figure.savefig(partial, format=suffix, metadata=_METADATA[suffix])
-        partial.replace(folder / f"{name}.{suffix}")
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(folder / f"{name}.{suffix}") as partial,
+        mpl.rc_context({key: _SETTINGS[key] for key in ("svg.fonttype", "svg.hashsalt", "pdf.fonttype")}),
+    ):
+        figure.savefig(partial, format=suffix, metadata=_METADATA[suffix])
     return figure
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.keeping import write_whole
 from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebook
 
 TAG = "paper:"
@@ -163,5 +164,5 @@ def write_crosswalk(notebooks: Path | None = None, folder: Path | None = None) -
     text = crosswalk_page(notebooks, folder)
     if file.is_file() and file.read_text(encoding="utf-8") == text:
         return file, False
-    file.write_text(text, encoding="utf-8", newline="\n")
+    write_whole(file, text)
     return file, True

@@ -21,7 +21,7 @@ from colbert_zero_lib import group
 from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
-from colbert_zero_lib.models import parameters, quiet
+from colbert_zero_lib.models import parameters, save_model
 from colbert_zero_lib.profiles import Profile
 from colbert_zero_lib.prompts import SIDES, describe_prefix
 from colbert_zero_lib.recipes import ZERO, Recipe, find_recipe, pipeline_of
@@ -157,8 +157,7 @@ def _build(
         progress=shop.progress,
     )
     if group.is_first():
-        with quiet():
-            model.save_pretrained(str(folder / "model"), create_model_card=False)
+        save_model(model, folder / "model")
     run = before if isinstance(before, Run) else None
     return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], run)
 

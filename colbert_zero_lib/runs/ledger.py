@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from .. import group
 from ..errors import ColbertZeroError, RunError, UnknownNameError
-from ..keeping import MANIFEST, damage, flush_folder, remove, seal, set_aside
+from ..keeping import MANIFEST, damage, flush_folder, is_full, remove, seal, set_aside
 from ..recipes import find_recipe
 from .passport import canonical_json, plain, read_passport, write_json
 from .run import PASSPORT, Run, RunKey
@@ -31,7 +31,6 @@ from .run import PASSPORT, Run, RunKey
 CHECKPOINTS = "checkpoints"
 
 _log = logging.getLogger(__name__)
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 _IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY)
 _PATIENCE = 60.0  # seconds between two words to the processes that wait with this one
@@ -143,7 +142,7 @@ class Ledger:
     def is_being_built(self, key: RunKey) -> bool:
         """Whether a process, this one or another, is building the run of ``key`` now; never waits."""
         file = self._lock_file(key)
-        if not file.exists():
+        if self.folder(key).exists() or not file.exists():
             return False
         with self._plain_disk_errors():
             lock = FileLock(file)
@@ -235,8 +234,6 @@ class Ledger:
         return None if described == digest else f"has a {PASSPORT} that describes another run"
 
     def _seal(self, work: Path, key: RunKey, passport: dict[str, Any]) -> None:
-        for leftover in work.glob("*.writing-*"):
-            leftover.unlink()
         write_json({**passport, "key": key.to_mapping(), "digest": key.digest}, work / PASSPORT)
         seal(work, without=[CHECKPOINTS])
 
@@ -324,11 +321,9 @@ class Ledger:
         return name.startswith(root) or root.startswith(name)
 
     def _is_full(self, error: Exception) -> bool:
-        if isinstance(error, OSError) and error.errno in _FULL:
+        if is_full(error):
             return True
-        # safetensors, torch and Arrow report a full disk in words of their own, or only as a failed write.
-        if "no space left" in str(error).lower():
-            return True
+        # torch reports a failed write without a reason.
         with contextlib.suppress(OSError):
             return shutil.disk_usage(self.root).free < 1 << 20
         return False

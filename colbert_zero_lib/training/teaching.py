@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -35,9 +34,10 @@ from colbert_zero_lib.evaluation import Ranking, evaluate, token_vectors
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.home import recording_folder
 from colbert_zero_lib.keeping import damage, remove, seal
-from colbert_zero_lib.models import open_model
+from colbert_zero_lib.models import open_model, save_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.scratch import scratch
 from colbert_zero_lib.training.devices import native_precision
 from colbert_zero_lib.training.trainer import train_step
 
@@ -233,11 +233,11 @@ def open_teacher(
         train_step(
             model, data, step, budget, lengths, seed=settings.seed, folder=checkpoints, progress=progress
         )
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent))
-        model.save_pretrained(str(temporary), create_model_card=False)
-        (temporary / TRAINED_ON).write_text(corpora.fingerprint + "\n")
-        seal(temporary)
-        temporary.rename(folder)
+        with scratch(".teacher", folder.parent) as temporary:
+            save_model(model, temporary)
+            (temporary / TRAINED_ON).write_text(corpora.fingerprint + "\n")
+            seal(temporary)
+            temporary.rename(folder)
         shutil.rmtree(checkpoints, ignore_errors=True)
     dense = SentenceTransformer(str(minilm_folder(home)), device="cpu")
     dense.max_seq_length = budget.document_length

@@ -27,7 +27,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainingArguments, se
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from colbert_zero_lib.errors import DivergedError, TrainingError
-from colbert_zero_lib.models import quiet
+from colbert_zero_lib.models import quiet, save_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase, Step
 from colbert_zero_lib.training.checkpoints import (
@@ -96,7 +96,7 @@ class _Trainer(SentenceTransformerTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Neither a model card nor the pickled arguments: a checkpoint is weights, optimizer and random states.
-        self.model.save_pretrained(str(output_dir), create_model_card=False)
+        save_model(self.model, Path(str(output_dir)))
 
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         # Before the optimizer moves: the weights stay as the last finite gradient left them.

@@ -1067,7 +1067,8 @@ READERS = (
         _unpacked(qrels_of_table), "a.tsv.gz", 2,
     ),
     Reader(
-        "judgements, JSON lines", draw_qrels_objects, in_file("a.jsonl", read_qrels_file), qrels_of_objects, "a.jsonl", 4
+        "judgements, JSON lines", draw_qrels_objects, in_file("a.jsonl", read_qrels_file), qrels_of_objects,
+        "a.jsonl", 4,
     ),
     Reader("judgements of the hub", draw_judged, read_judged, judged_right, "owner/name", 4),
     Reader("collection", draw_collection, read_collection_of, collection_right, weight=4),
@@ -1075,7 +1076,8 @@ READERS = (
     _of_rows("triples", "triple"),
     _of_rows("scored lists", "scored"),
     Reader(
-        "pairs, gzipped", _packed(draw_rows("pair")), in_file("a.jsonl.gz", pairs_of), _unpacked(pair_rows), "a.jsonl.gz"
+        "pairs, gzipped", _packed(draw_rows("pair")), in_file("a.jsonl.gz", pairs_of), _unpacked(pair_rows),
+        "a.jsonl.gz",
     ),
     Reader("pairs, CSV", draw_table(","), in_table("a.csv"), lambda given: given[1], "a.csv", 3),
     Reader("pairs, TSV", draw_table("\t"), in_table("a.tsv"), lambda given: given[1], "a.tsv", 3),

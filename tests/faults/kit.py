@@ -14,6 +14,7 @@ class Outcome(str, Enum):
     LOST = "lost"  # something that was finished is gone
     WRONG = "silently wrong"  # another result than the undamaged one, without a word
     FOREIGN = "foreign traceback"  # exit 70, a traceback, or an exception that is no ColbertZeroError
+    LITTER = "litter"  # files or processes that nobody needs and nobody takes away
     HUNG = "hung"
 
 
