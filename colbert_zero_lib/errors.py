@@ -10,7 +10,10 @@ LONGEST = 600  # characters of a sentence
 
 def one_line(text: object, limit: int = LONGEST) -> str:
     """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in str(text)).split())
+    line = str(text)
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else " " for sign in line)
+    line = " ".join(line.split())
     if len(line) <= limit:
         return line
     end = limit // 3

@@ -12,7 +12,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 LONGEST_LINE = 2**28  # characters: more than any text, less than what a machine has not
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
@@ -88,3 +88,8 @@ def parse_json(text: str) -> Any:
 def read_json(file: Path) -> Any:
     """The value in a JSON file; UnreadableError as of `read_lines` and `parse_json`."""
     return parse_json("\n".join(read_lines(file)))
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of JSON is a finite number; a whole one may be too large for any float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 from colbert_zero_lib.corpora.qrels import identifier
 from colbert_zero_lib.corpora.rows import negative_columns
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.reading import is_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,20 +52,24 @@ def parsed_lists(table: pa.Table) -> pa.Table:
 
 
 def _list(value: Any, query: str, column: str) -> list:
+    """Ids as texts, or finite numbers."""
     try:
         try:
             found = json.loads(value) if isinstance(value, str) else value
         except ValueError:  # Python's spelling, with single quotes
             found = ast.literal_eval(value)
-        kept = [identifier(key) if column == "document_ids" else float(key) for key in found]
-    # All are of literal_eval, float and str.
-    except (ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError):
-        kept = [None]
-    if all(each is not None and (isinstance(each, str) or math.isfinite(each)) for each in kept):
-        return kept
-    raise _fault(
-        query, f"has {column} that are no list of {'ids' if column == 'document_ids' else 'finite numbers'}"
-    )
+        kept = [identifier(each) if column == "document_ids" else _number(each) for each in found]
+    # All are of literal_eval and of numbers that are too long to be printed.
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        found = None
+    if not isinstance(found, list) or None in kept:
+        wanted = "ids" if column == "document_ids" else "finite numbers"
+        raise _fault(query, f"has {column} that are no list of {wanted}")
+    return kept
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_number(value) else None
 
 
 def _fault(query: str, wrong: str) -> DataError:

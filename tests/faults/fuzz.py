@@ -112,7 +112,7 @@ def _found_by_hypothesis(share: float, folder: Path) -> Iterator[Trial]:
         ("passport", read_run, json_right),
     ):
         yield from _examples(
-            Reader(f"{kind}, by hypothesis", chance_value, read, right), max(40, int(10_000 * share)), folder
+            Reader(f"{kind}, by hypothesis", chance_value, read, right), max(40, int(2_000 * share)), folder
         )
 
 

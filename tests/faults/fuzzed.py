@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import gzip
 import hashlib
@@ -822,6 +823,15 @@ def read_lists(given: tuple[Any, Any], folder: Path) -> Any:
     return found["documents"], found["scores"]
 
 
+def lists_right(given: tuple[Any, Any]) -> Any:
+    ids, scores = (list(ast.literal_eval(cell.replace("NaN", "0"))) for cell in given)
+    assert all(type(key) in (int, str) for key in ids) and all(
+        type(score) in (int, float) for score in scores
+    )
+    assert all(cell.lstrip()[:1] == "[" for cell in given), given
+    return [str(key) for key in ids], [float(score) for score in scores]
+
+
 def draw_judged(chance: random.Random) -> list[tuple[Any, Any, Any]]:
     return [
         (chance_value(chance, 1), chance_value(chance, 1), chance.choice((1, 1.0, chance_value(chance, 1))))
@@ -1087,9 +1097,9 @@ READERS = (
     Reader("recipe", draw_recipe, read_recipe, recipe_right, weight=5),
     Reader("word of a command", draw_words, read_words, weight=2),
     Reader("parameter", draw_parameter, read_parameter, weight=2),
-    Reader("lists of the hub", draw_lists, read_lists, weight=3),
+    Reader("lists of the hub", draw_lists, read_lists, lists_right, weight=3),
     Reader("settings of a model", draw_configs, read_configs, configs_right, weight=2),
-    Reader("weights", draw_weights, read_weights, weight=0.02),
+    Reader("weights", draw_weights, read_weights, weight=0.005),
     Reader("published table", draw_published, in_file(TABLE1, read_published), published_right, TABLE1, 0.7),
     Reader("recorded sweep", draw_sweep, read_sweep_file, names="seed0.json", weight=0.7),
     Reader("benchmark", draw_costs, in_file("search.json", _read_costs), names="search.json"),

@@ -241,6 +241,9 @@ def test_a_published_number_is_written_as_one(tmp_path: Path, cell: str) -> None
     [
         ("[1]", "[nan]"),
         ("[1]", "1"),
+        ('"12"', "[1, 2]"),
+        ("[1, 2]", "[true, 1]"),
+        ("[1]", "['1_0']"),
         ("[" * 9_000, "[1]"),
         ("[None]", "[1]"),
         ("[1 +", "[1]"),
