@@ -39,7 +39,7 @@ from tests.faults.fuzzed import (
 from tests.faults.kit import Outcome, Trial
 
 FULL = 1_000_000
-SECONDS = 20  # until a reader counts as hung
+SECONDS = 20  # of the processor, until a reader counts as hung
 GOOD = (Outcome.SURVIVED, Outcome.REFUSED)
 
 
@@ -156,7 +156,7 @@ def _good(reader: Reader, what: str, found: Counter[Outcome], detail: str) -> It
 
 def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
     """See the kit: `FULL` inputs at share 1; what is good is counted, what is bad is told one by one."""
-    total, before = sum(reader.weight for reader in READERS), signal.signal(signal.SIGALRM, _ring)
+    total, before = sum(reader.weight for reader in READERS), signal.signal(signal.SIGPROF, _ring)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -168,9 +168,9 @@ def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
                 for place in range(inputs):
                     given_seed = f"{seed}:{reader.kind}:{place}"
                     given_input = reader.draw(random.Random(given_seed))
-                    signal.alarm(SECONDS)
+                    signal.setitimer(signal.ITIMER_PROF, SECONDS)
                     outcome, detail = attempt(reader, given_input, folder)
-                    signal.alarm(0)
+                    signal.setitimer(signal.ITIMER_PROF, 0)
                     counts[outcome] += 1
                     if outcome not in GOOD:
                         how = f"{given_seed}: {_shown(given_input)}: {detail}"
@@ -179,5 +179,5 @@ def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
             (scratch / "hypothesis").mkdir()
             yield from _found_by_hypothesis(share, scratch / "hypothesis")
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
