@@ -10,11 +10,11 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .errors import CheckpointError, ColbertZeroError
+from .errors import CheckpointError, ColbertZeroError, one_line
 from .keeping import MANIFEST, damage, digest_of
 from .reading import UnreadableError, existing, read_json
 from .recipes import Interaction
@@ -59,7 +59,8 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
             raise CheckpointError(
                 f"{name} {wrong}: get the model again, or remove {MANIFEST} if you changed it yourself."
             )
-        return describe_checkpoint(folder, name, _digest(folder.resolve()))
+        described = describe_checkpoint(folder, name, "")  # before all of what may be no model is read
+        return replace(described, identity=_digest(folder.resolve()))
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise CheckpointError(f"There is no folder {name}, and a model of the hub is written owner/name.")
     from .hub import model_files
@@ -153,9 +154,9 @@ def opening(name: str) -> Iterator[None]:
     except (ColbertZeroError, MemoryError):
         raise
     except Exception as error:  # of safetensors, tokenizers, transformers, torch or json, by what is wrong
-        words = (str(error).strip() or "no words").splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"{name} cannot be opened as a model ({type(error).__name__}: {words}): get the model again."
+            f"{name} cannot be opened as a model ({type(error).__name__}: {one_line(error, 200)}): get it again,"
+            " or name another one."
         ) from error
 
 

@@ -5,7 +5,9 @@ A copy of the folder elsewhere, and files that are not listed, are a reader's ow
 
 from __future__ import annotations
 
+import base64
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 
 from . import keeping
@@ -60,6 +62,22 @@ def _entries() -> dict[str, keeping.Kept]:
 @cache
 def _read(manifest: Path) -> dict[str, keeping.Kept]:
     try:
-        return keeping.entries_of(manifest)
+        entries = keeping.entries_of(manifest)
+        if not _is_as_installed(manifest):
+            raise ValueError
+        return entries
     except (OSError, ValueError):
-        raise DataError(f"{manifest} cannot be read: restore it with git.") from None
+        raise DataError(
+            f"{manifest} is not as it was written: restore it with git, or install the package again."
+        ) from None
+
+
+def _is_as_installed(manifest: Path) -> bool:
+    """Whether a manifest that pip installed is the one it recorded; in a checkout git tells what was changed."""
+    try:
+        files = () if repository() else metadata.files("colbert_zero_lib") or ()
+    except metadata.PackageNotFoundError:
+        return True
+    recorded = [file.hash.value for file in files if file.match(f"data/{keeping.MANIFEST}") and file.hash]
+    own = base64.urlsafe_b64encode(bytes.fromhex(keeping.digest_of(manifest))).decode().rstrip("=")
+    return not recorded or own in recorded

@@ -20,10 +20,10 @@ import typer
 from typer.core import TyperGroup
 
 from . import group
-from .errors import ColbertZeroError
+from .errors import LONGEST as LONGEST
+from .errors import ColbertZeroError, one_line
 from .home import home
 from .keeping import FULL, is_full, write_whole
-from .reading import one_line
 
 REFUSED, FAULT, INTERRUPTED, PIPE_CLOSED = 2, 70, 130, 141
 

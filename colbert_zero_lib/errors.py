@@ -1,13 +1,30 @@
 """The exceptions a reader may meet: each message is one sentence that names the culprit and the mend.
 
-Errors from inside a dependency are translated where they arise; nothing is formatted or logged here.
+Errors from inside a dependency are translated where they arise; nothing is logged here.
 """
 
 from __future__ import annotations
 
+LONGEST = 600  # characters of a sentence
+
+
+def one_line(text: object, limit: int = LONGEST) -> str:
+    """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
+    line = str(text)
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else " " for sign in line)
+    line = " ".join(line.split())
+    if len(line) <= limit:
+        return line
+    end = limit // 3
+    return f"{line[: limit - end - 7]} [...] {line[-end:]}"
+
 
 class ColbertZeroError(Exception):
-    """Root of every error that this library raises on purpose."""
+    """Root of every error that this library raises on purpose; prints on one line, whatever it quotes."""
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows below a cell: the sentence, without the library's inside."""

@@ -6,6 +6,7 @@ What is in the files is read elsewhere: models by ``checkpoint``, data sets by `
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,12 +67,12 @@ def model_files(repository: str, revision: str | None = None) -> tuple[Path, str
 
 def check_blobs(*files: Path) -> None:
     """HubError where a file of the hub's cache is not what its name there says: its SHA-256, or git's digest of it."""
-    for blob in (file.resolve() for file in files):
+    for blob in (Path(os.path.realpath(file)) for file in files):
         if blob.parent.name != "blobs":
             continue  # a system without links has copies, whose names say nothing
         try:
-            content = blob.read_bytes() if len(blob.name) == 40 else b""
             digest = digest_of(blob)
+            content = blob.read_bytes() if len(blob.name) == 40 else b""
         except OSError as error:
             raise HubError(f"{blob} cannot be read ({error.strerror}): remove it and run again.") from None
         if len(blob.name) == 40:
@@ -112,8 +113,9 @@ def _cached_commit(repository: str, kind: Kind, revision: str | None) -> str:
     folder = _cache(repository, kind)
     name = revision or "main"
     reference = folder / "refs" / name
-    if reference.is_file():
-        return reference.read_text(encoding="utf-8").strip()
+    with plain_hub_errors(repository, kind):
+        if reference.is_file():
+            return reference.read_text(encoding="utf-8").strip()
     if (folder / "snapshots" / name).is_dir():
         return name
     noun = "data set" if kind == "dataset" else "model"

@@ -74,7 +74,7 @@ def declared(source: str, where: str) -> dict[str, Parameter]:
     try:
         statements = ast.parse(source).body
         tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, ValueError, tokenize.TokenError) as error:
+    except (SyntaxError, ValueError, MemoryError, RecursionError, tokenize.TokenError) as error:
         raise NotebookError(
             f"The parameters cell of {where} is not valid Python ({error}): mend it."
         ) from None

@@ -12,23 +12,12 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-LONGEST = 600  # characters of a sentence
 LONGEST_LINE = 2**28  # characters: more than any text, less than what a machine has not
 # Text shrinks to a tenth, tables of judgements to a twentieth: a file that grows more than this is made to fill a disk.
 MOST_GROWTH, ALWAYS_READ = 200, 2**26
 _HALF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def one_line(text: object, limit: int = LONGEST) -> str:
-    """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
-    shown = str(text).encode("utf-8", "replace").decode()  # half a character is no reason to say nothing
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in shown).split())
-    if len(line) <= limit:
-        return line
-    end = limit // 3
-    return f"{line[: limit - end - 5]} [...] {line[-end:]}"[: limit + 2]
 
 
 class UnreadableError(ValueError):
@@ -56,8 +45,10 @@ def check_ordinary(file: Path) -> None:
         raise UnreadableError("it is no ordinary file")
 
 
-def read_lines(file: Path) -> Iterator[str]:
-    """The lines of a UTF-8 file without their ends, split at line feeds only; ``.gz`` and a byte order mark are read.
+def read_lines(file: Path, ends: bool = False) -> Iterator[str]:
+    """The lines of a UTF-8 file, split at line feeds only; ``.gz`` and a byte order mark are read.
+
+    Lines come without their ends unless ``ends``.
 
     Ids of real sets hold signs at which ``str.splitlines`` splits (U+2028, U+0085). UnreadableError otherwise.
     """
@@ -65,14 +56,17 @@ def read_lines(file: Path) -> Iterator[str]:
     packed = file.name.endswith(".gz")
     most, seen = max(ALWAYS_READ, MOST_GROWTH * file.stat().st_size), 0
     try:
-        with (gzip.open if packed else open)(file, "rt", encoding="utf-8-sig", newline="\n") as stream:
-            while line := stream.readline(LONGEST_LINE):
+        with (gzip.open if packed else open)(file, "rt", encoding="utf-8", newline="\n") as stream:
+            # Not utf-8-sig, which passes over a part of a mark as well.
+            line = stream.readline(LONGEST_LINE).removeprefix("\ufeff")
+            while line:
                 if len(line) == LONGEST_LINE:
                     raise UnreadableError(f"a line has more than {LONGEST_LINE:,} characters")
                 seen += len(line)
                 if packed and seen > most:
                     raise UnreadableError(f"it unpacks to more than {MOST_GROWTH} times its size")
-                yield line.rstrip("\r\n")
+                yield line if ends else line.rstrip("\r\n")
+                line = stream.readline(LONGEST_LINE)
     except UnicodeDecodeError:
         raise UnreadableError("it is not UTF-8 text") from None
     except (OSError, EOFError, zlib.error) as error:
@@ -99,3 +93,8 @@ def parse_json(text: str) -> Any:
 def read_json(file: Path) -> Any:
     """The value in a JSON file; UnreadableError as of `read_lines` and `parse_json`."""
     return parse_json("\n".join(read_lines(file)))
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value of JSON is a finite number; a whole one may be too large for any float."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300

@@ -67,7 +67,9 @@ def read_notebook(path: Path) -> nbformat.NotebookNode:
     try:
         if path.exists():
             check_ordinary(path)
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+        nbformat.validate(notebook)
+        return notebook
     except FileNotFoundError:
         raise NotebookError(f"{path.name} is not in {path.parent.name}: check the name.") from None
     except Exception as error:

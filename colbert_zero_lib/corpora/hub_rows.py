@@ -9,8 +9,10 @@ import ast
 import json
 from typing import TYPE_CHECKING, Any
 
+from colbert_zero_lib.corpora.qrels import identifier
 from colbert_zero_lib.corpora.rows import negative_columns
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.reading import is_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,26 +36,46 @@ def parsed_lists(table: pa.Table) -> pa.Table:
     """Ids as texts, since the subsets differ in their type, and scores as numbers; both are printed lists."""
     import pyarrow as pa
 
-    ids = [[str(key) for key in _list(row)] for row in table.column("document_ids").to_pylist()]
-    scores = [[float(score) for score in _list(row)] for row in table.column("scores").to_pylist()]
     queries = [str(key) for key in table.column("query_id").to_pylist()]
+    ids, scores = (
+        [
+            _list(row, query, column)
+            for query, row in zip(queries, table.column(column).to_pylist(), strict=True)
+        ]
+        for column in ("document_ids", "scores")
+    )
     for query, one, other in zip(queries, ids, scores, strict=True):
         if len(one) != len(other):
-            raise DataError(
-                f"In the lists of the teacher, query {query} has {len(one)} documents and {len(other)} scores; take "
-                "another revision of the data set."
-            )
+            raise _fault(query, f"has {len(one)} documents and {len(other)} scores")
     types = {"query": pa.string(), "documents": pa.list_(pa.string()), "scores": pa.list_(pa.float64())}
     return pa.table({"query": queries, "documents": ids, "scores": scores}, schema=pa.schema(types))
 
 
-def _list(value: Any) -> list:
-    if not isinstance(value, str):
-        return list(value)
+def _list(value: Any, query: str, column: str) -> list:
+    """Ids as texts, or finite numbers."""
     try:
-        return json.loads(value)
-    except ValueError:  # Python's spelling, with single quotes
-        return list(ast.literal_eval(value))
+        try:
+            found = json.loads(value) if isinstance(value, str) else value
+        except ValueError:  # Python's spelling, with single quotes
+            found = ast.literal_eval(value)
+        kept = [identifier(each) if column == "document_ids" else _number(each) for each in found]
+    # All are of literal_eval and of numbers that are too long to be printed.
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        found = None
+    if not isinstance(found, list) or None in kept:
+        wanted = "ids" if column == "document_ids" else "finite numbers"
+        raise _fault(query, f"has {column} that are no list of {wanted}")
+    return kept
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_number(value) else None
+
+
+def _fault(query: str, wrong: str) -> DataError:
+    return DataError(
+        f"In the lists of the teacher, query {query} {wrong}; take another revision of the data set."
+    )
 
 
 def by_row(lists: Dataset, queries: Dataset, texts: Dataset) -> Dataset:

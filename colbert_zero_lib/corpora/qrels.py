@@ -31,7 +31,8 @@ _DOCUMENT = (
     "pid",
 )
 # No underscores and no digits of other scripts, both of which Python reads.
-_GRADES = re.compile(r"\s*[+-]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})?\s*")
+_GRADES = re.compile(r" *[+-]?[0-9]{1,40}(\.[0-9]{0,40})?([eE][+-]?[0-9]{1,3})? *")
+_BLANKS = re.compile("[ \t]+")  # no other signs: ids hold U+00A0 and U+2028
 MOST_GRADE = 2**31 - 1  # what trec_eval holds
 _GRADE = ("score", "relevance", "rel", "grade", "label")
 
@@ -96,10 +97,10 @@ def identifier(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path, ends: bool = False) -> Iterator[tuple[int, str]]:
     """(number, line) of a UTF-8 file, plain or ``.gz``, as `read_lines` splits it; DataError when unreadable."""
     try:
-        yield from enumerate(read_lines(path), start=1)
+        yield from enumerate(read_lines(path, ends), start=1)
     except UnreadableError as error:
         raise DataError(f"{path} cannot be read: {error}.") from None
 
@@ -137,7 +138,7 @@ def _of_table(path: Path) -> Iterator[tuple[int, Any, Any, Any]]:
         tabs = "\t" in line if tabs is None else tabs
         # BEIR reads quoted cells; a line at a time, so that a stray quote cannot swallow the next ones.
         try:
-            cells = next(csv.reader([line], delimiter="\t"), []) if tabs else line.split()
+            cells = next(csv.reader([line], delimiter="\t"), []) if tabs else _BLANKS.split(line.strip(" \t"))
         except csv.Error as error:
             raise DataError(f"{path}:{number} is not a table's line ({error}).") from None
         if columns is None:

@@ -6,7 +6,6 @@ Rows come out in the suite's own columns; which files belong to which phase is k
 from __future__ import annotations
 
 import csv
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from colbert_zero_lib.corpora.qrels import json_lines, text_lines
 from colbert_zero_lib.errors import DataError
-from colbert_zero_lib.reading import UnreadableError, check_ordinary, parse_json
+from colbert_zero_lib.reading import UnreadableError, check_ordinary, is_number, parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +76,7 @@ def scored(place: str, row: Row) -> Iterator[Row]:
     scores = row.get("scores")
     if not isinstance(scores, list) or len(scores) != len(documents):
         raise DataError(f"{place} needs under 'scores' a list of {len(documents)} numbers, one a document.")
-    if not all(_is_number(score) for score in scores):
+    if not all(is_number(score) for score in scores):
         raise DataError(f"{place} has a score that is not a finite number.")
     yield {"query": query, "documents": documents, "scores": [float(score) for score in scores]}
 
@@ -98,7 +97,7 @@ def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2
 
 def _cells(path: Path) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)
-    lines = (f"{line}\n" for _, line in text_lines(path))
+    lines = (line for _, line in text_lines(path, ends=True))
     reader = (
         csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
         if ".tsv" in path.name.lower()
@@ -190,12 +189,3 @@ def _cell(key: str, text: str) -> Any:
         except UnreadableError:
             return text
     return text
-
-
-def _is_number(value: Any) -> bool:
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number that no float holds
-        return False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colbert_zero_lib import group
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.keeping import damage, remove, replacing, seal
 
@@ -34,11 +35,13 @@ def keep(
     written before an interruption is not written again; damaged rows are brought again, with a warning. Two processes
     that ask at once write once. ``progress`` shows a bar, of the ``expected`` rows where they are known. DataError
     when the folder cannot be written or read.
+
+    Of a job's processes the first, which goes first, reads every byte once; to the others the sizes say enough.
     """
     from filelock import FileLock
 
     try:
-        if damage(folder):
+        if damage(folder, sizes_alone=not group.is_first()):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / f".{folder.name}.lock"):
                 if wrong := damage(folder):

@@ -19,10 +19,10 @@ import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict
 
 from colbert_zero_lib import committed
-from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.errors import DataError, one_line
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.keeping import replacing, write_whole
-from colbert_zero_lib.reading import check_ordinary, one_line, read_json
+from colbert_zero_lib.reading import check_ordinary, read_json
 
 if TYPE_CHECKING:
     from colbert_zero_lib.corpora.offline import OfflineCorpora

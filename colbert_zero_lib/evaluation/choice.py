@@ -5,6 +5,7 @@ Both searches are elsewhere; the measurement is the benchmark `search`, recorded
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,12 +58,15 @@ def measured_costs(file: Path | None = None) -> SearchCosts:
         committed.check(file)
         rows = read_json(file)["rows"]
         largest = max((row for row in rows if "peer_build_seconds" in row), key=lambda row: row["documents"])
-        return SearchCosts(
+        costs = (
             largest["ours_seconds_per_query"] / largest["documents"],
             largest["peer_build_seconds"] / largest["documents"],
-            largest["peer_seconds_per_query"],
+            largest["peer_seconds_per_query"] / 1,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not all(0 <= cost < math.inf for cost in costs):
+            raise ValueError
+        return SearchCosts(*costs)
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise DataError(
             f"{file} holds no measured search with an index: run 'python -m benchmarks --only search'."
         ) from error

@@ -46,7 +46,10 @@ class Evaluation:
         if missing:
             raise DataError(f"an evaluation needs the column {missing[0]!r}: evaluate again.")
         frame = self.per_query[list(COLUMNS)].reset_index(drop=True)
-        frame = frame.astype({"collection": str, "query": str} | {metric: float for metric in METRICS})
+        try:
+            frame = frame.astype({"collection": str, "query": str} | {metric: float for metric in METRICS})
+        except (ValueError, TypeError, OverflowError):
+            raise DataError("an evaluation needs figures that are numbers: evaluate again.") from None
         twice = frame.duplicated(["collection", "query"])
         if twice.any():
             first = frame[twice].iloc[0]

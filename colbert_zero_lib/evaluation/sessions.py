@@ -227,9 +227,10 @@ def read_result(file: Path) -> Result:
     try:
         content = read_json(file)
         per_query = pd.DataFrame(content["per_query"])[["query", *METRICS]]
+        Evaluation(per_query.assign(collection=""))  # refuses what is none
         fields = {name: content[name] for name in Result.__dataclass_fields__}
         return Result(**fields | {"per_query": per_query, "notes": tuple(content["notes"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise DataError(f"{file} is no readable result ({error}): it is measured again.") from error
 
 

@@ -5,7 +5,6 @@ What is tried and how a rate is chosen is in `runs.rates`; drawing is in `figure
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from .. import committed
 from ..errors import ColbertZeroError, DataError, RunError
 from ..home import data_folder
+from ..reading import is_number
 from ..recipes import Recipe
 from ..runs import read_passport
 from ..runs.passport import write_json
@@ -84,17 +84,17 @@ def read_sweep(file: Path) -> Sweep:
     ):
         if not isinstance(page.get(name), kind):
             raise fail(name, f"is {page[name]!r}" if name in page else "is missing")
-    if not _is_number(page.get("present")):
+    if not is_number(page.get("present")):
         raise fail("present", f"is {page.get('present')!r}, not a learning rate")
     known = {one.name for one in fields(RateResult)}
     rows = []
     for place, row in enumerate(page["rows"]):
-        if not isinstance(row, Mapping) or set(row) != known or not _is_number(row["rate"]):
+        if not isinstance(row, Mapping) or set(row) != known or not is_number(row["rate"]):
             raise fail(f"rows[{place}]", f"is not a rate with {', '.join(sorted(known - {'rate'}))}")
         if not isinstance(row["collections"], Mapping) or not isinstance(row["source"], Mapping):
             raise fail(f"rows[{place}]", "has collections or a source that are no objects")
         empty = [row[name] is None for name in _NUMBERS]
-        if not all(empty) and not all(_is_number(row[name]) for name in _NUMBERS):
+        if not all(empty) and not all(is_number(row[name]) for name in _NUMBERS):
             raise fail(f"rows[{place}]", "has figures that are no numbers")
         rows.append(RateResult(**row))
     try:
@@ -116,7 +116,3 @@ def recorded_sweeps(profile: str, folder: Path | None = None) -> list[Sweep]:
     committed.check(*files)
     found = [read_sweep(file) for file in files]
     return sorted(found, key=lambda sweep: (len(Recipe.parse(sweep.recipe)), sweep.recipe, sweep.seed))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

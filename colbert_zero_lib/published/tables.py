@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pandas as pd
 from .. import committed
 from ..errors import DataError, UnknownNameError
 from ..home import data_folder
+from ..reading import UnreadableError, read_lines
 from ..recipes import PAPER_ROWS
 
 BEIR = (
@@ -32,6 +34,9 @@ MTEB_MODELS = {
     "colbert-zero-supervised": "lightonai/ColBERT-Zero-supervised",
     "colbert-zero": "lightonai/ColBERT-Zero",
 }
+
+
+_NUMBER = re.compile(r"[-+0-9.eE]+")  # Python reads more: 1_0, and digits of other scripts
 
 
 @dataclass(frozen=True)
@@ -123,14 +128,11 @@ _MTEB = Layout(
 
 def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
     try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            reader = csv.reader(stream, strict=True)
-            for row in reader:
-                yield reader.line_num, row
-    except FileNotFoundError as error:
-        raise DataError(f"{file} is missing: check out the repository's data folder again.") from error
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{file} is not a CSV file in UTF-8 ({error}): check it out again.") from error
+        reader = csv.reader(read_lines(file, ends=True), strict=True)
+        for row in reader:
+            yield reader.line_num, row
+    except (csv.Error, UnreadableError) as error:
+        raise DataError(f"{file} cannot be read as CSV ({error}): restore the file.") from error
 
 
 def _cell(layout: Layout, column: str, text: str, place: str) -> str | int | float:
@@ -141,6 +143,8 @@ def _cell(layout: Layout, column: str, text: str, place: str) -> str | int | flo
             return math.nan
         raise DataError(f"{place} has no value for {column}: every one is needed, so restore the file.")
     try:
+        if not _NUMBER.fullmatch(text):
+            raise ValueError
         value = int(text) if column in layout.integers else float(text)
     except ValueError:
         value = math.nan

@@ -142,7 +142,7 @@ class Ledger:
     def is_being_built(self, key: RunKey) -> bool:
         """Whether a process, this one or another, is building the run of ``key`` now; never waits."""
         file = self._lock_file(key)
-        if not file.exists():
+        if self.folder(key).exists() or not file.exists():
             return False
         with self._plain_disk_errors():
             lock = FileLock(file)

@@ -16,7 +16,7 @@ from enum import Enum
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from ..errors import ColbertZeroError, ProfileError, RunError
 from ..home import recording_folder, repository
 from ..keeping import replacing, write_whole
 from ..profiles import get_profile
-from ..reading import UnreadableError, read_json
+from ..reading import UnreadableError, is_number, read_json
 from ..recipes import PIPELINES, Recipe, paper_rows
 
 if TYPE_CHECKING:
@@ -209,26 +209,21 @@ def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> 
     if not isinstance(passport.get("digest", ""), str):
         raise fail("digest", "is no text")
     for phase, seconds in passport["wall_seconds"].items():
-        if not _is_number(seconds) or seconds < 0:
+        if not is_number(seconds) or seconds < 0:
             raise fail(f"wall_seconds.{phase}", f"is {seconds!r}, not seconds")
     if not passport["metrics"]:
         raise fail("metrics", "names no collection")
     for collection, metrics in passport["metrics"].items():
         found = metrics.get("ndcg@10") if isinstance(metrics, Mapping) else None
-        if not _is_number(found) or not 0 <= found <= 1:
+        if not is_number(found) or not 0 <= found <= 1:
             raise fail(f"metrics.{collection}.ndcg@10", f"is {found!r}, not a number from 0 to 1")
         for name, value in metrics.items():
-            if not _is_number(value):
+            if not is_number(value):
                 raise fail(f"metrics.{collection}.{name}", f"is {value!r}, not a number")
     mean = math.fsum(m["ndcg@10"] for m in passport["metrics"].values()) / len(passport["metrics"])
-    if not _is_number(passport["mean_ndcg@10"]) or abs(mean - passport["mean_ndcg@10"]) > 1e-6:
+    if not is_number(passport["mean_ndcg@10"]) or abs(mean - passport["mean_ndcg@10"]) > 1e-6:
         raise fail("mean_ndcg@10", f"is {passport['mean_ndcg@10']} where its collections give {mean:.6f}")
     return recipe
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    # Not isfinite: a whole number may be too large for a float.
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def record(run: Run, folder: Path | None = None) -> Path:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
+import torch
 from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from transformers import (
     DataCollatorForLanguageModeling,
     ModernBertForMaskedLM,
@@ -27,6 +29,8 @@ from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
 from colbert_zero_lib.training.checkpoints import MarkComplete, last_complete_checkpoint, train_from
 from colbert_zero_lib.training.devices import native_precision
 from colbert_zero_lib.training.trainer import OneDevice, TrainingResult, peak_memory, share_batches
+
+_RANDOM = "masks.safetensors"
 
 
 def _token_rows(
@@ -99,6 +103,48 @@ def pretrain(
     )
 
 
+class _Masks:
+    """Hides tokens, after a checkpoint with the random numbers that a training without interruption draws.
+
+    The loader is a batch ahead of the steps, and transformers puts the random state of a checkpoint back when the first
+    two batches have been drawn.
+    """
+
+    def __init__(self, hide: DataCollatorForLanguageModeling, resume: Path | None) -> None:
+        file = resume and resume / _RANDOM
+        self.hide, self.drawn = hide, 0
+        self.resumed = bool(file and file.is_file())
+        self.before = self.after = (
+            load_file(file)["state"] if file and self.resumed else torch.get_rng_state()
+        )
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        if self.resumed and self.drawn < 3:
+            torch.set_rng_state(self.after)
+        self.before = torch.get_rng_state()
+        batch = self.hide(rows)
+        self.after, self.drawn = torch.get_rng_state(), self.drawn + 1
+        return batch
+
+
+class _KeepMasks(MarkComplete):
+    """Keeps the random state before the batch that was drawn ahead; at the end of an epoch there is none."""
+
+    def __init__(self, masks: _Masks) -> None:
+        self.masks, self.first = masks, 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Count batches from here."""
+        self.first = state.global_step
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Write the state, then seal."""
+        if state.is_world_process_zero and self.masks.drawn > state.global_step - self.first:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            save_file({"state": self.masks.before}, folder / _RANDOM)
+        super().on_save(args, state, control, **kwargs)
+
+
 def _train(
     model: ModernBertForMaskedLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -107,15 +153,16 @@ def _train(
     mask_probability: float,
 ) -> list[tuple[int, float]]:
     """Train on masked tokens from the newest complete checkpoint, if there is one; the loss curve."""
+    with arguments.main_process_first(local=False):
+        resume = last_complete_checkpoint(Path(str(arguments.output_dir)))
+    masks = _Masks(DataCollatorForLanguageModeling(tokenizer, mlm_probability=mask_probability), resume)
     trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=data,
-        data_collator=DataCollatorForLanguageModeling(tokenizer, mlm_probability=mask_probability),
-        callbacks=[MarkComplete()],
+        data_collator=masks,
+        callbacks=[_KeepMasks(masks)],
     )
     trainer.remove_callback(PrinterCallback)
-    with arguments.main_process_first(local=False):
-        resume = last_complete_checkpoint(Path(str(arguments.output_dir)))
     train_from(trainer, resume)
     return [(int(e["step"]), float(e["loss"])) for e in trainer.state.log_history if "loss" in e]

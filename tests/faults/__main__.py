@@ -19,11 +19,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-os.environ.update(
-    HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", TOKENIZERS_PARALLELISM="false"
-)
-
 from colbert_zero_lib import committed
+from colbert_zero_lib.home import data_folder as data_folder
 from colbert_zero_lib.home import recording_folder
 from colbert_zero_lib.keeping import write_whole
 from tests.faults.kit import Outcome, Trial
@@ -135,9 +132,7 @@ def keep(kit: str, found: Sequence[Trial], share: float, seed: int, seconds: flo
 def write_page(folder: Path) -> None:
     """``tests/faults/README.md`` from the kits' files."""
     files = [folder / f"{kit}.json" for kit in KITS]
-    write_whole(
-        _HERE / "README.md", markdown([json.loads(file.read_text()) for file in files if file.exists()])
-    )
+    write_whole(PAGE, markdown([json.loads(file.read_text()) for file in files if file.exists()]))
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -166,4 +161,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    os.environ.update(
+        HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive", TOKENIZERS_PARALLELISM="false"
+    )
     sys.exit(main())

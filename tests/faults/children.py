@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -132,17 +133,26 @@ def _done(work: Work, place: Path) -> int:
 
 def trace(work: Work, place: Path) -> tuple[int, list[Operation], float]:
     """Do ``work`` undisturbed: how it ended, its file operations and its seconds."""
-    file = place.with_name(f"{place.name}.trace")
+    file, modules = (place.with_name(f"{place.name}.{kind}") for kind in ("trace", "modules"))
 
     def write() -> None:
         stream = file.open("w", buffering=1)
         _hook(place, lambda operation: stream.write(json.dumps(operation) + "\n") and None)
 
+    def noting(where: Path) -> None:
+        work(where)
+        modules.write_text(" ".join(sys.modules))
+
     started = time.monotonic()
-    code = end(begin(work, place, prepare=write))
+    code = end(begin(noting, place, prepare=write))
     seconds = time.monotonic() - started
     found = [Operation(*json.loads(line)) for line in file.read_text().splitlines()]
     file.unlink()
+    # For the next ones, of which some may not read the library's files.
+    for name in modules.read_text().split() if code == ENDED else ():
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    modules.unlink(missing_ok=True)
     return code, found, seconds
 
 

@@ -135,6 +135,8 @@ class _Crowd:
                 killed = 0
         codes = [children.end(each) for each in ids]
         bad = [code for each, code in zip(ids, codes, strict=True) if code != ENDED and each != killed]
+        if killed:  # what it left goes with the next one
+            bad.append(children.end(children.begin(self.work, place)))
         # Who is killed has trained for nothing.
         return self.judged(place, name, bad, self.steps + bool(killed))
 

@@ -5,19 +5,15 @@ The second time it must end with what an undisturbed one leaves, byte for byte b
 
 from __future__ import annotations
 
-import http.server
 import os
 import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from colbert_zero_lib.home import home
 from colbert_zero_lib.keeping import remove
@@ -67,17 +63,17 @@ KINDS = (
 
 def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
     """Every operation is stopped ``share`` of its full number of times, once at least."""
-    drawn = random.Random(seed)
     with index(scratch / "index") as address:
         os.environ.update(PIP_INDEX_URL=f"{address}/simple/", PIP_NO_CACHE_DIR="1")
         places = prepare(scratch / "places")
         turn = 0
         for kind in KINDS:
             count = max(1, round(kind.full * share))
+            drawn = random.Random(f"{seed} {kind.name}")
             yield from _stopped(kind, count, turn, drawn, places, scratch)
             turn += count
         if share >= 1:
-            yield from _commands(drawn, scratch, places["text"])
+            yield from _commands(random.Random(seed), scratch, places["text"])
 
 
 def prepare(folder: Path) -> dict[str, Path]:
@@ -208,18 +204,6 @@ def clear(place: Path) -> None:
         remove(each)
 
 
-class _Slow(http.server.SimpleHTTPRequestHandler):
-    """Files a piece at a time, so that a fetch takes a moment."""
-
-    def copyfile(self, source: Any, outputfile: Any) -> None:
-        while block := source.read(1 << 16):
-            outputfile.write(block)
-            time.sleep(0.02)
-
-    def log_message(self, *_: Any) -> None:
-        """Nobody asks."""
-
-
 @contextmanager
 def index(folder: Path) -> Iterator[str]:
     """A package index of the wheels at hand, served on the loopback address by a process of its own."""
@@ -229,7 +213,9 @@ def index(folder: Path) -> Iterator[str]:
         (project / wheel.name).symlink_to(wheel)
         (project / "index.html").write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.kills", str(folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(Path(__file__).with_name("slow_index.py")), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert server.stdout
@@ -237,14 +223,3 @@ def index(folder: Path) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
-
-
-def _serve(folder: str) -> None:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Slow, directory=folder))
-    sys.stdout.write(f"http://127.0.0.1:{server.server_port}\n")
-    sys.stdout.flush()
-    server.serve_forever()
-
-
-if __name__ == "__main__":
-    _serve(sys.argv[1])
