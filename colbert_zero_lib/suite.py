@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,8 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
 def _own_kernel() -> Iterator[None]:
     """Make ``python3`` mean this interpreter, whatever kernels and start-up files the user's home holds.
 
-    The kernel runs in another folder, from where a relative home would be another one: it gets an absolute path.
+    The kernel runs in another folder, from where a relative home would be another one: it gets an absolute path. What
+    it leaves among temporary files goes when it ends, or with the next kernel where it is killed.
     """
     with scratch("colbert-zero-kernel") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
@@ -117,13 +119,15 @@ def _own_kernel() -> Iterator[None]:
         )
         paths = [str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])]
         changes = {"JUPYTER_PATH": os.pathsep.join(paths), "IPYTHONDIR": str(Path(folder, "ipython"))}
-        changes["COLBERT_ZERO_HOME"] = str(home())
+        changes |= {"COLBERT_ZERO_HOME": str(home()), "TMPDIR": str(folder)}
         changes["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # silences the debugger's note about frozen modules
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
+        tempfile.tempdir = None  # to be looked up anew
         try:
             yield
         finally:
+            tempfile.tempdir = None
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)
