@@ -142,7 +142,6 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
     and the exception's last line; ``output`` then holds everything up to and including that cell.
     """
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     check_parameters(path, parameters)
@@ -167,9 +166,9 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
             f"Notebook {path.name} stopped at cell {error.cell_index + 1 - injected}: {reason} "
             f"(the output up to there is in {_shown(output)})."
         ) from None
-    except DeadKernelError:
+    except RuntimeError:  # a dead kernel, and one that never answered
         raise NotebookError(
-            f"The kernel of notebook {path.name} died, most often for want of memory: "
+            f"The kernel of notebook {path.name} died or did not answer, most often for want of memory: "
             f"choose a smaller profile (the output up to there is in {_shown(output)})."
         ) from None
     return NotebookRun(path.stem, output, time.perf_counter() - start)

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -209,6 +210,15 @@ def test_a_killed_kernel_is_one_sentence(tmp_path: Path) -> None:
     path = write(tmp_path, "01_a.ipynb", "import os\nos._exit(9)")
     with pytest.raises(NotebookError, match="kernel of notebook 01_a.ipynb died"):
         suite.run_notebook(path, {}, tmp_path / "out.ipynb")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="runs false")
+def test_a_kernel_that_does_not_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(NotebookError, match="kernel of notebook 01_a.ipynb died or did not answer"):
+        suite.run_notebook(write(tmp_path, "01_a.ipynb", "1"), {}, tmp_path / "out.ipynb")
 
 
 def test_what_a_kernel_leaves_among_temporary_files_goes(
