@@ -6,12 +6,12 @@ Plan and runs are the library's; only words and the terminal are known here.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .terminal import profile_from
+from .terminal import FromSource, profile_from, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,6 +31,7 @@ def grid(
         ),
     ],
     profile: Annotated[str, typer.Option(help="smoke, tiny, laptop or mini.")] = "tiny",
+    source: FromSource = None,
     seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2; the profile's own by default.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what is needed, and stop.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a run, no live table.")] = False,
@@ -41,7 +42,7 @@ def grid(
     from .runs.grid import plan_grid, read_seeds, run_grid
 
     recipes = grid_recipes(name)
-    scale = profile_from(profile, begins_elsewhere=any(recipe.start for recipe in recipes))
+    scale = profile_from(profile, source, begins_elsewhere=any(recipe.start for recipe in recipes))
     chosen = read_seeds(seeds) if seeds is not None else scale.seeds
     from rich.console import Console
     from rich.live import Live
@@ -63,7 +64,7 @@ def grid(
         with Live(console=console, refresh_per_second=1, get_renderable=lambda: board.table(console.height)):
             for event in run_grid(shop, found):
                 board.take(event)
-    show_differences(ledger_evidence(profile), found.recipes, shop.prompt_lengths(), console)
+    show_differences(ledger_evidence(scale), found.recipes, shop.prompt_lengths(), console)
 
 
 def show_differences(
@@ -86,20 +87,15 @@ def show_differences(
     for title, about, rows in tables:
         rows = rows[rows["verdict"] != NOT_RUN].to_dict("records")
         if rows:
-            console.print(_differences(f"{title}: points of nDCG@10", about, rows))
+            columns = [*about, "yours", "seeds", "verdict"]
+            title = f"{title}: points of nDCG@10"
+            console.print(table(title, columns, [_difference(about, row) for row in rows]))
 
 
-def _differences(title: str, about: list[str], rows: list[dict[str, Any]]) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for name in (*about, "yours", "seeds", "verdict"):
-        table.add_column(name, justify="right" if name in ("paper", "seeds") else "left")
-    for row in rows:
-        words = [f"{row[name]:+.2f}" if name == "paper" else row[name] for name in about]
-        yours = f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-        table.add_row(*words, yours, str(row["seeds"]), row["verdict"])
-    return table
+def _difference(about: Sequence[str], row: Mapping[str, Any]) -> list[str]:
+    words = [f"{row[name]:+.2f}" if name == "paper" else row[name] for name in about]
+    yours = f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
+    return [*words, yours, str(row["seeds"]), row["verdict"]]
 
 
 class Board:
@@ -131,23 +127,18 @@ class Board:
 
     def table(self, height: int) -> Table:
         """The grid as it is now: as many arms as a terminal of ``height`` lines holds, those in work among them."""
-        from rich.table import Table
-
         from .runs.arms import arm_name
 
-        table = Table(title=f"{self._count()} runs, {self._rest()}", title_justify="left")
-        table.add_column("arm", overflow="fold")
-        for seed in self.plan.seeds:
-            table.add_column(f"seed {seed}", justify="right")
         recipes = list(dict.fromkeys(job.recipe for job in self.plan.jobs))
         room = max(1, height - 6)
         place = recipes.index(self.now.recipe) if self.now else len(recipes)
         first = max(0, min(place - room // 2, len(recipes) - room))
+        rows = []
         for recipe in recipes[first : first + room]:
             own = {job.seed: text for job, text in self.scores.items() if job.recipe == recipe}
-            cells = [own.get(seed, "") for seed in self.plan.seeds]
-            table.add_row(str(arm_name(recipe)), *cells)
-        return table
+            rows.append([str(arm_name(recipe)), *(own.get(seed, "") for seed in self.plan.seeds)])
+        columns = ["arm", *(f"seed {seed}" for seed in self.plan.seeds)]
+        return table(f"{self._count()} runs, {self._rest()}", columns, rows)
 
     def _count(self) -> str:
         return f"{len(self.plan.jobs) - len(self.left)}/{len(self.plan.jobs)}"

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,8 @@ def check_parameters(path: Path, parameters: Mapping[str, Any]) -> None:
 def _own_kernel() -> Iterator[Config]:
     """Make ``python3`` mean this interpreter, whatever kernels and start-up files the user's home holds.
 
-    The kernel runs in another folder, from where a relative home would be another one: it gets an absolute path.
+    The kernel runs in another folder, from where a relative home would be another one: it gets an absolute path. What
+    it leaves among temporary files goes when it ends, or with the next kernel where it is killed.
     """
     with scratch("colbert-zero-kernel") as folder:
         spec = Path(folder, "kernels", "python3", "kernel.json")
@@ -120,14 +122,16 @@ def _own_kernel() -> Iterator[Config]:
         )
         paths = [str(folder), *filter(None, [os.environ.get("JUPYTER_PATH")])]
         changes = {"JUPYTER_PATH": os.pathsep.join(paths), "IPYTHONDIR": str(Path(folder, "ipython"))}
-        changes["COLBERT_ZERO_HOME"] = str(home())
+        changes |= {"COLBERT_ZERO_HOME": str(home()), "TMPDIR": str(folder)}
         changes["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # silences the debugger's note about frozen modules
         before = {name: os.environ.get(name) for name in changes}
         os.environ.update(changes)
+        tempfile.tempdir = None  # to be looked up anew
         try:
             # Beside the notebook's own, so that a killed run leaves nothing in the temporary directory.
             yield Config(KernelManager={"connection_file": str(folder / "connection.json")})
         finally:
+            tempfile.tempdir = None
             for name, value in before.items():
                 if value is None:
                     os.environ.pop(name, None)
@@ -142,7 +146,6 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
     and the exception's last line; ``output`` then holds everything up to and including that cell.
     """
     import papermill
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     check_parameters(path, parameters)
@@ -168,9 +171,9 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
             f"Notebook {path.name} stopped at cell {error.cell_index + 1 - injected}: {reason} "
             f"(the output up to there is in {_shown(output)})."
         ) from None
-    except DeadKernelError:
+    except RuntimeError:  # a dead kernel, and one that never answered
         raise NotebookError(
-            f"The kernel of notebook {path.name} died, most often for want of memory: "
+            f"The kernel of notebook {path.name} died or did not answer, most often for want of memory: "
             f"choose a smaller profile (the output up to there is in {_shown(output)})."
         ) from None
     return NotebookRun(path.stem, output, time.perf_counter() - start)

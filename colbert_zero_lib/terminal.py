@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,11 @@ from .edge import printable
 from .steps import check_seed
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from .profiles import Profile
+
+_NUMBER = re.compile(r"[+-]?[\d.,]*|…")
 
 FromSource = Annotated[
     str | None,
@@ -51,19 +56,25 @@ def profile_from(
     return found
 
 
-def print_table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows under a header; columns of figures, but for the first, are aligned to the right."""
-    from rich.console import Console
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Rows under a header, all of it text and no markup; columns of figures, but for the first, go to the right."""
     from rich.markup import escape
     from rich.table import Table
 
-    def shown(cell: str) -> str:  # a recipe's switches in brackets are text, not markup
+    def text(cell: str) -> str:
         return escape(printable(cell))
 
-    table = Table(title=shown(title) or None, title_justify="left", header_style="bold")
+    shown = Table(title=text(title) or None, title_justify="left", header_style="bold")
     for place, column in enumerate(columns):
-        numeric = place > 0 and all(row[place].replace(",", "").replace(".", "").isdigit() for row in rows)
-        table.add_column(shown(column), justify="right" if numeric else "left", overflow="fold")
+        numeric = place > 0 and all(_NUMBER.fullmatch(row[place]) for row in rows)
+        shown.add_column(text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(shown, row))
-    Console().print(table)
+        shown.add_row(*map(text, row))
+    return shown
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a `table`."""
+    from rich.console import Console
+
+    Console().print(table(title, columns, rows))

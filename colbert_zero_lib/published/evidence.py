@@ -17,7 +17,7 @@ import pandas as pd
 from ..evaluation.statistics import contrast as paired_contrast
 from ..home import data_folder
 from ..home import home as default_home
-from ..profiles import get_profile
+from ..profiles import Profile, get_profile
 from ..recipes import Recipe
 from ..runs import Ledger, Run, canonical_json
 from ..runs.passport import paper_recipe
@@ -195,20 +195,20 @@ def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
     return RunEvidence(f"recorded ({profile})", found, full_scale=profile == "paper")
 
 
-def ledger_evidence(profile: str, home: Path | None = None, name: str | None = None) -> RunEvidence:
+def ledger_evidence(profile: str | Profile, home: Path | None = None, name: str | None = None) -> RunEvidence:
     """The reader's own finished runs of a profile, as its settings are now; ``home`` as ``COLBERT_ZERO_HOME``.
 
     Only runs of one set of circumstances (text, library versions, device, precision) are compared with each other:
     the set that has most runs. Reads passports and per-query tables, no model. ProfileError for an unknown profile.
     """
-    current = get_profile(profile)
+    current = get_profile(profile) if isinstance(profile, str) else profile
     sets: dict[str, dict[tuple[str, int], Run]] = {}
     for run in Ledger((home or default_home()) / "runs").runs():
         key = run.passport.get("key", {})
         settings = dict(key.get("settings", {}))
         around = {name: settings.pop(name, None) for name in ("device", "precision")}
         settings.pop("teacher", None)  # follows from the text and the library, which are compared
-        if key.get("profile") != profile or not run.per_query_file.is_file():
+        if key.get("profile") != current.name or not run.per_query_file.is_file():
             continue
         recipe = Recipe.parse(key["recipe"])
         if canonical_json(settings) != canonical_json(current.settings(recipe.steps)):
@@ -220,7 +220,7 @@ def ledger_evidence(profile: str, home: Path | None = None, name: str | None = N
         )
         sets.setdefault(circumstances, {})[str(paper_recipe(run.passport)), int(key["seed"])] = run
     chosen = max(sorted(sets.items()), key=lambda item: len(item[1]))[1] if sets else {}
-    return RunEvidence.of_runs(name or f"yours ({profile})", [run for _, run in sorted(chosen.items())])
+    return RunEvidence.of_runs(name or f"yours ({current.name})", [run for _, run in sorted(chosen.items())])
 
 
 def verdict_sources(runs: Iterable[Run], recorded: str, folder: Path | None = None) -> tuple[Evidence, ...]:

@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import group
-from ..errors import ColbertZeroError, RunError, UnknownNameError
+from ..errors import ClosedError, ColbertZeroError, RunError, UnknownNameError
 from ..keeping import MANIFEST, damage, flush_folder, is_full, remove, seal, set_aside
 from ..recipes import find_recipe
 from .passport import canonical_json, plain, read_passport, write_json
@@ -82,6 +82,9 @@ class Ledger:
                 if work.is_symlink() or work.is_file():
                     remove(work)
                 work.mkdir(parents=True, exist_ok=True)
+                for link in filter(Path.is_symlink, work.iterdir()):  # nothing is written elsewhere
+                    if link.name != CHECKPOINTS:  # which training refuses itself
+                        remove(link)
                 # Killed between the manifest and the rename: everything is there but the name.
                 finished = self._problem(work, key) is None
                 if not finished:
@@ -158,7 +161,7 @@ class Ledger:
                 if folder.is_dir() and not folder.name.startswith("."):
                     try:
                         found.append(Run.read(folder))
-                    except RunError as error:
+                    except (RunError, ClosedError) as error:
                         warnings.warn(str(error), stacklevel=2)
         return found
 

@@ -139,6 +139,16 @@ def test_four_processes_that_want_the_same_run_build_it_once(tmp_path: Path) -> 
     assert len(Ledger(tmp_path).runs()) == 1
 
 
+def test_a_link_in_the_work_folder_does_not_lead_what_is_written_elsewhere(tmp_path: Path) -> None:
+    work = tmp_path / "runs" / ".partial" / key().folder_name
+    work.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (work / "model").symlink_to(tmp_path / "elsewhere")
+    run = Ledger(tmp_path / "runs").obtain(key(), train)
+    assert not list((tmp_path / "elsewhere").iterdir())
+    assert (run.model_folder / "weights").is_file() and not run.model_folder.is_symlink()
+
+
 def test_different_runs_are_built_side_by_side(tmp_path: Path) -> None:
     """Each waits for the other's file: under one common lock neither could finish."""
 

@@ -28,7 +28,6 @@ from colbert_zero_lib.checkpoint import describe_checkpoint
 from colbert_zero_lib.corpora import read_collection, readers, wheels
 from colbert_zero_lib.corpora.qrels import read_qrels
 from colbert_zero_lib.corpora.sources import open_source
-from colbert_zero_lib.edge import LONGEST, one_line
 from colbert_zero_lib.errors import (
     CheckpointError,
     ColbertZeroError,
@@ -39,7 +38,9 @@ from colbert_zero_lib.errors import (
 )
 from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.tables import make_table
+from colbert_zero_lib.keeping import seal
 from colbert_zero_lib.profiles import get_profile
+from colbert_zero_lib.reading import LONGEST, one_line
 from colbert_zero_lib.recipes import find_recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, explain
 from colbert_zero_lib.runs.arms import grid_recipes
@@ -92,6 +93,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in odd.items():
         (tmp_path / "runs" / name).mkdir()
         (tmp_path / "runs" / name / "run.json").write_text(text)
+        seal(tmp_path / "runs" / name)
     (tmp_path / "file").write_text("colbert:nonsense\n")
     (tmp_path / "folder").mkdir()
     return tmp_path

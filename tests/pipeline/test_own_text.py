@@ -75,6 +75,10 @@ def test_a_readers_folder_is_trained_on_and_searched(
     moved = own.rename(tmp_path / "moved")
     again = invoke(monkeypatch, tmp_path / "home", *words[:-2], f"folder:{moved}", "--quiet")
     assert str(run.folder) in again  # the same text under another name is the same run
+    arms = "colbert:unsupervised, colbert:unsupervised > colbert:supervised"
+    source = ("--profile", "smoke", "--source", f"folder:{moved}")
+    planned = invoke(monkeypatch, tmp_path / "home", "grid", arms, *source, "--seeds", "0", "--quiet")
+    assert "to run  0" in planned  # of the runs above
     assert "unsupervised" in invoke(
         monkeypatch, tmp_path / "home", "data", "forecast", *words[2:-2], f"folder:{moved}"
     )

@@ -23,6 +23,7 @@ from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_r
 from colbert_zero_lib.published.sweeps import recorded_sweeps
 from colbert_zero_lib.published.tables import paper_table
 from colbert_zero_lib.recipes import Recipe
+from colbert_zero_lib.runs import Ledger, RunKey
 from colbert_zero_lib.training.checkpoints import COMPLETE, last_complete_checkpoint
 
 DATA = Path(__file__).parents[2] / "data"
@@ -336,3 +337,23 @@ def test_what_may_not_be_read_is_no_damage(tmp_path: Path, part: str) -> None:
             with pytest.raises(ClosedError):
                 last_complete_checkpoint(folder.parent)
     assert damage(folder) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="rights are POSIX")
+def test_another_users_closed_run_is_neither_set_aside_nor_trained_again(tmp_path: Path) -> None:
+    for above in (tmp_path, *tmp_path.parents[:2]):
+        above.chmod(above.stat().st_mode | 0o111)
+
+    def build(work: Path) -> dict[str, str]:
+        (work / "model").mkdir()
+        (work / "model" / "weights").write_text("x")
+        return {}
+
+    key = RunKey("colbert:unsupervised", "tiny", "{}", 0, "encoder", "data", (("torch", "2"),))
+    ledger = Ledger(tmp_path / "runs")
+    run = ledger.obtain(key, build)
+    with closed(run.model_folder / "weights"), pytest.raises(ClosedError, match="weights cannot be read"):
+        ledger.obtain(key, lambda work: pytest.fail("it is trained again"))
+    assert ledger.check(run) is None and not (tmp_path / "runs" / ".set-aside").exists()
+    with closed(run.folder), pytest.warns(UserWarning, match="Permission denied"):
+        assert ledger.runs() == []

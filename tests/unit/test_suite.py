@@ -6,7 +6,9 @@ import base64
 import io
 import json
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -208,6 +210,33 @@ def test_a_killed_kernel_is_one_sentence(tmp_path: Path) -> None:
     path = write(tmp_path, "01_a.ipynb", "import os\nos._exit(9)")
     with pytest.raises(NotebookError, match="kernel of notebook 01_a.ipynb died"):
         suite.run_notebook(path, {}, tmp_path / "out.ipynb")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="runs false")
+def test_a_kernel_that_does_not_start_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(NotebookError, match="kernel of notebook 01_a.ipynb died or did not answer"):
+        suite.run_notebook(write(tmp_path, "01_a.ipynb", "1"), {}, tmp_path / "out.ipynb")
+
+
+def test_what_a_kernel_leaves_among_temporary_files_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    code = (
+        f"import os, tempfile\nleft = tempfile.mkdtemp()\nprint(*os.listdir({str(temporary)!r}), sep='\\n')"
+    )
+    [run] = suite.run_notebooks(
+        [write(tmp_path, "01_a.ipynb", code).stem], {}, tmp_path / "out", folder=tmp_path
+    )
+    [text] = texts(run.output)
+    assert text.startswith("colbert-zero-kernel-") and text.count("\n") == 1
+    assert not list(temporary.iterdir())
 
 
 def test_heavy_pictures_get_a_palette_once_and_light_ones_stay() -> None:
