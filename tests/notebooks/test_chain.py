@@ -1,4 +1,4 @@
-"""What is learned at tiny: two notebooks that train there run headless, and every phase is far above the base encoder.
+"""What is learned at tiny: two notebooks that train there run headless, and what they trained is far above the base.
 
 It takes longest of all tests, nearly all of it training. The notebooks of what follows, 05 and 06, run at the smallest
 profile (`test_notebooks`); their last steps of pipelines (a) and (b) are trained at tiny by `make reproduce` alone.
@@ -22,7 +22,7 @@ def test_a_notebook_runs_headless(name: str, run_headless: Callable[[str, str], 
 
 
 # The stages that the notebooks trained, and the distillation of the last of them.
-@pytest.mark.parametrize("recipe", [*PIPELINES["b"].stages()[:2], *PIPELINES["c"].stages()], ids=str)
+@pytest.mark.parametrize("recipe", [PIPELINES["b"].stages()[1], *PIPELINES["c"].stages()], ids=str)
 def test_a_stage_is_far_above_the_base_it_began_with_on_every_collection(recipe: Recipe) -> None:
     shop = workshop("tiny", progress=False)
     base = obtain_base(shop).passport["metrics"]
