@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= passive
 export TOKENIZERS_PARALLELISM ?= false
 # The hub is not asked for anything at the profiles whose text and encoders are local.
 OFFLINE := $(if $(filter base paper,$(PROFILE)),,HF_HUB_OFFLINE=1)
-# Test files are given to two processes: one trains the notebooks' models, the other does the rest.
+# Test files are given to two processes, the longest first (tests/conftest.py): one learns at tiny, the other does the rest.
 WORKERS ?= 2
 INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin

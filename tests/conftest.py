@@ -27,6 +27,37 @@ if TYPE_CHECKING:
 
     from colbert_zero_lib.corpora import Collection
 
+# The longest files, by the seconds they take one idle core (`pytest --durations=0` adds them up). A file is one
+# process's: two processes end together if the long ones are begun first.
+SECONDS = {
+    "test_chain": 430,
+    "test_notebooks": 110,
+    "test_processes": 80,
+    "test_training": 70,
+    "test_hub_runs": 50,
+    "test_training_equivalence": 30,
+    "test_prefix_study": 25,
+    "test_distributed": 25,
+    "test_prefixes": 20,
+    "test_sweep": 20,
+    "test_wheel": 20,
+    "test_grid": 20,
+    "test_execute": 20,
+    "test_starts": 20,
+    "test_paper_notebooks": 20,
+    "test_ledger_faults": 20,
+    "test_benchmarks": 15,
+    "test_export": 15,
+    "test_figures_command": 15,
+    "test_offline_text": 15,
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first; the rest keep their order."""
+    items.sort(key=lambda item: -SECONDS.get(item.path.stem, 0))
+
+
 SENTENCES = (
     "The harbour crane lifts two containers at once, and the ship waits until the tide turns.",
     "A lighthouse (built of granite) warns ships away from the rocks; its lamp turns every ten seconds.",

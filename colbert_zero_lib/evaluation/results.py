@@ -45,11 +45,13 @@ class Evaluation:
         missing = [column for column in COLUMNS if column not in self.per_query.columns]
         if missing:
             raise DataError(f"an evaluation needs the column {missing[0]!r}: evaluate again.")
-        frame = self.per_query[list(COLUMNS)].reset_index(drop=True)
+        # Column by column: frames are selected from and cast several times as slowly, and a grid has hundreds.
         try:
-            frame = frame.astype({"collection": str, "query": str} | {metric: float for metric in METRICS})
+            values = {metric: self.per_query[metric].astype(float).to_numpy() for metric in METRICS}
         except (ValueError, TypeError, OverflowError):
             raise DataError("an evaluation needs figures that are numbers: evaluate again.") from None
+        names = {name: self.per_query[name].astype(str).array for name in ("collection", "query")}
+        frame = pd.DataFrame({**names, **values})
         twice = frame.duplicated(["collection", "query"])
         if twice.any():
             first = frame[twice].iloc[0]
@@ -57,8 +59,7 @@ class Evaluation:
                 f"query {first['query']!r} of collection {first['collection']!r} appears twice in an evaluation: "
                 "keep one row."
             )
-        values = frame[list(METRICS)].to_numpy()
-        if not len(frame) or not ((values >= 0) & (values <= 1)).all():
+        if not len(frame) or not all(((of >= 0) & (of <= 1)).all() for of in values.values()):
             raise DataError("an evaluation needs queries and figures between 0 and 1: evaluate again.")
         object.__setattr__(self, "per_query", frame)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,12 +15,14 @@ import pytest
 
 from colbert_zero_lib.corpora import Collection, write_collection
 from colbert_zero_lib.home import home, repository
+from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.runs.workshop import Workshop
 
 pytestmark = pytest.mark.pipeline
 
 ROOT = Path(__file__).parents[2]
 MEGABYTES = 4
+Said = tuple[list[str], dict[str, tuple[int, str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -59,18 +62,46 @@ def pip(verb: str, *words: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def python(installed: Path, elsewhere: Path, *words: str) -> subprocess.CompletedProcess[str]:
+# All in one process, which imports everything once.
+SCRIPT = """
+import json, sys
+import colbert_zero_lib.home as places
+from colbert_zero_lib.cli import app
+from typer.testing import CliRunner
+done = [CliRunner().invoke(app, words) for words in json.load(sys.stdin)]
+said = [(one.exit_code, one.stdout, one.stderr) for one in done]
+print(json.dumps([[places.__file__, str(places.repository()), str(places.home())], said]))
+"""
+RECIPES = tuple(map(str, PIPELINES["c"].stages()))
+VERBS = (
+    ("data", "fetch", "--quiet"),
+    ("run", "c", "--profile", "smoke", "--quiet"),
+    ("list",),
+    ("explain", RECIPES[0], RECIPES[1]),
+    ("evaluate", RECIPES[-1], "bm25", "--on", "toy", "--quiet"),
+    ("figures",),
+)
+REFUSED = (("sweep", "c", "--record"), ("notebooks",))
+
+
+@pytest.fixture(scope="module")
+def said(installed: Path, elsewhere: Path, toy_collection: Collection) -> Said:
+    """Where the package thinks that it is, and each verb's exit code, stdout and stderr, without a checkout."""
+    write_collection(toy_collection, elsewhere / "toy")
     # Relative, and with a blank in what it is relative to.
     environment = {**os.environ, "PYTHONPATH": str(installed), "COLBERT_ZERO_HOME": "home", "COLUMNS": "200"}
-    return subprocess.run(
-        [sys.executable, *words], cwd=elsewhere, env=environment, capture_output=True, text=True, check=False
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=elsewhere,
+        env=environment,
+        input=json.dumps([*VERBS, *REFUSED]),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-
-
-def command(installed: Path, elsewhere: Path, *words: str) -> str:
-    done = python(installed, elsewhere, "-c", "from colbert_zero_lib.cli import app; app()", *words)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    places, found = json.loads(done.stdout.splitlines()[-1])
+    return places, {words[0]: tuple(one) for words, one in zip([*VERBS, *REFUSED], found, strict=True)}
 
 
 def test_the_wheel_is_light_and_has_every_package_and_pin(wheel: Path) -> None:
@@ -86,29 +117,28 @@ def test_the_wheel_is_light_and_has_every_package_and_pin(wheel: Path) -> None:
 
 
 def test_without_a_checkout_the_verbs_work_from_the_wheel(
-    installed: Path, elsewhere: Path, toy_collection: Collection
+    installed: Path, elsewhere: Path, said: Said
 ) -> None:
-    code = "import colbert_zero_lib.home as h; print(h.__file__); print(h.repository()); print(h.home())"
-    file, checkout, place = python(installed, elsewhere, "-c", code).stdout.splitlines()
+    (file, checkout, place), verbs = said
     assert Path(file).is_relative_to(installed) and checkout == "None" and place == str(elsewhere / "home")
     assert repository() == ROOT
-    assert "text packages in" in command(installed, elsewhere, "data", "fetch", "--quiet")
-    assert "mean" in command(installed, elsewhere, "run", "c", "--profile", "smoke", "--quiet")
-    runs = {line.split("│")[-2].strip() for line in command(installed, elsewhere, "list").splitlines()[3:-1]}
-    assert len(runs) == 4
-    assert "recipe" in command(installed, elsewhere, "explain", *sorted(runs)[:2])
-    write_collection(toy_collection, elsewhere / "toy")
-    said = command(installed, elsewhere, "evaluate", max(runs), "bm25", "--on", "toy", "--quiet")
-    assert "BM25" in said and "paired by query" in said
+    for words in VERBS:
+        code, _, err = verbs[words[0]]
+        assert code == 0, err
+    outputs = {verb: out for verb, (_, out, _) in verbs.items()}
+    assert "text packages in" in outputs["data"]
+    assert "mean" in outputs["run"]
+    assert len(outputs["list"].splitlines()[3:-1]) == 4
+    assert "recipe" in outputs["explain"]
+    assert "BM25" in outputs["evaluate"] and "paired by query" in outputs["evaluate"]
 
 
-def test_without_a_checkout_figures_go_to_the_home_folder(installed: Path, elsewhere: Path) -> None:
-    assert str(elsewhere / "home" / "figures") in command(installed, elsewhere, "figures").replace("\n", "")
+def test_without_a_checkout_figures_go_to_the_home_folder(elsewhere: Path, said: Said) -> None:
+    assert str(elsewhere / "home" / "figures") in said[1]["figures"][1].replace("\n", "")
     assert len(list((elsewhere / "home" / "figures").glob("*.svg"))) > 9
 
 
-@pytest.mark.parametrize("words", [("sweep", "c", "--record"), ("notebooks",)])
-def test_what_needs_a_checkout_says_so(installed: Path, elsewhere: Path, words: tuple[str, ...]) -> None:
-    done = python(installed, elsewhere, "-c", "from colbert_zero_lib.cli import app; app()", *words)
-    assert done.returncode == 2 and "checkout" in done.stderr and "Traceback" not in done.stderr
-    assert done.stderr.count("\n") <= 2
+@pytest.mark.parametrize("verb", [words[0] for words in REFUSED])
+def test_what_needs_a_checkout_says_so(said: Said, verb: str) -> None:
+    code, out, err = said[1][verb]
+    assert code == 2 and out == "" and "checkout" in err and err.count("\n") <= 2

@@ -17,7 +17,6 @@ from matplotlib.text import Text
 from colbert_zero_lib.corpora import hub
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.figures import audit as drawings
-from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import BEIR, Clause, TableEvidence, find_claim, mteb_evidence, paper_evidence
 from colbert_zero_lib.published.audit import (
@@ -475,15 +474,6 @@ def test_texts_are_readable_in_print_and_inside_the_figure(figure: Figure) -> No
             extent = text.get_window_extent()
             assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
             assert extent.y0 >= -2 and extent.y1 <= figure.bbox.height + 2, text.get_text()
-
-
-def test_two_draws_are_the_same_small_file(tmp_path: Path) -> None:
-    for name, draw in FIGURES:
-        one, two = (
-            save(draw(None), name, tmp_path / turn) and (tmp_path / turn / f"{name}.svg").read_bytes()
-            for turn in ("one", "two")
-        )
-        assert one == two and len(one) <= 300_000, name
 
 
 def _shown(figure: Figure) -> str:
