@@ -35,15 +35,10 @@ NEVER = {
 }
 # What is read of the environment; the whole of it goes to child processes only.
 READ = {
-    *(
-        "COLBERT_ZERO_HOME",
-        "COLBERT_ZERO_FIGURES",
-        "CI",
-        "JUPYTER_PATH",
-        "PYTHONPATH",
-        "PYLATE_SCORES_BACKEND",
-    ),
+    *("COLBERT_ZERO_HOME", "COLBERT_ZERO_FIGURES", "CI", "JUPYTER_PATH", "PYTHONPATH"),
     *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "ACCELERATE_USE_CPU"),
+    *("SWITCH", "LAUNCHER_TELLS"),  # PYLATE_SCORES_BACKEND, and a mark for child processes
+    "name",  # what is set for a kernel is put back afterwards
 }
 
 
