@@ -18,7 +18,7 @@ from colbert_zero_lib.cli import app
 from colbert_zero_lib.errors import CheckpointError, HubError
 from colbert_zero_lib.evaluation.subjects import find_subject
 from colbert_zero_lib.hub import MODEL_FILES, commit_of
-from colbert_zero_lib.models import open_model
+from colbert_zero_lib.models import open_model, open_tokenizer
 
 
 class Payload:
@@ -141,7 +141,8 @@ def test_a_sound_folder_opens(folder: Path) -> None:
 def test_a_hostile_checkpoint_is_refused_before_anything_is_opened(folder: Path, name: str) -> None:
     make, word = HOSTILE[name]
     make(folder)
-    for attempt in (lambda: find_checkpoint(str(folder)), lambda: opened(folder)):
+    ways = (lambda: find_checkpoint(str(folder)), lambda: opened(folder), lambda: open_tokenizer(folder))
+    for attempt in ways:
         with pytest.raises(CheckpointError, match=".") as caught:
             attempt()
         assert word in str(caught.value) and "\n" not in str(caught.value)

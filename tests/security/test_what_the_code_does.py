@@ -43,14 +43,17 @@ READ = {
 
 
 @cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """All nodes of the library's source, each with its file."""
+    files = sorted(LIBRARY.rglob("*.py"))
+    return [
+        (file.name, node) for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    ]
+
+
 def calls() -> list[tuple[str, ast.Call, str]]:
     """File, call and what is called."""
-    return [
-        (file.name, node, ast.unparse(node.func))
-        for file in sorted(LIBRARY.rglob("*.py"))
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-    ]
+    return [(file, node, ast.unparse(node.func)) for file, node in nodes() if isinstance(node, ast.Call)]
 
 
 def test_nothing_is_evaluated_unpickled_or_served() -> None:
@@ -76,15 +79,12 @@ def test_remote_code_is_trusted_nowhere() -> None:
 
 
 def test_no_variable_of_the_environment_is_read_but_these() -> None:
-    named = set()
-    for file in sorted(LIBRARY.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("os.environ.get", "os.getenv"):
-                named.add(ast.unparse(node.args[0]))
-            elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
-                named |= {ast.unparse(node.slice)} if ast.unparse(node.value) == "os.environ" else set()
-            elif isinstance(node, ast.Compare) and ast.unparse(node.comparators[0]) == "os.environ":
-                named.add(ast.unparse(node.left))
+    named = {ast.unparse(c.args[0]) for _, c, name in calls() if name in ("os.environ.get", "os.getenv")}
+    for _, node in nodes():
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+            named |= {ast.unparse(node.slice)} if ast.unparse(node.value) == "os.environ" else set()
+        elif isinstance(node, ast.Compare) and ast.unparse(node.comparators[0]) == "os.environ":
+            named.add(ast.unparse(node.left))
     assert {name.strip("'") for name in named} == READ
 
 
