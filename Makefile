@@ -19,7 +19,7 @@ RUN := $(VENV)/bin
 # No progress bars where nobody watches.
 QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
 
-.PHONY: help reproduce environment data notebooks figures benchmarks test faults lint format lab refresh lock clean
+.PHONY: help reproduce environment data notebooks figures benchmarks test faults lint format lab refresh lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make benchmarks measure speed and memory against PyLate; half an hour on an idle machine"
 	@echo "make refresh    run the notebooks in place, clean their outputs, redraw figures, renew notebooks/README.md"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
+	@echo "make audit      look up known vulnerabilities of what requirements.lock pins; needs the network"
 	@echo "make clean      remove what make made; trained runs and fetched text in .colbert_zero stay"
 
 reproduce: notebooks
@@ -93,6 +94,16 @@ lock: $(INSTALLED)
 		--no-python-downloads --no-emit-index-url --no-emit-find-links --no-annotate \
 		--custom-compile-command "make lock" --output-file requirements.lock
 
+# In an environment of its own, so that the pinned one stays as it is.
+audit:
+	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/python -m pip install \
+		$(QUIET) --disable-pip-version-check pip-audit; } || \
+		{ echo "pip-audit could not be installed: connect to a package index and run make audit again." >&2; exit 1; }
+	@$(VENV)-audit/bin/pip-audit --require-hashes --disable-pip --progress-spinner off -r requirements.lock \
+		>$(VENV)-audit/said.txt 2>&1; code=$$?; if grep -qE "could not be audited|Error|HTTPS?Connection" $(VENV)-audit/said.txt; \
+		then echo "PyPI's list of known vulnerabilities could not be reached for all that is pinned: run make audit where it can." \
+		>&2; exit 1; fi; cat $(VENV)-audit/said.txt; exit $$code
+
 clean:
-	rm -rf $(VENV) report build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit report build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -72,19 +72,16 @@ def _written_whole(folder: Path) -> Iterator[Path]:
 
 def _open(run: Run, folder: Path) -> SentenceTransformer:
     """The model in ``folder`` as the run evaluated it, by what its key says."""
-    from transformers import AutoTokenizer
-
-    from .models import open_model, step_lengths
+    from .models import open_model, open_tokenizer, step_lengths
     from .profiles import EvaluationSize
 
     key = run.passport["key"]["settings"]
     recipe, prompts = Recipe.parse(run.passport["recipe"]), tuple(key["prompts"])
-    tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     size = EvaluationSize(**key["evaluation"])
     return open_model(
         folder,
         recipe.evaluated_step,
-        lengths=step_lengths(recipe.measured_step, size, tokenizer, prompts),
+        lengths=step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts),
         prompts=prompts,
         projection=key["projection"],
         query_expansion=key["query_expansion"],

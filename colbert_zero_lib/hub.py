@@ -23,6 +23,7 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.metadata")
 
 Kind = Literal["dataset", "model"]
 _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
+_PASSWORD = re.compile(r"//[^/@\s]+@")  # of an address
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -94,10 +95,10 @@ def plain_hub_errors(repository: str, kind: Kind) -> Iterator[None]:
         lines = str(error).strip().splitlines()
         reason = lines[0].rstrip(".") if lines else type(error).__name__
         noun = "data set" if kind == "dataset" else "model"
+        place = _PASSWORD.sub("//", f"{constants.ENDPOINT} ({reason})")
         raise HubError(
-            f"The {noun} {repository} could not be had from {constants.ENDPOINT} ({reason}): it would be kept in "
-            f"{constants.HF_HUB_CACHE}; check the name and the connection, or "
-            f"{WITHOUT_NETWORK}."
+            f"The {noun} {repository} could not be had from {place}: it would be kept in {constants.HF_HUB_CACHE}; "
+            f"check the name and the connection, or {WITHOUT_NETWORK}."
         ) from error
 
 

@@ -21,6 +21,7 @@ from sentence_transformers.models import Normalize, Pooling, Transformer
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers import models as tokenizer_models
 from transformers import (
+    AutoTokenizer,
     ModernBertConfig,
     ModernBertForMaskedLM,
     PreTrainedTokenizerBase,
@@ -178,6 +179,13 @@ def open_model(
             )
         prepend(model, step, prompts, seed)
     return model
+
+
+def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a model's folder; CheckpointError as from `check_safe` and `opening`."""
+    check_safe(folder, str(folder))
+    with opening(str(folder)):
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.corpora.sources import Source, open_source
 from colbert_zero_lib.home import home as default_home
-from colbert_zero_lib.models import open_model, step_lengths
+from colbert_zero_lib.models import open_model, open_tokenizer, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
 from colbert_zero_lib.prompts import prefix_tokens
 from colbert_zero_lib.recipes import ZERO, Phase, Recipe
@@ -34,7 +34,6 @@ from colbert_zero_lib.training.devices import device_of_choice, native_precision
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
-    from transformers import PreTrainedTokenizerBase
 
 BASE_SEED = 0
 
@@ -142,7 +141,7 @@ class Workshop:
         checkpoint = self.checkpoint(ZERO)
         base = self.ledger.get(self.key(ZERO, BASE_SEED)) if checkpoint is None else None
         folder = checkpoint.folder if checkpoint else base.model_folder if base else None
-        return prefix_tokens(None, _tokenizer(folder), self.profile.prompts) if folder else None
+        return prefix_tokens(None, open_tokenizer(folder), self.profile.prompts) if folder else None
 
     def open(self, run: Run, recipe: Recipe | None = None) -> SentenceTransformer:
         """The model of a run, with the lengths at which it is evaluated; its start need not be there any more."""
@@ -160,7 +159,7 @@ class Workshop:
         return open_model(
             folder,
             step,
-            lengths=lengths or step_lengths(recipe.measured_step, size, _tokenizer(folder), prompts),
+            lengths=lengths or step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts),
             prompts=prompts,
             projection=self.profile.projection,
             query_expansion=self.profile.query_expansion,
@@ -175,7 +174,7 @@ class Workshop:
         step, prompts = recipe.steps[-1], self.prompts(recipe)
         before = recipe.steps[-2] if len(recipe) > 1 else self.checkpoint(recipe)
         budget = self.profile.budget(step, before)
-        lengths = step_lengths(step, budget, _tokenizer(folder), prompts)
+        lengths = step_lengths(step, budget, open_tokenizer(folder), prompts)
         model = open_model(
             folder,
             step,
@@ -187,12 +186,6 @@ class Workshop:
             device=self.device,
         )
         return model, budget, lengths
-
-
-def _tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
 def workshop(profile: str | Profile, home: Path | None = None, progress: bool = True) -> Workshop:

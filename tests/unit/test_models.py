@@ -189,14 +189,6 @@ def test_a_dense_model_holds_both_sides_lengths(tiny_encoder_folder, tmp_path) -
     assert SentenceTransformer(str(saved(model, tmp_path / "model")), device="cpu").max_seq_length == 23
 
 
-def test_a_saved_model_holds_no_pickle(tiny_encoder_folder, tmp_path) -> None:
-    for interaction in ("dense", "colbert"):
-        folder = saved(opened(tiny_encoder_folder, interaction), tmp_path / interaction)
-        kinds = {path.suffix for path in folder.rglob("*") if path.is_file()}
-        assert kinds <= {".json", ".safetensors", ".txt", ".jinja"}
-        assert ".safetensors" in kinds
-
-
 # The tokenizer
 
 
