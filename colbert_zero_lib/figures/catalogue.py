@@ -13,13 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import UnknownNameError
-from colbert_zero_lib.published import BEIR, MTEB_MODELS, find_claim, model_cards, paper_evidence, paper_table
-from colbert_zero_lib.published import effects as found
-from colbert_zero_lib.published.audit import coverage, rank_probabilities, training_rows
+from colbert_zero_lib.published import BEIR, MTEB_MODELS, find_claim, model_cards, paper_table
 from colbert_zero_lib.published.cost import cost_table
-from colbert_zero_lib.published.rerun import field_since, rerun_gaps
-from colbert_zero_lib.published.robustness import domain_gaps, robustness
+from colbert_zero_lib.published.training_mix import coverage, training_rows
 from colbert_zero_lib.recipes import TABLE1, Phase
+from colbert_zero_lib.verdicts import effects as found
+from colbert_zero_lib.verdicts import paper_evidence
+from colbert_zero_lib.verdicts.audit import domain_gaps, rank_probabilities, robustness
+from colbert_zero_lib.verdicts.rerun import field_since, rerun_gaps
 
 from . import audit, paper, scores
 from .tables import PaperTable, interval_texts, make_table

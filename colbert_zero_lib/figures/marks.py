@@ -89,6 +89,12 @@ def name_rows(axes: Axes, names: Sequence[str], label: str = "", top: float = -0
     axes.grid(axis="y", visible=False)
 
 
+def cross(axes: Axes, x: Any, y: Any, **look: Any) -> None:
+    """The paper's figure beside those of runs."""
+    look = {"zorder": 4, **look} if np.ndim(x) == 0 else look
+    axes.plot(x, y, "x", color=COLOURS["vermilion"], **{"markersize": 6, "markeredgewidth": 1.6, **look})
+
+
 def zero_line(axes: Axes, **look: Any) -> None:
     """The line of no difference."""
     axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, **look)

@@ -1,6 +1,6 @@
 """The figure of learning-rate sweeps: a panel for each swept step.
 
-Sweeps come in as `published.sweeps` reads them; what is tried and which rate wins is decided in `runs.rates`.
+Sweeps come in as `published.recorded` reads them; what is tried and which rate wins is decided in `runs.rates`.
 """
 
 from __future__ import annotations

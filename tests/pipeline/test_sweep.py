@@ -15,7 +15,7 @@ from colbert_zero_lib.cli import app
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.home import home
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.published.sweeps import recorded_sweeps
+from colbert_zero_lib.published.recorded import recorded_sweeps
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Ledger
 from colbert_zero_lib.runs.execute import Workshop, run_recipe

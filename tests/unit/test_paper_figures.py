@@ -20,7 +20,9 @@ from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.catalogue import FIGURES, draw
 from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import BEIR, paper_table
-from colbert_zero_lib.published.effects import (
+from colbert_zero_lib.recipes import PIPELINES, Recipe
+from colbert_zero_lib.verdicts import paper_evidence
+from colbert_zero_lib.verdicts.effects import (
     alignment,
     checkpoint_costs,
     contrast,
@@ -30,13 +32,11 @@ from colbert_zero_lib.published.effects import (
     switch_effects,
     switch_gains,
 )
-from colbert_zero_lib.published.evidence import paper_evidence
-from colbert_zero_lib.recipes import PIPELINES, Recipe
 
 mpl.use("Agg")
 
 PRINT_WIDTH = 6.3  # inches between the margins of A4
-NAMES = [name for name, _ in FIGURES]
+NAMES = list(FIGURES)
 
 
 def _texts(figure: Figure) -> str:
@@ -293,7 +293,7 @@ def test_a_damaged_file_is_one_sentence_from_the_command(published_copy: Path, t
 def test_no_figure_and_no_table_needs_torch() -> None:
     script = (
         "import sys\nfrom colbert_zero_lib.figures import catalogue\n"
-        "[make() for _, make in (*catalogue.FIGURES[:4], *catalogue.TABLES)]\n"
+        "[make(None) for make in (*list(catalogue.FIGURES.values())[:4], *catalogue.TABLES.values())]\n"
         "print(sorted({'torch', 'transformers', 'datasets', 'pylate'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

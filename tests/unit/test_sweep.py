@@ -21,7 +21,7 @@ from colbert_zero_lib.errors import ColbertZeroError, DataError, ParameterError,
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures.sweep import step_name, sweep_figure, sweep_table
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.published.sweeps import read_sweep, record_sweep, recorded_sweeps, sweep_file
+from colbert_zero_lib.published.recorded import read_sweep, record_sweep, recorded_sweeps, sweep_file
 from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase, Recipe
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 from colbert_zero_lib.runs.sweep import RateSweep, sweep, with_rate
@@ -221,7 +221,7 @@ def test_a_file_that_is_no_json_or_not_there_names_itself(recorded: Path) -> Non
 
 def test_recorded_sweeps_are_read_and_drawn_without_torch(recorded: Path, tmp_path: Path) -> None:
     words = (
-        "import sys; from pathlib import Path; from colbert_zero_lib.published.sweeps import recorded_sweeps;"
+        "import sys; from pathlib import Path; from colbert_zero_lib.published.recorded import recorded_sweeps;"
         "from colbert_zero_lib.figures.sweep import sweep_figure;"
         "sweep_figure(recorded_sweeps('laptop', Path(sys.argv[1]))); assert 'torch' not in sys.modules"
     )

@@ -17,14 +17,15 @@ from matplotlib.figure import Figure
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import power, switches
-from colbert_zero_lib.figures.theme import headline
+from colbert_zero_lib.figures.marks import headline
 from colbert_zero_lib.lengths import cut, cut_table, marker_tokens, text_tokens
-from colbert_zero_lib.published import RunEvidence, paper_table
-from colbert_zero_lib.published.effects import switch_effects
-from colbert_zero_lib.published.grid import AGREES, DIFFERS, NOT_RUN, paper_deltas
-from colbert_zero_lib.published.switches import alignment_findings, effect_findings
+from colbert_zero_lib.published import paper_table
 from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, Recipe
 from colbert_zero_lib.runs.arms import arm_name, switch_arms
+from colbert_zero_lib.verdicts import RunEvidence
+from colbert_zero_lib.verdicts.effects import switch_effects
+from colbert_zero_lib.verdicts.grid import alignment_findings, effect_findings, paper_deltas
+from colbert_zero_lib.verdicts.verdict import AGREES, DIFFERS, NOT_RUN
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -38,7 +39,7 @@ BARE = "ColBERT unsupervised, no prompts"
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
-    monkeypatch.setattr("colbert_zero_lib.published.evidence.QUERY_DRAWS", 100)
+    monkeypatch.setattr("colbert_zero_lib.verdicts.evidence.QUERY_DRAWS", 100)
 
 
 def planted(points: Callable[[Recipe], float], seeds: int = 3, noise: float = 0.2) -> RunEvidence:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..home import data_folder
-from .audit import beir_queries, paired_test
-from .models import model_cards
-from .tables import BEIR, MTEB_MODELS, mteb_beir, mteb_scores, paper_table
+from ..published.models import model_cards
+from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, mteb_scores, paper_table
+from ..published.training_mix import beir_queries
+from .audit import paired_test
 
 COMBINED = "CQADupstackRetrieval"  # MTEB's row for the 12 forums together
 NOTICEABLE = 0.5  # points of nDCG@10
@@ -91,18 +92,9 @@ def likely_causes(folder: Path | None = None, noticeable: float = NOTICEABLE) ->
             if queries[data_set] < _FEW_QUERIES:
                 causes.append(f"few queries (one can move the score by {100 / queries[data_set]:.1f} points)")
             before = float(printed.loc[model, data_set])
-            rows.append(
-                {
-                    "model": model,
-                    "data_set": data_set,
-                    "paper": before,
-                    "rerun": before + gap[data_set],
-                    "gap": gap[data_set],
-                    "queries": int(queries[data_set]),
-                    "likely_cause": "; ".join(causes)
-                    or "not to be told from the files (code, precision, lengths)",
-                }
-            )
+            cause = "; ".join(causes) or "not to be told from the files (code, precision, lengths)"
+            figures = (before, before + gap[data_set], gap[data_set])
+            rows.append((model, data_set, *figures, int(queries[data_set]), cause))
     columns = ["model", "data_set", "paper", "rerun", "gap", "queries", "likely_cause"]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("gap", key=lambda gap: -gap.abs(), kind="stable", ignore_index=True)
@@ -148,18 +140,10 @@ def field_since(against: str = "colbert-zero", folder: Path | None = None) -> pd
     rows = {}
     for name, row in scores.iterrows():
         card = cards.get(str(name))
-        rows[name] = {
-            "kind": card.interaction if card else "",
-            "in_paper": bool(card and card.in_paper),
-            "average": row["average"],
-        }
+        kind, known = (card.interaction, card.in_paper) if card else ("", False)
+        rows[name] = {"kind": kind, "in_paper": known, "average": row["average"]}
         if name != MTEB_MODELS[against]:
             test = paired_test(row[list(BEIR)] - base)
-            rows[name] |= {
-                "difference": test.mean,
-                "low": test.low,
-                "high": test.high,
-                "wilcoxon_p": test.wilcoxon_p,
-                "better_on": test.positive,
-            }
+            rows[name] |= {"difference": test.mean, "low": test.low, "high": test.high}
+            rows[name] |= {"wilcoxon_p": test.wilcoxon_p, "better_on": test.positive}
     return pd.DataFrame(rows).T.infer_objects().sort_values("average", ascending=False, kind="stable")
