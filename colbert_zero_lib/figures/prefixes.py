@@ -185,9 +185,9 @@ def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
             own = shares[(shares["side"] == side) & (shares["part"] == part)].set_index("what")
             tokens = 100 * own.loc["relevant", "tokens"]
             axes.barh(place, tokens, height=0.74, color=COLOURS["light"], zorder=1)
-            for shift, (what, (_, *look)) in zip((-0.22, 0.0, 0.22), _WHAT.items(), strict=True):
+            for shift, (what, look) in zip((-0.22, 0.0, 0.22), _WHAT.items(), strict=True):
                 shares_of = (100 * own.loc[what, ["value", "low", "high"]]).astype(float)
-                in_row(axes, place + shift, shares_of, *look)
+                in_row(axes, place + shift, shares_of, *look[1:])
         zero_line(axes, zorder=1)
         name_rows(axes, parts, "share (%), 95% interval over queries")
         axes.set_title(said[side], fontsize=SMALL + 0.5)

@@ -54,8 +54,10 @@ def layout(file: str, columns: str, key: str, highest: float = 100.0) -> Layout:
     """
     words = columns.split()
     names = tuple(word.rstrip("$#%?") for word in words)
-    kinds = [tuple(n for n, word in zip(names, words, strict=True) if mark in word) for mark in "$%#?"]
-    return Layout(file, names, tuple(key.split()), *kinds, highest)
+    text, scores, integers, optional = (
+        tuple(name for name, word in zip(names, words, strict=True) if mark in word) for mark in "$%#?"
+    )
+    return Layout(file, names, tuple(key.split()), text, scores, integers, optional, highest)
 
 
 _SCORES = " ".join(f"{name}%" for name in ("average_printed", *BEIR))

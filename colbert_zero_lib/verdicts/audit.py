@@ -187,8 +187,8 @@ def robustness(evidence: TableEvidence, claims: Iterable[Claim] = CLAIMS) -> pd.
         estimate = evidence.contrast(clause.weights)
         assert estimate is not None  # no arm is missing
         breakers = ", ".join(name for name in values.index if clause.holds(left[name]) != holds)
-        row = (claim.id, clause.label, clause.asked(), estimate.value, estimate.low, estimate.high, holds)
-        row += (left.min(), left.max(), breakers)
+        figures = (estimate.value, estimate.low, estimate.high, holds, left.min(), left.max(), breakers)
+        row = (claim.id, clause.label, clause.asked(), *figures)
         if clause.relation == "about":
             rows.append((*row, math.nan, math.nan, "", *[math.nan] * 4))
             continue

@@ -209,10 +209,11 @@ def _findings(
     source: RunEvidence, prompts: Prompts, rows: Iterator[Comparison], family: str | None = None
 ) -> pd.DataFrame:
     """The findings of ``rows``, runs of one training under one name; a run that has that name already comes first."""
-    found: dict[str, dict[int, Any]] = {}
-    for recipe, of_seeds in sorted(source.evaluations.items()) if prompts else ():
-        name = str(in_default_size(Recipe.parse(recipe), prompts))
-        mine = found.setdefault(name, {})
-        found[name] = {**mine, **of_seeds} if name == recipe else {**of_seeds, **mine}
-    named = replace(source, evaluations=found) if prompts else source
-    return findings(named, rows, corrected_verdict, family)
+    if prompts:
+        found: dict[str, dict[int, Any]] = {}
+        for recipe, of_seeds in sorted(source.evaluations.items()):
+            name = str(in_default_size(Recipe.parse(recipe), prompts))
+            mine = found.setdefault(name, {})
+            found[name] = {**mine, **of_seeds} if name == recipe else {**of_seeds, **mine}
+        source = replace(source, evaluations=found)
+    return findings(source, rows, corrected_verdict, family)
