@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..errors import DataError, UnknownNameError
 from ..evaluation.statistics import Interval, bootstrap_mean_interval
 from ..published.tables import BEIR
-from ..recipes import Interaction, Phase, Recipe
 from .evidence import DRAWS
 
 _NEITHER, _PROMPT, _LENGTH, _BOTH = ("no", "no"), ("yes", "no"), ("no", "yes"), ("yes", "yes")
@@ -26,7 +24,6 @@ EFFECTS: dict[str, dict[Any, float]] = {  # weights of a block's rows, see `bloc
     "interaction": {_BOTH: 1, _PROMPT: -1, _LENGTH: -1, _NEITHER: 1},
     "length at evaluation": {"evaluation": 1, _NEITHER: -1},
 }
-_CSV_PHASE = {Phase.UNSUPERVISED: "unsupervised", Phase.SUPERVISED: "supervised", Phase.DISTILLATION: "kd"}
 
 
 def per_dataset(scores: pd.DataFrame, weights: Mapping[Any, float]) -> pd.Series:
@@ -75,11 +72,12 @@ def switch_effects(table4: pd.DataFrame) -> pd.DataFrame:
     arm that was lengthened at evaluation only has the effect ``length at evaluation``. Blocks lack the effects whose
     arms the paper did not train.
     """
-    rows = []
-    for start, stage, _, arms in blocks(table4):
-        for effect, weights in EFFECTS.items():
-            if set(weights) <= set(arms.index):
-                rows.append((start, stage, effect, *contrast(arms, weights)))
+    rows = [
+        (start, stage, effect, *contrast(arms, weights))
+        for start, stage, _, arms in blocks(table4)
+        for effect, weights in EFFECTS.items()
+        if set(weights) <= set(arms.index)
+    ]
     return pd.DataFrame(rows, columns=["start", "stage", "effect", "value", "low", "high"])
 
 
@@ -132,22 +130,3 @@ def alignment(table3: pd.DataFrame) -> pd.DataFrame:
         rows.append((base, base_prompts, start, means[base_prompts], means[other], *found))
     columns = ["base", "base_prompts", "start", "aligned", "misaligned", "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def checkpoint_costs(table1: pd.DataFrame, table2: pd.DataFrame) -> pd.DataFrame:
-    """GH200 hours of ColBERT training behind each model of Table 2, beside its mean and its gap to ColBERT-Zero.
-
-    Hours are Table 1's of the ColBERT steps of the model's recipe (dense steps count for nothing in the paper's
-    Figure 2), NaN for models that others trained. Columns: those of :func:`gaps`, hours, recipe.
-    """
-    hours = table1.set_index("phase")["gpu_hours_gh200"]
-
-    def spent(text: str | None) -> float:
-        if text is None:
-            return np.nan
-        steps = [step for step in Recipe.parse(text) if step.interaction is Interaction.COLBERT]
-        return float(sum(hours[_CSV_PHASE[step.phase]] for step in steps))
-
-    table = gaps(table2)
-    recipes = pd.Series(list(table2["recipe"]), index=table.index, dtype=object)  # None must stay None
-    return table.assign(hours=[spent(text) for text in recipes], recipe=recipes)
