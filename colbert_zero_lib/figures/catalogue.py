@@ -153,21 +153,15 @@ def _effects_text(folder: Folder) -> PaperTable:
 
 
 def _models_text(folder: Folder) -> PaperTable:
-    rows = [
-        {
-            "model": card.name,
-            "on the hub": card.hub_id,
-            "interaction": card.interaction,
-            "dimensions": "" if card.vector_dimension is None else f"{card.vector_dimension:,}",
-            "trained on": card.training_data,
-            "prompts": card.prompts,
-            "licence": card.licence,
-            "revision that MTEB evaluated": card.revision[:12],
-        }
-        for card in model_cards(folder)
-    ]
-    caption = "The models behind the figures; empty where no source was found"
-    return make_table(pd.DataFrame(rows), "paper_models", caption)
+    names = {
+        "name": "model", "hub_id": "on the hub", "interaction": "interaction", "vector_dimension": "dimensions",
+        "training_data": "trained on", "prompts": "prompts", "licence": "licence",
+        "revision": "revision that MTEB evaluated",
+    }  # fmt: skip
+    table = pd.DataFrame(map(vars, model_cards(folder)), dtype=object)[list(names)]
+    table["vector_dimension"] = ["" if pd.isna(size) else f"{size:,}" for size in table["vector_dimension"]]
+    table = table.assign(revision=table["revision"].str[:12]).rename(columns=names)
+    return make_table(table, "paper_models", "The models behind the figures; empty where no source was found")
 
 
 _FIGURE2 = {name: name for name in ("pipeline", "unsupervised", "supervised", "kd")} | {

@@ -156,7 +156,5 @@ def _finding(sweeps: Sequence[Sweep]) -> str:
         return f"A learning rate of {only.recommended:.3g} was better than the one in use, {only.present:.3g}"
     if kept == len(sweeps):
         return f"In all {kept} sweeps the learning rate in use could not be told from the best"
-    return (
-        f"The learning rate in use was level with the best in {kept} of {len(sweeps)} sweeps, and worse in "
-        f"{len(sweeps) - kept}"
-    )
+    level = f"level with the best in {kept} of {len(sweeps)} sweeps"
+    return f"The learning rate in use was {level}, and worse in {len(sweeps) - kept}"

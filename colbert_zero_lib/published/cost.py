@@ -98,16 +98,14 @@ class Hardware:
     efficiency: float = 1.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.devices, bool) or not isinstance(self.devices, int) or self.devices < 1:
-            raise ParameterError(f"devices of {self.name!r} is {self.devices!r}: give a whole number from 1.")
-        if not (math.isfinite(self.price_per_hour) and self.price_per_hour >= 0):
-            raise ParameterError(
-                f"price_per_hour of {self.name!r} is {self.price_per_hour!r}: give money a device and hour, from 0."
-            )
-        if not (math.isfinite(self.efficiency) and 0 < self.efficiency <= 1):
-            raise ParameterError(
-                f"efficiency of {self.name!r} is {self.efficiency!r}: give a share above 0 and up to 1."
-            )
+        whole = isinstance(self.devices, int) and not isinstance(self.devices, bool)
+        for field, fine, mend in (
+            ("devices", whole and self.devices >= 1, "a whole number from 1"),
+            ("price_per_hour", 0 <= self.price_per_hour < math.inf, "money a device and hour, from 0"),
+            ("efficiency", 0 < self.efficiency <= 1, "a share above 0 and up to 1"),
+        ):
+            if not fine:
+                raise ParameterError(f"{field} of {self.name!r} is {getattr(self, field)!r}: give {mend}.")
 
 
 class Quote(NamedTuple):

@@ -23,7 +23,6 @@ from .evidence import RunEvidence
 from .grid import paper_deltas
 from .verdict import CLEAR, CORRECTED_RULE, corrected_verdict
 
-_SECTION = "left open by the paper"
 Prompts = tuple[int, int] | None  # the tokens that the (query, document) prompts take, where they are known
 
 
@@ -81,18 +80,16 @@ def explanations(start: Recipe, prompts: Prompts = None) -> tuple[Claim, ...]:
         without = {_named(bare, PROMPTS): -1.0, _named(bare, NO_PREFIX, extra_length=False): 1.0}
         label = "what prompts add to a start that had them, less what they add to one that had not"
         aligned.append(Clause(tuple({own: 1.0, nothing: -1.0, **without}.items()), label=label))
-    return (
-        Claim(
+    told = (
+        (
             "budget",
             "Prompts help through the extra length that comes with them.",
-            _SECTION,
             "Extra length alone that adds nothing.",
             (_less(longer, {nothing: 1.0}, "extra length alone less nothing"),),
         ),
-        Claim(
+        (
             "implicit-query-expansion",
             "Prompts help as implicit query expansion: their positions are extra vectors that MaxSim sums.",
-            _SECTION,
             "Prompts that are worth as much when MaxSim leaves them out, or scored tokens without meaning that add "
             "nothing, however many.",
             (
@@ -108,35 +105,34 @@ def explanations(start: Recipe, prompts: Prompts = None) -> tuple[Claim, ...]:
                 ),
             ),
         ),
-        Claim(
+        (
             "context",
             "Prompts help as context: other tokens attend to them.",
-            _SECTION,
             "Prompts that are attended to, not scored, and add nothing.",
             (_less(context, {nothing: 1.0}, "the prompts as context only less nothing"),),
         ),
-        Claim(
+        (
             "content",
             "It matters what the prompts say.",
-            _SECTION,
             "As many tokens without meaning that do as well.",
             (_less(own, meaningless, "the prompts less random words and [MASK], on average"),),
         ),
-        Claim(
+        (
             "sides",
             "Prompts help by telling queries from documents.",
-            _SECTION,
             "One prompt on both sides that does as well; [Q] and [D] are there anyway.",
             (_less(own, {same: 1.0}, "the prompts less the query prompt on both sides"),),
         ),
-        Claim(
+        (
             "alignment",
             "Prompts help because pre-training had them in the same place.",
-            _SECTION,
             "Prompts that pre-training had elsewhere, or never, and that do as well.",
             tuple(aligned),
         ),
     )  # fmt: skip
+    return tuple(
+        Claim(id, text, "left open by the paper", refuted, clauses) for id, text, refuted, clauses in told
+    )
 
 
 def explanation_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFrame:
