@@ -192,9 +192,7 @@ FIGURES: dict[str, Callable[[Folder], Figure]] = {
     ),
     "audit_domains": _domains,
     "audit_rerun": lambda folder: audit.rerun_heat_map(rerun_gaps(folder)),
-    "audit_newer_models": lambda folder: audit.newer_models(
-        field_since(REFERENCE, folder), MTEB_MODELS[REFERENCE]
-    ),
+    "audit_newer_models": lambda folder: audit.newer_models(field_since(folder), MTEB_MODELS[REFERENCE]),
     "audit_full_cost": lambda folder: audit.full_cost(cost_table(folder), found.gaps(_table(2, folder))),
 }
 TABLES: dict[str, Callable[[Folder], PaperTable]] = {

@@ -90,8 +90,3 @@ class Claim:
     def title(self) -> str:
         """The id in words, for the rows of a figure."""
         return " ".join(_SPELLING.get(word, word) for word in self.id.split("-"))
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """Every arm that some clause names, each once, in order."""
-        return tuple(dict.fromkeys(arm for clause in self.clauses for arm, _ in clause.arms))

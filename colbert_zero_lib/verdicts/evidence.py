@@ -180,7 +180,7 @@ def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
     return RunEvidence(f"recorded ({profile})", found, full_scale=profile == "paper")
 
 
-def ledger_evidence(profile: str, home: Path | None = None, name: str | None = None) -> RunEvidence:
+def ledger_evidence(profile: str, home: Path | None = None) -> RunEvidence:
     """The reader's own finished runs of a profile, as its settings are now; ``home`` as ``COLBERT_ZERO_HOME``.
 
     Only runs of one set of circumstances (text, library versions, device, precision) are compared with each other:
@@ -205,12 +205,12 @@ def ledger_evidence(profile: str, home: Path | None = None, name: str | None = N
         )
         sets.setdefault(circumstances, {})[str(paper_recipe(run.passport)), int(key["seed"])] = run
     chosen = max(sorted(sets.items()), key=lambda item: len(item[1]))[1] if sets else {}
-    return RunEvidence.of_runs(name or f"yours ({profile})", [run for _, run in sorted(chosen.items())])
+    return RunEvidence.of_runs(f"yours ({profile})", [run for _, run in sorted(chosen.items())])
 
 
-def verdict_sources(runs: Iterable[Run], recorded: str, folder: Path | None = None) -> tuple[Evidence, ...]:
+def verdict_sources(runs: Iterable[Run], recorded: str) -> tuple[Evidence, ...]:
     """A verdict table's columns: the paper, MTEB's rerun, recorded runs of profile ``recorded``, these ``runs``."""
     runs = list(runs)
     profiles = ", ".join(sorted({str(run.passport["profile"]) for run in runs}))
     yours = RunEvidence.of_runs(f"yours ({profiles})" if profiles else "yours", runs)
-    return paper_evidence(folder), mteb_evidence(folder), recorded_evidence(recorded, folder), yours
+    return paper_evidence(), mteb_evidence(), recorded_evidence(recorded), yours

@@ -1,14 +1,12 @@
 """Tables 3 to 5 beside trained runs: each arm's mean, each delta with a test that knows its seeds, and its power.
 
 Every row is one weighted sum of arms; how one is tested is in `deltas`, what it says is decided in `verdict`.
-``folder`` is the root of a ``data`` folder throughout.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,7 +14,6 @@ import pandas as pd
 from ..errors import ParameterError
 from ..evaluation.power import seeds_needed
 from ..evaluation.statistics import seed_summary
-from ..home import data_folder
 from ..published.tables import paper_table
 from ..recipes import Recipe
 from ..runs.arms import arm_name, baseline_of
@@ -30,18 +27,14 @@ SHOWN = ("prompts", "length", "both", "interaction", "length at evaluation")
 _PRINTED = {"prompts": "delta_prompt", "length": "delta_length", "both": "delta_both"}
 
 
-def _table(number: int, folder: Path | None) -> pd.DataFrame:
-    return paper_table(number, (folder or data_folder()) / "paper")
-
-
-def paper_deltas(folder: Path | None = None) -> pd.DataFrame:
+def paper_deltas() -> pd.DataFrame:
     """The cells of Table 5, one a row: start, stage, effect, paper (points), and the recipes arm and baseline.
 
     Cells that the paper leaves empty are left out.
     """
-    arms = {(start, stage): rows["recipe"] for start, stage, _, rows in blocks(_table(4, folder))}
+    arms = {(start, stage): rows["recipe"] for start, stage, _, rows in blocks(paper_table(4))}
     rows = []
-    for row in _table(5, folder).itertuples():
+    for row in paper_table(5).itertuples():
         block = (start_of(row.section, row.base_prompts), row.stage)
         for effect, column in _PRINTED.items():
             if not math.isnan(printed := getattr(row, column)):
@@ -51,13 +44,13 @@ def paper_deltas(folder: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["start", "stage", "effect", "paper", "arm", "baseline"])
 
 
-def delta_findings(source: RunEvidence, folder: Path | None = None) -> pd.DataFrame:
+def delta_findings(source: RunEvidence) -> pd.DataFrame:
     """Every cell of Table 5 beside the same delta in the source's runs: `paper_deltas` as `findings`, one family."""
-    rows = paper_deltas(folder).to_dict("records")
+    rows = paper_deltas().to_dict("records")
     return findings(source, [(row, {row["arm"]: 1.0, row["baseline"]: -1.0}) for row in rows])
 
 
-def row_findings(number: int, source: RunEvidence, folder: Path | None = None) -> pd.DataFrame:
+def row_findings(number: int, source: RunEvidence) -> pd.DataFrame:
     """Every row of Table 3 or 4 beside the mean of the same arm in the source's runs, in points.
 
     Columns: start, stage, switches, recipe, source, paper; mean, mean_low, mean_high (bootstrap over queries, and over
@@ -68,7 +61,7 @@ def row_findings(number: int, source: RunEvidence, folder: Path | None = None) -
     """
     if number not in (3, 4):
         raise ParameterError(f"The grid has rows in Tables 3 and 4, not in Table {number}: use 3 or 4.")
-    table = _table(number, folder)
+    table = paper_table(number)
     printed = dict(zip(table["recipe"], table["average_printed"], strict=True))
     rows: list[Comparison] = []
     for recipe, paper in printed.items():
@@ -86,7 +79,7 @@ def row_findings(number: int, source: RunEvidence, folder: Path | None = None) -
     return about.assign(paper=list(printed.values()), **{name: means[name] for name in means})
 
 
-def alignment_findings(source: RunEvidence, folder: Path | None = None) -> pd.DataFrame:
+def alignment_findings(source: RunEvidence) -> pd.DataFrame:
     """Fine-tuning with what pre-training had, less fine-tuning with the opposite, from every start of Table 4.
 
     With prompts and their length where the start was pre-trained with them, without both where it was not. One row a
@@ -96,7 +89,7 @@ def alignment_findings(source: RunEvidence, folder: Path | None = None) -> pd.Da
     """
 
     def rows() -> Iterator[Comparison]:
-        for start, stage, knows_prompts, arms in blocks(_table(4, folder)):
+        for start, stage, knows_prompts, arms in blocks(paper_table(4)):
             sign = 1.0 if knows_prompts else -1.0
             paper, recipes = _weighed(arms, {arm: sign * weight for arm, weight in EFFECTS["both"].items()})
             matched, mismatched = sorted(recipes, key=lambda recipe: -recipes[recipe])
@@ -106,7 +99,7 @@ def alignment_findings(source: RunEvidence, folder: Path | None = None) -> pd.Da
     return findings(source, rows())
 
 
-def effect_findings(source: RunEvidence, folder: Path | None = None) -> pd.DataFrame:
+def effect_findings(source: RunEvidence) -> pd.DataFrame:
     """What each switch adds over the arm with neither, and the interaction, in every block of Table 4.
 
     One row a block and effect: ``prompts``, ``length``, ``both``, ``interaction`` (both less the sum of the single
@@ -115,7 +108,7 @@ def effect_findings(source: RunEvidence, folder: Path | None = None) -> pd.DataF
     """
 
     def rows() -> Iterator[Comparison]:
-        for start, stage, _, arms in blocks(_table(4, folder)):
+        for start, stage, _, arms in blocks(paper_table(4)):
             for effect in SHOWN:
                 if set(EFFECTS[effect]) <= set(arms.index):
                     paper, recipes = _weighed(arms, EFFECTS[effect])
@@ -134,7 +127,7 @@ def _weighed(arms: pd.DataFrame, weights: Mapping[Any, float]) -> tuple[dict[str
     return paper, {recipes[arm]: weight for arm, weight in weights.items()}
 
 
-def power_findings(source: RunEvidence, effect: float = EFFECT, folder: Path | None = None) -> pd.DataFrame:
+def power_findings(source: RunEvidence, effect: float = EFFECT) -> pd.DataFrame:
     """How many seeds each delta of Table 5 needs to show ``effect`` points, or the paper's delta, in 80 of 100 cases.
 
     Columns: start, stage, effect, paper; seeds (run); of_queries and of_seeds (standard deviations in points: of the
@@ -143,7 +136,7 @@ def power_findings(source: RunEvidence, effect: float = EFFECT, folder: Path | N
     needed_for_paper, and reason (one sentence). Deltas that were not run have only their names.
     """
     rows = []
-    for row in paper_deltas(folder).itertuples():
+    for row in paper_deltas().itertuples():
         delta = compare(source, row.arm, row.baseline)
         about = (row.start, row.stage, row.effect, row.paper)
         if delta is None:

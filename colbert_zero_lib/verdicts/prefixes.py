@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -26,16 +25,16 @@ from .verdict import CLEAR, CORRECTED_RULE, corrected_verdict
 Prompts = tuple[int, int] | None  # the tokens that the (query, document) prompts take, where they are known
 
 
-def effect_findings(source: RunEvidence, prompts: Prompts = None, folder: Path | None = None) -> pd.DataFrame:
+def effect_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFrame:
     """Every arm of the study that is evaluated as trained, less the arm with nothing; one a row, in points.
 
     With ``prompts`` known, ``random`` and ``random/4`` may be one arm. Columns: start, arm, kind (of prefix), tokens
     (put before either side; NA where not known), ``sized`` (whether the arm names that number), recipe, ``paper``
-    (where the paper prints the same difference, in Table 5; ``folder`` as in `paper_deltas`), then those of `findings`,
+    (where the paper prints the same difference, in Table 5), then those of `findings`,
     p being corrected over the arms with as many tokens as the prompts and over those that name theirs, and the verdict
     following `CORRECTED_RULE`.
     """
-    printed = paper_deltas(folder).set_index("arm")["paper"]
+    printed = paper_deltas().set_index("arm")["paper"]
 
     def rows() -> Iterator[Comparison]:
         for start in STARTS:

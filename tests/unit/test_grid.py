@@ -456,16 +456,17 @@ def test_different_seeds_differ_and_are_paired_by_name() -> None:
     assert found.value == same.value
 
 
-def test_a_change_of_a_file_arrives_in_the_table(published_copy: Path) -> None:
+def test_a_change_of_a_file_arrives_in_the_table(
+    published_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = published_copy / "paper" / "table5_deltas.csv"
     text = file.read_text(encoding="utf-8")
     assert text.count(",1.26,") == 1
     file.write_text(text.replace(",1.26,", ",-1.26,"), encoding="utf-8")
     runs = as_in_the_paper()
-    before, after = (
-        deltas_as_in_the_paper().set_index("arm"),
-        delta_findings(runs, published_copy).set_index("arm"),
-    )
+    before = deltas_as_in_the_paper().set_index("arm")
+    monkeypatch.setattr("colbert_zero_lib.published.tables.data_folder", lambda: published_copy)
+    after = delta_findings(runs).set_index("arm")
     assert (before.loc[BOTH, "verdict"], after.loc[BOTH, "verdict"]) == (AGREES, DIFFERS)
     assert after.loc[BOTH, "paper"] == -1.26
 
@@ -498,7 +499,7 @@ def test_power_says_what_the_verdicts_say() -> None:
 
 
 def test_the_readers_runs_stand_beside_the_recorded_ones(tmp_path: Path) -> None:
-    mine = ledger_evidence("tiny", tmp_path, name="yours (tiny)")
+    mine = ledger_evidence("tiny", tmp_path)
     table = drawings.delta_table(deltas_as_in_the_paper(), delta_findings(mine))
     assert {"planted", "yours (tiny)", "p (Holm)", "verdict"} <= set(table.cells.columns)
     assert set(table.cells["verdict"]) == {NOT_RUN} and set(table.cells["yours (tiny)"]) == {""}

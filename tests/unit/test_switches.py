@@ -146,14 +146,15 @@ def test_arms_that_were_not_run_say_so_and_one_that_comes_fills_its_row() -> Non
     assert list(some.loc[some["seeds"] > 0, "effect"]) == ["both"]
 
 
-def test_a_changed_score_of_the_paper_arrives(published_copy: Path) -> None:
+def test_a_changed_score_of_the_paper_arrives(published_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = published_copy / "paper" / "table4_prompt_length_ndcg10.csv"
     text = file.read_text(encoding="utf-8")
     old = "54.18,42.75,37.28"
     assert text.count(old) == 1
     # The mean printed must stay that of its scores.
     file.write_text(text.replace(old, "60.18,87.75,82.28"), encoding="utf-8")
-    table = alignment_findings(RunEvidence("nothing", {}), published_copy).set_index(["start", "stage"])
+    monkeypatch.setattr("colbert_zero_lib.published.tables.data_folder", lambda: published_copy)
+    table = alignment_findings(RunEvidence("nothing", {})).set_index(["start", "stage"])
     assert table.loc[(BARE, "distilled"), "paper"] == pytest.approx(54.61 - 60.18, abs=0.02)
 
 
