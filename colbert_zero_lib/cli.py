@@ -278,7 +278,7 @@ def sweep(
     wanted = find_recipe(recipe)
     scale = profile_from(profile, source, begins_elsewhere=wanted.start is not None)
     folder = recording_folder() / "runs" if record else None  # refuses before hours of work
-    from .published.sweeps import record_sweep
+    from .published.recorded import record_sweep
     from .runs.execute import workshop
     from .runs.sweep import sweep as sweep_rates
 

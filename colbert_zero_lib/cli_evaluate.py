@@ -140,7 +140,7 @@ def _print_differences(found: Mapping[str, Evaluation]) -> None:
     import numpy as np
 
     from .evaluation import difference
-    from .published import holm
+    from .verdicts import holm
 
     pairs = list(combinations(found, 2))
     differences = [difference(found[a], found[b], level=_LEVEL) for a, b in pairs]

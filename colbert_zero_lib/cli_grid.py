@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from .published import RunEvidence
     from .recipes import Recipe
     from .runs.arms import Job
     from .runs.grid import Event, Plan
+    from .verdicts import RunEvidence
 
 
 def grid(
@@ -37,9 +37,9 @@ def grid(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="A line a run, no live table.")] = False,
 ) -> None:
     """Run a grid of arms: each shared step once, resumed where it stopped; says first what that takes."""
-    from .published import ledger_evidence
     from .runs.arms import grid_recipes
     from .runs.grid import plan_grid, read_seeds, run_grid
+    from .verdicts import ledger_evidence
 
     recipes = grid_recipes(name)
     scale = profile_from(profile, source, begins_elsewhere=any(recipe.start for recipe in recipes))
@@ -71,9 +71,10 @@ def show_differences(
     evidence: RunEvidence, recipes: Sequence[Recipe], prompts: tuple[int, int] | None, console: Console
 ) -> None:
     """What a grid's own arms say: those of Table 5 beside its deltas, those of the prefix study less nothing."""
-    from .published.grid import NOT_RUN, delta_findings
-    from .published.prefixes import effect_findings
     from .runs.prefix_arms import STARTS, in_default_size, prefix_arms
+    from .verdicts.grid import delta_findings
+    from .verdicts.prefixes import effect_findings
+    from .verdicts.verdict import NOT_RUN
 
     named = {str(in_default_size(recipe, prompts) if prompts else recipe) for recipe in recipes}
     study = (arm.recipe for start in STARTS for arm in prefix_arms(start, mismatched=False, prompts=prompts))

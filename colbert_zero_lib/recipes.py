@@ -218,14 +218,6 @@ class PaperPhase:
     released_temperature: float | None
     note: str = ""
 
-    @property
-    def learning_rates(self) -> tuple[float, ...]:
-        """The values swept, from low to high, evenly spaced in the logarithm."""
-        ratio = self.learning_rate_high / self.learning_rate_low
-        last = self.learning_rates_tried - 1
-        inner = (self.learning_rate_low * ratio ** (place / last) for place in range(1, last))
-        return (self.learning_rate_low, *inner, self.learning_rate_high)
-
 
 PROMPT_TOKENS = 7  # of either prompt, with ModernBERT's tokenizer; other tokenizers differ and are counted
 

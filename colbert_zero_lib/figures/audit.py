@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from colbert_zero_lib.published.audit import fewest_to_flip
-from colbert_zero_lib.published.rerun import NOTICEABLE
 from colbert_zero_lib.published.tables import BEIR
+from colbert_zero_lib.verdicts.audit import fewest_to_flip
+from colbert_zero_lib.verdicts.rerun import NOTICEABLE
 
 from .marks import headline, in_row, legend, name_rows, part_rows, spread, with_interval, zero_line
 from .theme import COLOURS, DASHED, MARKER, PIPELINE, SMALL, WIDTH, canvas

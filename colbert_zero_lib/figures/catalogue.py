@@ -13,13 +13,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import UnknownNameError
-from colbert_zero_lib.published import BEIR, MTEB_MODELS, find_claim, model_cards, paper_evidence, paper_table
-from colbert_zero_lib.published import effects as found
-from colbert_zero_lib.published.audit import coverage, rank_probabilities, training_rows
+from colbert_zero_lib.published import BEIR, MTEB_MODELS, find_claim, model_cards, paper_table
 from colbert_zero_lib.published.cost import cost_table
-from colbert_zero_lib.published.rerun import field_since, rerun_gaps
-from colbert_zero_lib.published.robustness import domain_gaps, robustness
+from colbert_zero_lib.published.training_mix import coverage, training_rows
 from colbert_zero_lib.recipes import TABLE1, Phase
+from colbert_zero_lib.verdicts import effects as found
+from colbert_zero_lib.verdicts import paper_evidence
+from colbert_zero_lib.verdicts.audit import domain_gaps, rank_probabilities, robustness
+from colbert_zero_lib.verdicts.rerun import field_since, rerun_gaps
 
 from . import audit, paper, scores
 from .tables import PaperTable, interval_texts, make_table
@@ -41,7 +42,10 @@ def _table(number: int | str, folder: Folder) -> pd.DataFrame:
 
 
 def _costs(folder: Folder) -> pd.DataFrame:
-    return found.checkpoint_costs(_table(1, folder), _table(2, folder))
+    """How far each model of Table 2 is above ColBERT-Zero, its ColBERT hours (NaN where not known) and its recipe."""
+    counted = cost_table(folder).set_index("model")["counted"]
+    table = found.gaps(_table(2, folder))
+    return table.assign(hours=table["model"].map(counted), recipe=_table(2, folder)["recipe"])
 
 
 def headline_differences(folder: Folder = None) -> dict[str, pd.Series]:
@@ -149,21 +153,15 @@ def _effects_text(folder: Folder) -> PaperTable:
 
 
 def _models_text(folder: Folder) -> PaperTable:
-    rows = [
-        {
-            "model": card.name,
-            "on the hub": card.hub_id,
-            "interaction": card.interaction,
-            "dimensions": "" if card.vector_dimension is None else f"{card.vector_dimension:,}",
-            "trained on": card.training_data,
-            "prompts": card.prompts,
-            "licence": card.licence,
-            "revision that MTEB evaluated": card.revision[:12],
-        }
-        for card in model_cards(folder)
-    ]
-    caption = "The models behind the figures; empty where no source was found"
-    return make_table(pd.DataFrame(rows), "paper_models", caption)
+    names = {
+        "name": "model", "hub_id": "on the hub", "interaction": "interaction", "vector_dimension": "dimensions",
+        "training_data": "trained on", "prompts": "prompts", "licence": "licence",
+        "revision": "revision that MTEB evaluated",
+    }  # fmt: skip
+    table = pd.DataFrame(map(vars, model_cards(folder)), dtype=object)[list(names)]
+    table["vector_dimension"] = ["" if pd.isna(size) else f"{size:,}" for size in table["vector_dimension"]]
+    table = table.assign(revision=table["revision"].str[:12]).rename(columns=names)
+    return make_table(table, "paper_models", "The models behind the figures; empty where no source was found")
 
 
 _FIGURE2 = {name: name for name in ("pipeline", "unsupervised", "supervised", "kd")} | {
@@ -194,9 +192,7 @@ FIGURES: dict[str, Callable[[Folder], Figure]] = {
     ),
     "audit_domains": _domains,
     "audit_rerun": lambda folder: audit.rerun_heat_map(rerun_gaps(folder)),
-    "audit_newer_models": lambda folder: audit.newer_models(
-        field_since(REFERENCE, folder), MTEB_MODELS[REFERENCE]
-    ),
+    "audit_newer_models": lambda folder: audit.newer_models(field_since(folder), MTEB_MODELS[REFERENCE]),
     "audit_full_cost": lambda folder: audit.full_cost(cost_table(folder), found.gaps(_table(2, folder))),
 }
 TABLES: dict[str, Callable[[Folder], PaperTable]] = {

@@ -1,12 +1,11 @@
 """The ablation grid as figures and tables: the paper's deltas beside those of runs, and how far seeds move an arm.
 
-What is drawn is measured in `published.grid`; everything is nDCG@10 in points.
+What is drawn is measured in `verdicts.grid`; everything is nDCG@10 in points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,19 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
-from colbert_zero_lib.published.grid import (
+from colbert_zero_lib.verdicts.grid import delta_caption
+from colbert_zero_lib.verdicts.verdict import (
     AGREES,
     DIFFERS,
     NOT_RESOLVABLE,
     NOT_RUN,
-    RULE,
+    SIGN_RULE,
     WITHIN_NOISE,
-    delta_caption,
 )
 
-from .marks import headline, with_interval, write_right
-from .tables import PaperTable, interval_text, make_table
-from .theme import COLOURS, SMALL, WIDTH, canvas
+from .marks import cross, headline, in_row, key, legend, write, write_right, zero_line
+from .tables import PaperTable, interval_texts, make_table
+from .theme import COLOURS, WIDTH, canvas
 
 _EFFECT = {"prompts": "+ prompts", "length": "+ length", "both": "+ both"}
 _SWITCHES = {
@@ -37,6 +36,7 @@ _SWITCHES = {
     "−prompts −length, +length at evaluation": "+ length late",
 }
 _SHORT = {NOT_RESOLVABLE: "not resolvable"}
+_PLURAL = {AGREES: "agree", DIFFERS: "differ"}
 _GAP = 0.7  # rows left free between blocks
 
 
@@ -45,26 +45,35 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
 
     ``findings`` is `delta_findings(source)`. Deltas that were not run have their cross alone.
     """
-    _need(findings, "deltas")
+    if findings.empty:
+        raise ParameterError("There are no deltas to draw: pass the table that verdicts.grid makes.")
     figure, axes, places = _rows(findings, [_EFFECT[str(effect)] for effect in findings["effect"]])
     for place, row in zip(places, findings.itertuples(), strict=True):
         if row.seeds:
-            colour = COLOURS["blue"] if row.verdict in (AGREES, DIFFERS) else COLOURS["grey"]
-            with_interval(axes, place, (row.value, row.low, row.high), colour, "o", horizontal=True)
-        axes.plot(
-            row.paper, place, "x", color=COLOURS["vermilion"], markersize=6, markeredgewidth=1.6, zorder=4
-        )
-        write_right(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
-    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+            in_row(axes, place, row, COLOURS["blue" if row.verdict in (AGREES, DIFFERS) else "grey"])
+        cross(axes, row.paper, place)
+        write_right(axes, place, short(row.verdict))
+    zero_line(axes, zorder=1)
     over = "queries and seeds" if findings["seeds"].max() > 1 else "queries"
     axes.set_xlabel(f"points of nDCG@10 over the arm with neither, 95% interval over {over}")
-    _room_at_left(axes)
-    name = findings["source"].iloc[0]
-    axes.plot([], [], "x", color=COLOURS["vermilion"], markeredgewidth=1.6, label="paper (BEIR)")
-    axes.plot([], [], "o", color=COLOURS["blue"], label=f"{name}, clear")
-    axes.plot([], [], "o", color=COLOURS["grey"], label=f"{name}, not clear")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low - 0.18 * (high - low), high)  # room for the names of the rows
+    legend_of_source(figure, axes, findings)
     return headline(figure, deltas_headline(findings))
+
+
+def short(verdict: object) -> str:
+    """A verdict in as few words as fit beside a row."""
+    return _SHORT.get(str(verdict), str(verdict))
+
+
+def legend_of_source(figure: Figure, axes: Axes, findings: pd.DataFrame) -> None:
+    """The legend of the paper's crosses and of one source's intervals."""
+    name = findings["source"].iloc[0]
+    cross(axes, [], [], label="paper (BEIR)")
+    key(axes, f"{name}, clear", COLOURS["blue"])
+    key(axes, f"{name}, not clear", COLOURS["grey"])
+    legend(figure, 3)
 
 
 def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[Figure, Axes, list[float]]:
@@ -73,15 +82,14 @@ def _rows(table: pd.DataFrame, names: Sequence[str]) -> tuple[Figure, Axes, list
     ticks: dict[tuple[str, str], list[float]] = {}
     y = 0.0
     keys = [(str(start), str(stage)) for start, stage in zip(table["start"], table["stage"], strict=True)]
-    for before, key in zip([None, *keys], keys, strict=False):
-        y += _GAP if before not in (None, key) else 0.0
+    for before, block in zip([None, *keys], keys, strict=False):
+        y += _GAP if before not in (None, block) else 0.0
         places.append(y)
-        ticks.setdefault(key, []).append(y)
+        ticks.setdefault(block, []).append(y)
         y += 1
     figure, axes = canvas(WIDTH, 1.2 + 0.22 * y)
     for place, name in zip(places, names, strict=True):
-        look: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        axes.annotate(name, (0.0, place), (4, 0), va="center", fontsize=SMALL, **look)
+        write(axes, name, (0.0, place), (4, 0), xycoords=("axes fraction", "data"))
     axes.set_yticks([float(np.mean(rows)) for rows in ticks.values()], [_block(*key) for key in ticks])
     axes.set_ylim(y - 0.3, -0.8)
     axes.grid(axis="y", visible=False)
@@ -95,12 +103,6 @@ def _block(start: str, stage: str) -> str:
     return f"{base}\n(no prompts), {stage}" if bare else f"{base}\n{stage}"
 
 
-def _room_at_left(axes: Axes) -> None:
-    """Widen the horizontal axis for the names of the rows."""
-    low, high = axes.get_xlim()
-    axes.set_xlim(low - 0.18 * (high - low), high)
-
-
 def deltas_headline(findings: pd.DataFrame) -> str:
     """The finding of a table of deltas in one line: how many verdicts of each kind."""
     run = findings[findings["verdict"] != NOT_RUN]
@@ -108,7 +110,7 @@ def deltas_headline(findings: pd.DataFrame) -> str:
         return f"None of the paper's {len(findings)} deltas has been run yet"
     counts = run["verdict"].value_counts()
     words = [
-        f"{counts[said]} {'agree' if said == AGREES else 'differ' if said == DIFFERS else _SHORT.get(said, said)}"
+        f"{counts[said]} {_PLURAL.get(said) or short(said)}"
         for said in (AGREES, DIFFERS, WITHIN_NOISE, NOT_RESOLVABLE)
         if said in counts
     ]
@@ -122,19 +124,30 @@ def delta_table(*findings: pd.DataFrame) -> PaperTable:
     Each is a `delta_findings(source)`.
     """
     last = findings[-1]
-    columns: dict[str, Any] = {"paper": last["paper"], **_beside(findings)}
-    table = last[["start", "stage", "effect"]].assign(
-        **columns,
-        **{
-            "seeds": last["seeds"],
-            "smallest shown": last["smallest"],
-            "p": last["p"],
-            "p (Holm)": last["p_holm"],
-            "verdict": last["verdict"],
-        },
-    )
-    formats = {"paper": "{:+.2f}", "smallest shown": "±{:.2f}", "p": "{:.3f}", "p (Holm)": "{:.3f}"}
-    return make_table(table, "grid_deltas", delta_caption(last), formats, labels=["start", "stage"])
+    table = last[["start", "stage", "effect", "paper"]].assign(**beside(findings))
+    return findings_table("grid_deltas", delta_caption(last), table, last, ["start", "stage"])
+
+
+def findings_table(
+    name: str, caption: str, table: pd.DataFrame, last: pd.DataFrame, labels: Sequence[str]
+) -> PaperTable:
+    """``table`` with the tests and verdicts of ``last``, findings with the same rows."""
+    words = {
+        "seeds": "seeds",
+        "smallest": "smallest shown",
+        "p": "p",
+        "p_holm": "p (Holm)",
+        "verdict": "verdict",
+    }
+    table = table.join(last[list(words)].rename(columns=words))
+    formats = {"smallest shown": "±{:.2f}", "p": "{:.3f}", "p (Holm)": "{:.3f}"}
+    formats |= {"paper": "{:+.2f}"} if "paper" in table else {}
+    return make_table(table, name, caption, formats, labels=labels)
+
+
+def beside(findings: Sequence[pd.DataFrame], form: str = "{}", empty: str = "") -> dict[str, list[str]]:
+    """A column of differences with their intervals for each source, by its name in ``form``."""
+    return {form.format(one["source"].iloc[0]): interval_texts(one, empty) for one in findings}
 
 
 def row_table(number: int, *findings: pd.DataFrame) -> PaperTable:
@@ -143,19 +156,15 @@ def row_table(number: int, *findings: pd.DataFrame) -> PaperTable:
     Each is a `row_findings(number, source)`; tests and verdicts are of the last one.
     """
     last = findings[-1]
-    means = {
-        name: [_mean_text(*row) for row in one[["mean", "mean_low", "mean_high"]].itertuples(index=False)]
-        for name, one in _names(findings).items()
-    }
-    table = last[["start", "stage", "switches"]].assign(paper=last["paper"], **means, seeds=last["seeds"])
+    means = {str(one["source"].iloc[0]): _mean_texts(one) for one in findings}
+    table = last[["start", "stage", "switches", "paper"]].assign(**means, seeds=last["seeds"])
     table["paper: less neither"] = last["paper_delta"]
-    for name, texts in _beside(findings).items():
-        table[f"{name}: less neither"] = texts
+    table = table.assign(**beside(findings, "{}: less neither"))
     table["smallest shown"], table["verdict"] = last["smallest"], last["verdict"]
     formats = {"paper": "{:.2f}", "paper: less neither": "{:+.2f}", "smallest shown": "±{:.2f}"}
     caption = (
         f"Table {number} and runs of another scale, nDCG@10 in points: means with 95% intervals over queries and "
-        f"seeds. Runs are asked for the sign of the difference from the arm with neither switch; {RULE}."
+        f"seeds. Runs are asked for the sign of the difference from the arm with neither switch; {SIGN_RULE}."
     )
     return make_table(table, f"grid_table{number}", caption, formats, labels=["start", "stage"])
 
@@ -185,24 +194,6 @@ def power_table(findings: pd.DataFrame, effect: float) -> PaperTable:
     return make_table(table, "grid_power", caption, formats, labels=["start", "stage"])
 
 
-def _names(findings: Sequence[pd.DataFrame]) -> Mapping[str, pd.DataFrame]:
-    return {str(one["source"].iloc[0]): one for one in findings}
-
-
-def _beside(findings: Sequence[pd.DataFrame]) -> dict[str, list[str]]:
-    return {
-        name: [
-            interval_text(*row) if not np.isnan(row[0]) else ""
-            for row in one[["value", "low", "high"]].itertuples(index=False)
-        ]
-        for name, one in _names(findings).items()
-    }
-
-
-def _mean_text(mean: float, low: float, high: float) -> str:
-    return NOT_RUN if np.isnan(mean) else f"{mean:.2f} [{low:.2f}, {high:.2f}]"
-
-
-def _need(table: pd.DataFrame, what: str) -> None:
-    if table.empty:
-        raise ParameterError(f"There are no {what} to draw: pass the table that published.grid makes.")
+def _mean_texts(findings: pd.DataFrame) -> list[str]:
+    rows = findings[["mean", "mean_low", "mean_high"]].itertuples(index=False)
+    return [NOT_RUN if np.isnan(mean) else f"{mean:.2f} [{low:.2f}, {high:.2f}]" for mean, low, high in rows]

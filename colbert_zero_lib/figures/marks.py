@@ -69,10 +69,9 @@ def with_interval(
     """A point (mean, low, high) with its interval as a line; ``x`` is the other coordinate."""
     mean, low, high = y
     error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
-    place, bars = ((mean, x), {"xerr": error}) if horizontal else ((x, mean), {"yerr": error})
-    edge = {"markeredgecolor": "white", "markeredgewidth": 0.6}
-    look: dict[str, Any] = {"markersize": 5, "elinewidth": 1.4, "capsize": 0, "zorder": 3, **edge}
-    axes.errorbar(*place, **bars, fmt=marker, color=colour, **look)
+    look: dict[str, Any] = {"markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.6}
+    look |= {"elinewidth": 1.4, "capsize": 0, "zorder": 3, "xerr" if horizontal else "yerr": error}
+    axes.errorbar(*((mean, x) if horizontal else (x, mean)), fmt=marker, color=colour, **look)
 
 
 def in_row(axes: Axes, place: float, row: Any, colour: str, marker: str = "o") -> None:
@@ -87,6 +86,12 @@ def name_rows(axes: Axes, names: Sequence[str], label: str = "", top: float = -0
     if label:
         axes.set_xlabel(label)
     axes.grid(axis="y", visible=False)
+
+
+def cross(axes: Axes, x: Any, y: Any, **look: Any) -> None:
+    """The paper's figure beside those of runs."""
+    look = {"zorder": 4, **look} if np.ndim(x) == 0 else look
+    axes.plot(x, y, "x", color=COLOURS["vermilion"], **{"markersize": 6, "markeredgewidth": 1.6, **look})
 
 
 def zero_line(axes: Axes, **look: Any) -> None:

@@ -35,7 +35,7 @@ def _phase_name(phase: object) -> str:
 def _box(
     axes: Axes, corner: tuple[float, float], size: tuple[float, float], colour: str, alpha: float = 1.0
 ) -> None:
-    look = {"boxstyle": "round,pad=0,rounding_size=0.08", "edgecolor": "none", "alpha": alpha}
+    look: dict[str, Any] = {"boxstyle": "round,pad=0,rounding_size=0.08", "edgecolor": "none", "alpha": alpha}
     axes.add_patch(FancyBboxPatch(corner, *size, facecolor=colour, **look))
 
 
@@ -84,8 +84,8 @@ def pipelines_diagram(figure2: pd.DataFrame) -> Figure:
     centred = {"ha": "center", "va": "center"}
     for place, head in enumerate(("unsupervised", "supervised", "distillation")):
         axes.text(2.65 + 2.05 * place + 0.85, 3.35, head, color=COLOURS["grey"], **centred)
-    for place, head in ((9.15, "ColBERT\nGPU hours"), (10.55, "BEIR\nnDCG@10")):
-        axes.text(place, 3.35, head, color=COLOURS["grey"], fontsize=SMALL, **centred)
+    for at, head in ((9.15, "ColBERT\nGPU hours"), (10.55, "BEIR\nnDCG@10")):
+        axes.text(at, 3.35, head, color=COLOURS["grey"], fontsize=SMALL, **centred)
     for place, row in enumerate(figure2.itertuples()):
         bottom = 2.2 - 1.05 * place
         middle = bottom + 0.4

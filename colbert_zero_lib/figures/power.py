@@ -1,6 +1,6 @@
 """What it takes to see a difference: power against seeds, and false alarms against the number of questions.
 
-Power is computed in `evaluation.power`, corrections in `published.verdict_tables`.
+Power is computed in `evaluation.power`, corrections in `verdicts.verdict`.
 """
 
 from __future__ import annotations

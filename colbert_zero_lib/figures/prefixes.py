@@ -1,6 +1,6 @@
 """What stands before texts, as figures and tables: effects by arm and by slots, mismatches, who brings in the score.
 
-Effects are measured in `published.prefixes` (points of nDCG@10), shares in `evaluation.contributions`.
+Effects are measured in `verdicts.prefixes` (points of nDCG@10), shares in `evaluation.contributions`.
 """
 
 from __future__ import annotations
@@ -14,21 +14,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
-from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
-from colbert_zero_lib.published.prefixes import CLEAR, prefix_caption
+from colbert_zero_lib.verdicts.prefixes import prefix_caption
+from colbert_zero_lib.verdicts.verdict import CLEAR, NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
 
-from .marks import headline, with_interval, write_right
-from .tables import PaperTable, interval_text, make_table
+from .grid import beside, findings_table, legend_of_source, short
+from .marks import (
+    count_axis,
+    cross,
+    headline,
+    in_row,
+    key,
+    legend,
+    name_rows,
+    with_interval,
+    write_right,
+    zero_line,
+)
+from .tables import PaperTable
 from .theme import COLOURS, SMALL, WIDTH, canvas
 
-_SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _KIND = {
     "random": ("random words", COLOURS["orange"], "o"),
     "learned": ("learned tokens", COLOURS["green"], "s"),
     "mask": ("[MASK] tokens", COLOURS["purple"], "^"),
 }
 _PROMPTS = ("the prompts", COLOURS["blue"], "D")
-_PAPER = COLOURS["vermilion"]
 _PAPER_TOKENS = 7  # of its prompts, with ModernBERT's tokenizer
 _EVALUATED = {
     "nothing": ("white", "o"),
@@ -54,13 +64,12 @@ def effects_figure(findings: pd.DataFrame) -> Figure:
         for row in own.itertuples():
             place = arms.index(str(row.arm))
             if row.seeds:
-                colour = COLOURS["blue"] if row.verdict == CLEAR else COLOURS["grey"]
-                with_interval(axes, place, (row.value, row.low, row.high), colour, "o", horizontal=True)
+                in_row(axes, place, row, COLOURS["blue" if row.verdict == CLEAR else "grey"])
             if not np.isnan(row.paper):
-                axes.plot(row.paper, place, "x", color=_PAPER, markersize=6, markeredgewidth=1.6, zorder=4)
-            write_right(axes, place, _SHORT.get(str(row.verdict), str(row.verdict)))
+                cross(axes, row.paper, place)
+            write_right(axes, place, short(row.verdict))
         axes.set_xlabel("points over the arm with nothing")
-    _legend_of_effects(figure, panels[0], str(findings["source"].iloc[0]))
+    legend_of_source(figure, panels[0], findings)
     return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
 
 
@@ -85,22 +94,19 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
             row[0].set_ylim(*_limits(findings))
     for (upper, lower), start in zip(panels.T, starts, strict=True):
         printed = effects[(effects["start"] == start) & (effects["kind"] == "prompts")]["paper"]
-        cross = {"color": _PAPER, "markersize": 6, "markeredgewidth": 1.6}
-        upper.plot([_PAPER_TOKENS] * len(printed), printed, "x", **cross)
+        cross(upper, [_PAPER_TOKENS] * len(printed), printed)
         upper.set_title(f"from {start}")
         lower.set_xlabel("tokens before either side (log scale)")
     panels[0, 0].set_ylabel("points over nothing")
     panels[1, 0].set_ylabel("evaluated with nothing,\npoints over as trained")
     counts = sorted(int(count) for count in known[0]["tokens"].unique())
-    panels[0, 0].set_xscale("log", base=2)
-    panels[0, 0].set_xticks(counts, [str(count) for count in counts])
-    panels[0, 0].minorticks_off()
+    count_axis(panels[0, 0], counts, base=2)
     panels[0, 0].set_xlim(0.75, 1.35 * max(counts, default=1))
-    for kind, (name, colour, marker) in (*_KIND.items(), ("prompts", _PROMPTS)):
+    for kind, look in (*_KIND.items(), ("prompts", _PROMPTS)):
         if kind in set(run[0]["kind"]):
-            panels[0, 0].plot([], [], marker, color=colour, label=name)
-    panels[0, 0].plot([], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR), prompts")
-    figure.legend(loc="outside lower center", ncols=5, frameon=False, handletextpad=0.2)
+            key(panels[0, 0], *look)
+    cross(panels[0, 0], [], [], label="paper (BEIR), prompts")
+    legend(figure, 5)
     above, below = (findings[findings["kind"].isin(list(_KIND))] for findings in known)
     words = (
         f"{_counted(above, ' above')}. {_counted(below, ' below')}"
@@ -127,10 +133,8 @@ def _limits(rows: pd.DataFrame) -> tuple[float, float]:
     """Room for every point and every interval but the widest, which would press the others flat and run out."""
     widths = rows["high"] - rows["low"]
     usual = rows[widths <= 3 * widths.median()]
-    low, high = (
-        min(0.0, usual["low"].min(), rows["value"].min()),
-        max(0.0, usual["high"].max(), rows["value"].max()),
-    )
+    low = min(0.0, usual["low"].min(), rows["value"].min())
+    high = max(0.0, usual["high"].max(), rows["value"].max())
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
@@ -147,9 +151,7 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
             face, marker = _EVALUATED[str(row.evaluated)]
             place = arms.index(str(row.arm)) + 0.24 * (names.index(str(row.evaluated)) - 1)
             if row.seeds:
-                with_interval(
-                    axes, place, (row.value, row.low, row.high), COLOURS["blue"], marker, horizontal=True
-                )
+                in_row(axes, place, row, COLOURS["blue"], marker)
                 look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"]}
                 axes.plot(row.value, place, marker, markersize=4.5, zorder=4, **look)
         for arm in arms:
@@ -160,7 +162,7 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
     for name, (face, marker) in _EVALUATED.items():
         look = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"], "linestyle": "none"}
         panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
+    legend(figure, 3)
     none = "No such evaluation is recorded yet, and the paper has none"
     return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
 
@@ -181,21 +183,18 @@ def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
     for axes, side in zip(panels, said, strict=True):
         for place, part in enumerate(parts):
             own = shares[(shares["side"] == side) & (shares["part"] == part)].set_index("what")
-            axes.barh(
-                place, 100 * own.loc["relevant", "tokens"], height=0.74, color=COLOURS["light"], zorder=1
-            )
-            for shift, (what, (_, colour, marker)) in zip((-0.22, 0.0, 0.22), _WHAT.items(), strict=True):
-                value, low, high = (100 * own.loc[what, ["value", "low", "high"]]).astype(float)
-                with_interval(axes, place + shift, (value, low, high), colour, marker, horizontal=True)
-        axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
-        axes.set(ylim=(len(parts) - 0.5, -0.5), xlabel="share (%), 95% interval over queries")
+            tokens = 100 * own.loc["relevant", "tokens"]
+            axes.barh(place, tokens, height=0.74, color=COLOURS["light"], zorder=1)
+            for shift, (what, look) in zip((-0.22, 0.0, 0.22), _WHAT.items(), strict=True):
+                shares_of = (100 * own.loc[what, ["value", "low", "high"]]).astype(float)
+                in_row(axes, place + shift, shares_of, *look[1:])
+        zero_line(axes, zorder=1)
+        name_rows(axes, parts, "share (%), 95% interval over queries")
         axes.set_title(said[side], fontsize=SMALL + 0.5)
-        axes.set_yticks(range(len(parts)), parts)
-        axes.grid(axis="y", visible=False)
     panels[0].barh([0], [0], color=COLOURS["light"], label="of the query's tokens")
-    for label, colour, marker in _WHAT.values():
-        panels[0].plot([], [], marker, color=colour, label=label)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, handletextpad=0.3)
+    for look in _WHAT.values():
+        key(panels[0], *look)
+    legend(figure, 2, handletextpad=0.3)
     return headline(figure, contributions_headline(shares, title))
 
 
@@ -232,16 +231,12 @@ def token_bars(
         mean = float(others[:, place].mean())
         with_interval(axes, place, (mean, low[place], high[place]), COLOURS["ink"], "o", horizontal=True)
         write_right(axes, place, f"{relevant[place] - mean:+.2f}".replace("-", "−"))
-    axes.set_yticks(range(len(tokens)), tokens)
-    axes.set(
-        ylim=(len(tokens) - 0.5, -0.7),
-        xlabel="best cosine in a document; at the right, relevant less mean of others",
-    )
-    axes.grid(axis="y", visible=False)
+    label = "best cosine in a document; at the right, relevant less mean of others"
+    name_rows(axes, tokens, label, -0.7)
     axes.barh([0], [0], color=COLOURS["orange"], alpha=0.75, label="prefix, relevant document")
     axes.barh([0], [0], color=COLOURS["blue"], alpha=0.75, label="markers and text, relevant document")
-    axes.plot([], [], "o", color=COLOURS["ink"], label=f"{len(others)} other documents, 90% of them")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.3)
+    key(axes, f"{len(others)} other documents, 90% of them", COLOURS["ink"])
+    legend(figure, 3, handletextpad=0.3)
     return headline(figure, title)
 
 
@@ -267,49 +262,28 @@ def explanation_table(*findings: pd.DataFrame) -> PaperTable:
 
 def _table(name: str, what: str, columns: list[str], findings: Sequence[pd.DataFrame]) -> PaperTable:
     last = findings[-1]
-    table = last[columns].copy()
-    for one in findings:
-        figures = one[["value", "low", "high"]].itertuples(index=False)
-        table[str(one["source"].iloc[0])] = [
-            NOT_RUN if np.isnan(value) else interval_text(value, low, high) for value, low, high in figures
-        ]
-    table = table.assign(**{
-        "seeds": last["seeds"], "smallest shown": last["smallest"], "p": last["p"], "p (Holm)": last["p_holm"],
-        "verdict": last["verdict"],
-    })  # fmt: skip
-    formats = {"smallest shown": "±{:.2f}", "p": "{:.3f}", "p (Holm)": "{:.3f}"}
-    return make_table(table, name, prefix_caption(last, what), formats, labels=columns[:1])
+    table = last[columns].assign(**beside(findings, empty=NOT_RUN))
+    return findings_table(name, prefix_caption(last, what), table, last, columns[:1])
 
 
 def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, Sequence[Axes], list[str]]:
     """A panel for each start, with a row for each arm and a line at zero."""
     if rows.empty:
-        raise ParameterError("There are no arms to draw: pass the table that published.prefixes makes.")
+        raise ParameterError("There are no arms to draw: pass the table that verdicts.prefixes makes.")
     starts, arms = list(dict.fromkeys(rows["start"])), list(dict.fromkeys(rows["arm"].astype(str)))
     figure, panels = canvas(WIDTH, height + 0.3 * len(arms), columns=len(starts), sharey=True, sharex=True)
     for axes, start in zip(np.atleast_1d(panels), starts, strict=True):
-        axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+        zero_line(axes, zorder=1)
         axes.set_title(f"from {start}")
-        axes.set(ylim=(len(arms) - 0.5, -0.5))
-        axes.set_yticks(range(len(arms)), arms)
-        axes.grid(axis="y", visible=False)
+        name_rows(axes, arms)
     return figure, list(np.atleast_1d(panels)), arms
-
-
-def _legend_of_effects(figure: Figure, axes: Axes, source: str) -> None:
-    axes.plot([], [], "x", color=_PAPER, markeredgewidth=1.6, label="paper (BEIR)")
-    axes.plot([], [], "o", color=COLOURS["blue"], label=f"{source}, clear")
-    axes.plot([], [], "o", color=COLOURS["grey"], label=f"{source}, not clear")
-    figure.legend(loc="outside lower center", ncols=3, frameon=False, handletextpad=0.2)
 
 
 def _counted(rows: pd.DataFrame, where: str = "") -> str:
     """How many differences came out how, e.g. ``Of 16 differences, 5 run: 1 clear, 4 not resolvable``."""
     counts: Mapping[str, int] = rows["verdict"].value_counts().to_dict()
     words = [
-        f"{counts[said]} {_SHORT.get(said, said)}"
-        for said in (CLEAR, WITHIN_NOISE, NOT_RESOLVABLE)
-        if said in counts
+        f"{counts[said]} {short(said)}" for said in (CLEAR, WITHIN_NOISE, NOT_RESOLVABLE) if said in counts
     ]
     run = int((rows["seeds"] > 0).sum())
     of = "" if run == len(rows) else f", {run} of them run"

@@ -1,6 +1,6 @@
 """The paper's Tables 2 to 5 as figures: gaps between models, alignment, prompts and length, data set by data set.
 
-What is drawn is measured in `published.effects`; differences are nDCG@10 in points, paired over the 15 data sets.
+What is drawn is measured in `verdicts.effects`; differences are nDCG@10 in points, paired over the 15 data sets.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The figure of learning-rate sweeps: a panel for each swept step.
 
-Sweeps come in as `published.sweeps` reads them; what is tried and which rate wins is decided in `runs.rates`.
+Sweeps come in as `published.recorded` reads them; what is tried and which rate wins is decided in `runs.rates`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,12 +19,11 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.recipes import Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs.rates import Sweep
 
-from .marks import headline
+from .marks import headline, legend, write
 from .tables import PaperTable, interval_text, make_table
-from .theme import COLOURS, DASHED, INTERACTION, WIDTH, canvas
+from .theme import COLOURS, DASHED, INTERACTION, NAME, WIDTH, canvas
 
 _DEPTH = 15.0  # points below the best that a scale reaches
-_NAMES = {"dense": "dense", "colbert": "ColBERT"}
 
 
 def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
@@ -35,9 +35,8 @@ def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
     """
     if not sweeps:
         raise ParameterError("There is no sweep to draw: record one with `colbert-zero sweep ... --record`.")
-    by_phase = [
-        found for phase in Phase if (found := [sweep for sweep in sweeps if _last(sweep).phase is phase])
-    ]
+    of_phases = [[sweep for sweep in sweeps if _last(sweep).phase is phase] for phase in Phase]
+    by_phase = list(filter(None, of_phases))
     rows, columns = len(by_phase), max(map(len, by_phase))
     figure, grid = canvas(WIDTH, 0.9 + 1.9 * rows, rows=rows, columns=columns, squeeze=False, sharey="row")
     for row, (panels, found) in enumerate(zip(grid, by_phase, strict=True)):
@@ -52,9 +51,7 @@ def sweep_figure(sweeps: Sequence[Sweep]) -> Figure:
                 axes.set_xlabel("learning rate")
         panels[0].set_ylim(floor - 0.12 * (top - floor), top)  # room for what is below or diverged
         panels[0].set_ylabel("nDCG@10 (points)")
-    figure.legend(
-        handles=_legend(sweeps), loc="outside lower left", ncols=5, frameon=False, handletextpad=0.3
-    )
+    legend(figure, 5, handles=_legend(sweeps), loc="outside lower left", handletextpad=0.3)
     return headline(figure, _finding(sweeps))
 
 
@@ -89,12 +86,10 @@ def _edge(sweep: Sweep, field: str, of: Callable[[list[float]], float]) -> float
 
 def _panel(axes: Axes, sweep: Sweep, floor: float) -> None:
     colour = INTERACTION[_last(sweep).interaction.value]
-    points = [
-        (row.rate, 100 * row.mean, 100 * row.low, 100 * row.high)
-        for row in sweep.rows
-        if row.mean is not None and row.low is not None and row.high is not None
-    ]
-    rates, means, lows, highs = zip(*points, strict=True)
+    figures = np.array(
+        [(row.rate, row.mean, row.low, row.high) for row in sweep.rows if not row.diverged], float
+    )
+    rates, means, lows, highs = (figures * (1, 100, 100, 100)).T
     axes.set_xscale("log")
     axes.fill_between(rates, lows, highs, color=colour, alpha=0.15, linewidth=0)
     axes.plot(rates, means, color=colour, linewidth=1.3)
@@ -110,10 +105,8 @@ def _panel(axes: Axes, sweep: Sweep, floor: float) -> None:
         height = 100 * row.mean
         if height < floor:
             look |= {"marker": "v", "transform": at_the_foot}
-            axes.annotate(
-                f"{height:.1f}", (row.rate, 0.04), (2, 6), xycoords=at_the_foot, textcoords="offset points",
-                ha="center", va="bottom", fontsize=7, color=COLOURS["ink"],
-            )  # fmt: skip
+            side = {"ha": "center", "va": "bottom", "fontsize": 7, "color": COLOURS["ink"]}
+            write(axes, f"{height:.1f}", (row.rate, 0.04), (2, 6), xycoords=at_the_foot, **side)
             height = 0.04
         look["markerfacecolor"] = colour if row.level_with_best else "white"
         axes.plot(row.rate, height, linestyle="none", markeredgecolor=colour, zorder=4, **look)
@@ -128,7 +121,7 @@ def _panel(axes: Axes, sweep: Sweep, floor: float) -> None:
 def step_name(recipe: Recipe) -> str:
     """The swept step of ``recipe`` and, where it turns a dense model into a ColBERT one, what it starts from."""
     step = recipe.steps[-1]
-    name = f"{_NAMES[step.interaction.value]} {step.phase.value}"
+    name = f"{NAME[step.interaction.value]} {step.phase.value}"
     before = recipe.steps[-2] if len(recipe) > 1 else None
     if before is not None and before.interaction is Interaction.DENSE is not step.interaction:
         name += f"\nfrom dense {before.phase.value}"
@@ -163,7 +156,5 @@ def _finding(sweeps: Sequence[Sweep]) -> str:
         return f"A learning rate of {only.recommended:.3g} was better than the one in use, {only.present:.3g}"
     if kept == len(sweeps):
         return f"In all {kept} sweeps the learning rate in use could not be told from the best"
-    return (
-        f"The learning rate in use was level with the best in {kept} of {len(sweeps)} sweeps, and worse in "
-        f"{len(sweeps) - kept}"
-    )
+    level = f"level with the best in {kept} of {len(sweeps)} sweeps"
+    return f"The learning rate in use was {level}, and worse in {len(sweeps) - kept}"

@@ -1,25 +1,33 @@
 """Prompts and length beside the paper: each effect with the interval of every source, and the texts that a limit cuts.
 
-What is drawn is measured in `published.switches` and in `lengths`; effects are nDCG@10 in points.
+What is drawn is measured in `verdicts.grid` and in `lengths`; effects are nDCG@10 in points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
 
-from .marks import headline, with_interval, write_right
-from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
+from .marks import (
+    headline,
+    in_row,
+    key,
+    legend,
+    name_rows,
+    part_rows,
+    with_interval,
+    write,
+    write_right,
+    zero_line,
+)
+from .theme import COLOURS, DASHED, WIDTH, canvas
 
-_SOURCES = (COLOURS["blue"], COLOURS["green"], COLOURS["purple"])
-_MARKERS = ("o", "s", "D")
+_SOURCES = ((COLOURS["blue"], "o"), (COLOURS["green"], "s"), (COLOURS["purple"], "D"))
 _KEYS = ("start", "stage", "effect")
 _PROMPTS = {False: (COLOURS["orange"], "-", "without prompts"), True: (COLOURS["blue"], "--", "with prompts")}
 
@@ -65,7 +73,7 @@ def _up(values: pd.Series) -> str:
 def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figure:
     """A row for each of the tables' rows: the paper's cross, then the sources one below the other."""
     if not findings or findings[0].empty:
-        raise ParameterError("There are no effects to draw: pass the table that published.switches makes.")
+        raise ParameterError("There are no effects to draw: pass the table that verdicts.grid makes.")
     first = findings[0]
     names = _names(first)
     if any(_names(other) != names for other in findings):
@@ -74,32 +82,26 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
     figure, axes = canvas(WIDTH, 1.3 + len(first) * (0.14 + 0.15 * count))
     shifts = np.linspace(-0.26, 0.26, count)
     for place, row in enumerate(first.itertuples()):
-        _one(axes, place + shifts[0], (row.paper, row.paper_low, row.paper_high), COLOURS["vermilion"], "X")
-    for shift, found, colour, marker in zip(shifts[1:], findings, _SOURCES, _MARKERS, strict=False):
+        ends = (row.paper, row.paper_low, row.paper_high)
+        with_interval(axes, place + shifts[0], ends, COLOURS["vermilion"], "X", horizontal=True)
+    for shift, found, look in zip(shifts[1:], findings, _SOURCES, strict=False):
         for place, row in enumerate(found.itertuples()):
             if row.seeds:
-                _one(axes, place + shift, (row.value, row.low, row.high), colour, marker)
+                in_row(axes, place + shift, row, *look)
     verdicts = findings[0]["verdict"].to_list()
     for found in findings[1:]:
         pairs = zip(found["seeds"], found["verdict"], verdicts, strict=True)
         verdicts = [said if seeds else before for seeds, said, before in pairs]
     for place, said in enumerate(verdicts):
         write_right(axes, place, str(said).replace(" at this scale", ""))
-    axes.axvline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
-    axes.set_yticks(range(len(first)), names)
-    axes.set(ylim=(len(first) - 0.5, -0.5), xlabel=label)
-    axes.grid(axis="y", visible=False)
-    for edge in range(1, len(first)):
-        axes.axhline(edge - 0.5, color=COLOURS["light"], linewidth=0.7, zorder=0)
-    axes.plot([], [], "X", color=COLOURS["vermilion"], label="paper, 95% over data sets")
-    for found, colour, marker in zip(findings, _SOURCES, _MARKERS, strict=False):
-        axes.plot([], [], marker, color=colour, label=f"{found['source'].iloc[0]}, {_over(found)}")
-    figure.legend(loc="outside lower center", ncols=count, frameon=False, handletextpad=0.2)
+    zero_line(axes, zorder=1)
+    name_rows(axes, names, label)
+    part_rows(axes, len(first), COLOURS["light"], linewidth=0.7, zorder=0)
+    key(axes, "paper, 95% over data sets", COLOURS["vermilion"], "X")
+    for found, look in zip(findings, _SOURCES, strict=False):
+        key(axes, f"{found['source'].iloc[0]}, {_over(found)}", *look)
+    legend(figure, count)
     return headline(figure, title)
-
-
-def _one(axes: Axes, y: float, found: tuple[float, float, float], colour: str, marker: str) -> None:
-    with_interval(axes, y, found, colour, marker, horizontal=True)
 
 
 def _over(found: pd.DataFrame) -> str:
@@ -124,26 +126,21 @@ def cut_figure(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> F
     figure, panels = canvas(WIDTH, 3.1, columns=len(sides), squeeze=False)
     for axes, side in zip(panels[0], sides, strict=True):
         own = table[table["side"] == side]
-        ends = {}
         for on, (colour, style, name) in _PROMPTS.items():
             line = own[own["prompts"] == on].sort_values("limit")
             axes.plot(line["limit"], 100 * line["texts"], style, color=colour, linewidth=1.8, label=name)
-            ends[name] = (100 * float(line["texts"].iloc[-1]), colour)
         top = 1.2 * 100 * float(own["texts"].max())
         for number, (text, limit) in enumerate(marks.get(side, {}).items()):
             axes.axvline(limit, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
-            place = (limit, 0.99 * top)
-            look: dict[str, Any] = {"textcoords": "offset points", "va": "top", "fontsize": SMALL}
-            first = number == 0  # to the left of its line, where the next one is not
-            axes.annotate(
-                f"{text}: {limit}", place, (-3 if first else 3, 0), ha="right" if first else "left", **look
-            )
+            # The first stands to the left of its line, where the next one is not.
+            offset, side_of_line = ((3, 0), "left") if number else ((-3, 0), "right")
+            write(axes, f"{text}: {limit}", (limit, 0.99 * top), offset, va="top", ha=side_of_line)
         axes.set(
-            xlabel=f"limit in tokens, {side}", ylim=(0, top), xlim=tuple(own["limit"].agg(["min", "max"]))
+            xlabel=f"limit in tokens, {side}", ylim=(0, top), xlim=(own["limit"].min(), own["limit"].max())
         )
     panels[0][0].set_ylabel("texts that are cut (%)")
     handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    legend(figure, 2, handles=handles, labels=labels, handletextpad=None)
     return headline(figure, _cut_headline(table, marks))
 
 

@@ -5,11 +5,9 @@ Best and second of a column are bold and underlined. What stands in a table is d
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -57,28 +55,25 @@ class PaperTable:
         """The table as an HTML fragment; styles are in its elements, since style sheets are stripped where a reader's
         notebook is not trusted yet.
         """
-        tags = {1: "<b>{}</b>", 2: "<u>{}</u>"}
         lines = []
-        for place, row in enumerate(self._blanked().itertuples(index=False)):
-            ranks = self.ranks.iloc[place]
-            texts = (html.escape(_minus(str(text))) for text in row)
-            shown = [tags.get(rank, "{}").format(text) for text, rank in zip(texts, ranks, strict=True)]
+        rows = self._marked(self._blanked(), lambda text: html.escape(_minus(text)), "<b>{}</b>", "<u>{}</u>")
+        for place, shown in enumerate(rows):
             more = ";border-top:1px solid #999" if place in self.rules else ""
             lines.append(self._html_row("td", shown, "text-align:right;white-space:nowrap", more))
         heads = self._html_row("th", [html.escape(str(name)) for name in self.cells.columns])
         style = "caption-side:top;text-align:left;font-weight:bold;padding:.4em 0"
         caption = f'<caption style="{style}">{html.escape(self.caption)}</caption>'
-        return "\n".join(
-            [
-                '<table style="border-collapse:collapse">',
-                *([caption] if self.caption else []),
-                f"<thead>\n{heads}\n</thead>",
-                "<tbody>",
-                *lines,
-                "</tbody>",
-                "</table>",
-            ]
-        )
+        top = ['<table style="border-collapse:collapse">', *([caption] if self.caption else [])]
+        return "\n".join([*top, f"<thead>\n{heads}\n</thead>", "<tbody>", *lines, "</tbody>", "</table>"])
+
+    def _marked(
+        self, cells: pd.DataFrame, escape: Callable[[str], str], best: str, second: str
+    ) -> Iterator[list[str]]:
+        """The escaped texts of each row, those of rank 1 and 2 in the forms ``best`` and ``second``."""
+        forms = {1: best, 2: second}
+        for row, ranks in zip(cells.to_numpy(), self.ranks.to_numpy(), strict=True):
+            texts = (escape(str(text)) for text in row)
+            yield [forms.get(rank, "{}").format(text) for text, rank in zip(texts, ranks, strict=True)]
 
     def _html_row(
         self, tag: str, texts: Sequence[str], numbers: str = "text-align:right", more: str = ""
@@ -91,24 +86,21 @@ class PaperTable:
 
     def latex(self) -> str:
         """The table as a LaTeX float with booktabs rules; wide ones turn their headings (graphicx)."""
-        emphasis = {1: r"\textbf{{{}}}", 2: r"\underline{{{}}}"}
         wide = len(self.cells.columns) >= _MANY_COLUMNS
         heads = [_escape(str(name)) for name in self.cells.columns]
         if wide:
-            turned = zip(heads, self.cells.columns, strict=True)
+            numeric = [name in self.numeric for name in self.cells.columns]
             heads = [
-                rf"\rotatebox{{60}}{{{head}}}" if name in self.numeric else head for head, name in turned
+                rf"\rotatebox{{60}}{{{head}}}" if turn else head
+                for head, turn in zip(heads, numeric, strict=True)
             ]
         lines = []
-        ranks = self.ranks.to_numpy()
-        for place, row in enumerate(self._blanked().itertuples(index=False)):
-            if place in self.rules:
-                lines.append(r"\midrule")
-            texts = [_escape(_minus(str(text))) for text in row]
-            marked = [
-                emphasis.get(rank, "{}").format(text) for text, rank in zip(texts, ranks[place], strict=True)
-            ]
-            lines.append(" & ".join(marked) + r" \\")
+        bold, lined = r"\textbf{{{}}}", r"\underline{{{}}}"
+        for place, texts in enumerate(
+            self._marked(self._blanked(), lambda t: _escape(_minus(t)), bold, lined)
+        ):
+            lines += [r"\midrule"] if place in self.rules else []
+            lines.append(" & ".join(texts) + r" \\")
         align = "".join("r" if name in self.numeric else "l" for name in self.cells.columns)
         tabular = [
             rf"\begin{{tabular}}{{@{{}}{align}@{{}}}}", r"\toprule", " & ".join(heads) + r" \\", r"\midrule",
@@ -124,23 +116,15 @@ class PaperTable:
 
     def markdown(self) -> str:
         """The table in GitHub's Markdown, its caption above."""
-        emphasis = {1: "**{}**", 2: "<u>{}</u>"}
         lines = [f"**{self.caption}**", "", _pipes(self.cells.columns)]
         lines.append(_pipes(["---:" if name in self.numeric else "---" for name in self.cells.columns]))
-        for row, ranks in zip(self.cells.to_numpy(), self.ranks.to_numpy(), strict=True):
-            texts = [_minus(text).replace("|", r"\|") for text in row]
-            lines.append(
-                _pipes([emphasis.get(rank, "{}").format(t) for t, rank in zip(texts, ranks, strict=True)])
-            )
+        rows = self._marked(self.cells, lambda text: _minus(text).replace("|", r"\|"), "**{}**", "<u>{}</u>")
+        lines += [_pipes(texts) for texts in rows]
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
         """The table as CSV for machines: no emphasis, ASCII minus."""
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(self.cells.columns)
-        writer.writerows(self.cells.to_numpy())
-        return stream.getvalue()
+        return self.cells.to_csv(index=False, lineterminator="\n")
 
     def write(self, folder: Path) -> list[Path]:
         """Write ``<name>.html``, ``.tex``, ``.md`` and ``.csv`` into ``folder``; equal tables give equal bytes."""

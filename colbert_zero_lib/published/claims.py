@@ -1,16 +1,15 @@
-"""The paper's claims as objects: which arms are compared, what must hold, and what would refute it.
+"""The paper's claims as data: which arms are compared, what must hold, and what would refute it.
 
-No figure lives here but the thresholds that a claim states; what a clause is, is in ``clauses``.
+No figure lives here but the thresholds that a claim states.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from itertools import product
 
 from ..errors import UnknownNameError
 from ..recipes import PIPELINES, Interaction, Phase, Recipe, Step
-from .clauses import Claim, Clause, Relation
+from .comparison import Claim, Clause, Relation
 
 
 def _minus(a: str, b: str, relation: Relation = ">", threshold: float = 0.0, label: str = "") -> Clause:
@@ -23,7 +22,7 @@ _STARTS = {
     "colbert": "colbert:unsupervised",
     "colbert, no prompts": "colbert:unsupervised[-prompts,-length]",
 }
-_ENDINGS: Mapping[str, tuple[Phase, ...]] = {
+_ENDINGS = {
     "supervised": (Phase.SUPERVISED,),
     "distilled": (Phase.SUPERVISED, Phase.DISTILLATION),
     "distilled only": (Phase.DISTILLATION,),
@@ -49,10 +48,6 @@ def _interaction(start: str, ending: str) -> tuple[tuple[str, float], ...]:
         (_arm(start, ending, prompts, length), 1.0 if prompts == length else -1.0)
         for prompts, length in product((True, False), repeat=2)
     )
-
-
-def _unsupervised(start: str) -> str:
-    return str(Recipe.parse(_STARTS[start]))
 
 
 _A, _B, _C = (str(PIPELINES[letter]) for letter in "abc")
@@ -121,9 +116,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Table 2",
         "Dense models on the two data that are closer than that, or a gte-modernbert that stays ahead.",
         (
-            _minus(
-                "gte-modernbert", str(Recipe.parse(_STARTS["dense supervised"])), ">", 2.4, "dense models"
-            ),
+            _minus("gte-modernbert", _STARTS["dense supervised"], ">", 2.4, "dense models"),
             _minus(_C, "gte-modernbert", label="after pre-training"),
         ),
     ),
@@ -132,7 +125,7 @@ CLAIMS: tuple[Claim, ...] = (
         "After the unsupervised phase alone, late interaction is ahead of the single vector.",
         "Table 2",
         "A dense model that is as good after the same phase on the same pairs, or better.",
-        (_minus(_unsupervised("colbert"), _unsupervised("dense")),),
+        (_minus(_STARTS["colbert"], _STARTS["dense"]),),
     ),
     Claim(
         "early-start-helps-the-supervised-phase",
@@ -147,8 +140,8 @@ CLAIMS: tuple[Claim, ...] = (
         "Table 2",
         "A model that the supervised phase leaves as it was, or makes worse.",
         (
-            _minus(_arm("dense", "supervised"), _unsupervised("dense"), label="dense base"),
-            _minus(_arm("colbert", "supervised"), _unsupervised("colbert"), label="ColBERT base"),
+            _minus(_arm("dense", "supervised"), _STARTS["dense"], label="dense base"),
+            _minus(_arm("colbert", "supervised"), _STARTS["colbert"], label="ColBERT base"),
         ),
     ),
     Claim(
@@ -157,7 +150,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Table 2",
         "A model that distillation leaves as it was, or makes worse.",
         (
-            _minus(_A, str(Recipe.parse(_STARTS["dense supervised"])), label="dense supervised"),
+            _minus(_A, _STARTS["dense supervised"], label="dense supervised"),
             _minus(_B, _arm("dense", "supervised"), label="dense base"),
             _minus(_C, _arm("colbert", "supervised"), label="ColBERT base"),
         ),
@@ -240,9 +233,9 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 
-def find_claim(id: str, claims: Iterable[Claim] = CLAIMS) -> Claim:
+def find_claim(id: str) -> Claim:
     """The claim called ``id``; UnknownNameError lists the known ones."""
-    known = {claim.id: claim for claim in claims}
+    known = {claim.id: claim for claim in CLAIMS}
     if id not in known:
         raise UnknownNameError(f"There is no claim {id!r} here: use one of {', '.join(known)}.")
     return known[id]

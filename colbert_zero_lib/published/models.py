@@ -12,20 +12,13 @@ from pathlib import Path
 from ..errors import DataError
 from ..home import data_folder
 from ..recipes import PAPER_ROWS, Recipe
-from .tables import Layout, mteb_scores, read_csv
+from .tables import layout, mteb_scores, read_csv
 
-_TEXT = ("name", "hub_id", "interaction", "training_data", "prompts", "licence", "link")
-_CARDS = Layout(
+_CARDS = layout(
     "models.csv",
-    (
-        "name", "hub_id", "parameters_millions", "interaction", "vector_dimension", "training_data",
-        "prompts", "licence", "link",
-    ),
-    text=_TEXT,
-    key=("name",),
-    optional=("parameters_millions", "vector_dimension"),
-    integers=("parameters_millions", "vector_dimension"),
-)  # fmt: skip
+    "name$ hub_id$ parameters_millions#? interaction$ vector_dimension#? training_data$ prompts$ licence$ link$",
+    "name",
+)
 _INTERACTIONS = ("dense", "colbert", "lexical")
 _BARE = "-noprompts"
 
@@ -75,16 +68,10 @@ def model_cards(folder: Path | None = None) -> tuple[ModelCard, ...]:
                 f"{root / 'paper' / _CARDS.file}:{line} has {row['interaction']!r} for interaction: use one of "
                 f"{', '.join(_INTERACTIONS)}."
             )
-        text = {name: str(row[name]) for name in _TEXT}
-        cards.append(
-            ModelCard(
-                **text,
-                parameters=_whole(row["parameters_millions"]),
-                vector_dimension=_whole(row["vector_dimension"]),
-                revision=str(rerun.get(text["hub_id"], "")),
-                recipe=_recipe(text["name"]),
-            )
-        )
+        row["parameters"] = row.pop("parameters_millions")
+        numbers = {name: _whole(row[name]) for name in ("parameters", "vector_dimension")}
+        revision = str(rerun.get(row["hub_id"], ""))
+        cards.append(ModelCard(**{**row, **numbers}, revision=revision, recipe=_recipe(row["name"])))
     return tuple(cards)
 
 

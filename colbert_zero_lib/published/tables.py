@@ -45,83 +45,63 @@ class Layout:
 
     file: str
     columns: tuple[str, ...]
-    text: tuple[str, ...]
     key: tuple[str, ...]
-    scores: tuple[str, ...] = ()
-    optional: tuple[str, ...] = ()
-    integers: tuple[str, ...] = ()
-    highest: float = 100.0
+    text: tuple[str, ...]
+    scores: tuple[str, ...]
+    integers: tuple[str, ...]
+    optional: tuple[str, ...]
+    highest: float
 
 
-def _scores(file: str, *text: str, key: tuple[str, ...]) -> Layout:
-    scores = ("average_printed", *BEIR)
-    return Layout(file, (*text, *scores), text, key, scores)
-
-
-_ARM = ("section", "base_prompts", "stage")
-_LAYOUTS: dict[int | str, Layout] = {
-    1: Layout(
-        "table1_hyperparameters.csv",
-        (
-            "phase", "lr_sweep_high", "lr_sweep_low", "lr_values_tried", "batch_size", "temperature",
-            "query_length_tokens", "document_length_tokens", "gpu_hours_gh200", "nodes_of_4_gh200", "note",
-        ),
-        text=("phase", "note"),
-        key=("phase",),
-        optional=("temperature",),
-        integers=(
-            "lr_values_tried", "batch_size", "query_length_tokens", "document_length_tokens",
-            "gpu_hours_gh200", "nodes_of_4_gh200",
-        ),
-    ),
-    2: _scores("table2_beir_ndcg10.csv", "section", "model", key=("model",)),
-    3: _scores(
-        "table3_prompt_alignment_ndcg10.csv", "base", "base_prompts", "stage", "finetune_prompts",
-        key=("base", "base_prompts", "stage", "finetune_prompts"),
-    ),
-    4: _scores(
-        "table4_prompt_length_ndcg10.csv", *_ARM, "plus_prompt", "plus_length", "note",
-        key=(*_ARM, "plus_prompt", "plus_length"),
-    ),
-    5: Layout(
-        "table5_deltas.csv",
-        (
-            *_ARM, "baseline", "delta_prompt", "with_prompt", "delta_length", "with_length",
-            "delta_both", "with_both",
-        ),
-        text=_ARM,
-        key=_ARM,
-        scores=("baseline", "with_prompt", "with_length", "with_both"),
-        optional=("delta_prompt", "with_prompt", "delta_length", "with_length"),
-    ),
-    "figure2": Layout(
-        "figure2_pipelines.csv",
-        (
-            "pipeline", "unsupervised", "supervised", "kd", "colbert_gpu_hours_gh200",
-            "beir_average_ndcg10", "model",
-        ),
-        text=("pipeline", "unsupervised", "supervised", "kd", "model"),
-        key=("pipeline",),
-        scores=("beir_average_ndcg10",),
-        integers=("colbert_gpu_hours_gh200",),
-    ),
-}  # fmt: skip
-_MTEB_TEXT = ("model", "revision", "mteb_version", "task", "beir_name", "split", "dataset_revision")
-_MTEB_SCORES = tuple(
-    f"{metric}_at_{k}"
-    for metric, depths in (
-        ("ndcg", (1, 3, 5, 10, 20, 100, 1000)), ("map", (10, 100)), ("recall", (1, 10, 100, 1000)),
-        ("precision", (1, 10)), ("mrr", (10, 100)),
+def layout(file: str, columns: str, key: str, highest: float = 100.0) -> Layout:
+    """A layout from its columns' names with a space between: ``name$`` is text, ``name#`` a whole number, ``name%`` a
+    score, any other a number; a ``?`` at the end of all that says that it may be missing.
+    """
+    words = columns.split()
+    names = tuple(word.rstrip("$#%?") for word in words)
+    text, scores, integers, optional = (
+        tuple(name for name, word in zip(names, words, strict=True) if mark in word) for mark in "$%#?"
     )
-    for k in depths
-)  # fmt: skip
-_MTEB = Layout(
+    return Layout(file, names, tuple(key.split()), text, scores, integers, optional, highest)
+
+
+_SCORES = " ".join(f"{name}%" for name in ("average_printed", *BEIR))
+_LAYOUTS = {
+    1: layout(
+        "table1_hyperparameters.csv",
+        "phase$ lr_sweep_high lr_sweep_low lr_values_tried# batch_size# temperature? query_length_tokens# "
+        "document_length_tokens# gpu_hours_gh200# nodes_of_4_gh200# note$",
+        "phase",
+    ),
+    2: layout("table2_beir_ndcg10.csv", f"section$ model$ {_SCORES}", "model"),
+    3: layout(
+        "table3_prompt_alignment_ndcg10.csv",
+        f"base$ base_prompts$ stage$ finetune_prompts$ {_SCORES}",
+        "base base_prompts stage finetune_prompts",
+    ),
+    4: layout(
+        "table4_prompt_length_ndcg10.csv",
+        f"section$ base_prompts$ stage$ plus_prompt$ plus_length$ note$ {_SCORES}",
+        "section base_prompts stage plus_prompt plus_length",
+    ),
+    5: layout(
+        "table5_deltas.csv",
+        "section$ base_prompts$ stage$ baseline% delta_prompt? with_prompt%? delta_length? with_length%? delta_both "
+        "with_both%",
+        "section base_prompts stage",
+    ),
+    "figure2": layout(
+        "figure2_pipelines.csv",
+        "pipeline$ unsupervised$ supervised$ kd$ colbert_gpu_hours_gh200# beir_average_ndcg10% model$",
+        "pipeline",
+    ),
+}
+_MTEB = layout(
     "beir_scores.csv",
-    (*_MTEB_TEXT, *_MTEB_SCORES),
-    text=_MTEB_TEXT,
-    key=("model", "task", "split"),
-    scores=_MTEB_SCORES,
-    optional=tuple(name for name in _MTEB_SCORES if name != "ndcg_at_10"),
+    "model$ revision$ mteb_version$ task$ beir_name$ split$ dataset_revision$ ndcg_at_1%? ndcg_at_3%? ndcg_at_5%? "
+    "ndcg_at_10% ndcg_at_20%? ndcg_at_100%? ndcg_at_1000%? map_at_10%? map_at_100%? recall_at_1%? recall_at_10%? "
+    "recall_at_100%? recall_at_1000%? precision_at_1%? precision_at_10%? mrr_at_10%? mrr_at_100%?",
+    "model task split",
     highest=1.0,
 )
 
@@ -197,16 +177,15 @@ def paper_table(number: int | str, folder: Path | None = None) -> pd.DataFrame:
     of the recipe behind the row, None where others trained the model. UnknownNameError for another table,
     DataError (file, line, column) for a file that is not as published.
     """
-    layout = _LAYOUTS.get(number)
-    if layout is None:
+    if number not in _LAYOUTS:
         known = ", ".join(map(repr, _LAYOUTS))
         raise UnknownNameError(f"There is no paper table {number!r} here: use one of {known}.")
-    table = read_csv(layout, folder or data_folder() / "paper")
+    table = read_csv(_LAYOUTS[number], folder or data_folder() / "paper")
     recipes = [row.recipe for row in PAPER_ROWS if row.table == number]
     if recipes:
         if len(recipes) != len(table):
             raise DataError(
-                f"{layout.file} has {len(table)} rows but the paper prints {len(recipes)}: restore the file."
+                f"{_LAYOUTS[number].file} has {len(table)} rows but the paper prints {len(recipes)}: restore the file."
             )
         printed = [None if recipe is None else str(recipe) for recipe in recipes]
         table["recipe"] = pd.Series(printed, dtype=object)  # pandas' own text type would turn None into NaN

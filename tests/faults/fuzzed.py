@@ -971,7 +971,7 @@ def draw_sweep(chance: random.Random) -> bytes:
 
 
 def read_sweep_file(content: bytes, folder: Path) -> Any:
-    from colbert_zero_lib.published.sweeps import read_sweep
+    from colbert_zero_lib.published.recorded import read_sweep
 
     file = folder / "laptop" / "colbert-unsupervised--seed0.json"
     file.parent.mkdir(exist_ok=True)

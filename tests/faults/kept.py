@@ -181,8 +181,8 @@ def _said() -> Iterator[None]:
 
 
 def _list_runs(root: Path) -> Any:
-    from colbert_zero_lib.published.evidence import RunEvidence
     from colbert_zero_lib.runs import Ledger
+    from colbert_zero_lib.verdicts.evidence import RunEvidence
 
     with _said():
         runs = Ledger(root / "runs").sound_runs()
@@ -586,10 +586,10 @@ def _published(root: Path) -> Any:
 
 
 def _recorded(root: Path) -> Any:
-    from colbert_zero_lib.published.evidence import recorded_evidence
     from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs
     from colbert_zero_lib.recipes import Recipe
     from colbert_zero_lib.runs.explain import explain
+    from colbert_zero_lib.verdicts.evidence import recorded_evidence
 
     recipe = Recipe.parse("colbert:unsupervised > colbert:supervised")
     files = [root / "data" / "runs" / "laptop" / f"{name}.json" for name in _RUNS[1:3]]
@@ -605,7 +605,7 @@ def _recorded(root: Path) -> Any:
 
 
 def _swept(root: Path) -> Any:
-    from colbert_zero_lib.published.sweeps import recorded_sweeps
+    from colbert_zero_lib.published.recorded import recorded_sweeps
 
     return {str(sweep): sweep for sweep in recorded_sweeps("laptop")}
 

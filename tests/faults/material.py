@@ -92,7 +92,7 @@ def run(recipe: str) -> Callable[[Path], None]:
 
 def sweep(place: Path) -> None:
     """Two learning rates, and the record of them."""
-    from colbert_zero_lib.published.sweeps import record_sweep
+    from colbert_zero_lib.published.recorded import record_sweep
     from colbert_zero_lib.runs.sweep import sweep
 
     record_sweep(sweep(FIRST, shop=shop(place), rates=RATES), place / "data" / "runs")

@@ -15,12 +15,13 @@ import torch
 
 from colbert_zero_lib.home import home
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.published import RunEvidence
-from colbert_zero_lib.published.grid import NOT_RUN, delta_findings
 from colbert_zero_lib.runs import Ledger, Run
 from colbert_zero_lib.runs.arms import grid_recipes
 from colbert_zero_lib.runs.grid import plan_grid, run_grid
 from colbert_zero_lib.runs.workshop import Workshop
+from colbert_zero_lib.verdicts import RunEvidence
+from colbert_zero_lib.verdicts.grid import delta_findings
+from colbert_zero_lib.verdicts.verdict import NOT_RUN
 
 pytestmark = [
     pytest.mark.pipeline,

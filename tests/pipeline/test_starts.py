@@ -15,11 +15,11 @@ from datasets import Dataset, DatasetDict
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.errors import RecipeError
 from colbert_zero_lib.profiles import EvaluationSize, PhaseBudget, Profile, get_profile
-from colbert_zero_lib.published import ledger_evidence
 from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.runs import Ledger, Run, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
 from colbert_zero_lib.runs.needs import needs
+from colbert_zero_lib.verdicts import ledger_evidence
 from tests.hub.server import Server, commit
 from tests.hub.stock import PROMPTS, WORDS
 
@@ -106,7 +106,7 @@ def test_the_papers_pipelines_run_from_the_published_models(
         assert shop.profile.whole(validate_passport(run.passport)) == recipe
         assert record(run, tmp_path / "recorded").is_file()
         assert Ledger(shop.ledger.root).find(run.passport["recipe"]) == run
-    monkeypatch.setattr("colbert_zero_lib.published.evidence.get_profile", lambda _: shop.profile)
+    monkeypatch.setattr("colbert_zero_lib.verdicts.evidence.get_profile", lambda _: shop.profile)
     found = ledger_evidence("base", tmp_path).evaluations
     assert set(found) == {str(prefix) for recipe in PIPELINES.values() for prefix in recipe.stages()} - {
         "dense:unsupervised",

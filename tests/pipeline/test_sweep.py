@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from colbert_zero_lib.cli import app
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.published.sweeps import recorded_sweeps
+from colbert_zero_lib.published.recorded import recorded_sweeps
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
 from colbert_zero_lib.runs.sweep import RateSweep, sweep

@@ -11,16 +11,14 @@ import pytest
 from colbert_zero_lib.errors import DataError, ParameterError, ProfileError, UnknownNameError
 from colbert_zero_lib.evaluation import Evaluation, contrast, difference
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.published import (
-    BEIR,
-    CLAIMS,
-    Claim,
-    Clause,
+from colbert_zero_lib.published import BEIR, CLAIMS, Claim, Clause, find_claim, paper_scores, paper_table
+from colbert_zero_lib.recipes import PIPELINES, Recipe
+from colbert_zero_lib.runs import Ledger, RunKey, canonical_json
+from colbert_zero_lib.verdicts import (
     RunEvidence,
     TableEvidence,
     claims_table,
     clause_table,
-    find_claim,
     holm,
     judge,
     judge_all,
@@ -28,13 +26,9 @@ from colbert_zero_lib.published import (
     mteb_evidence,
     multiplicity,
     paper_evidence,
-    paper_scores,
-    paper_table,
     recorded_evidence,
     verdict_sources,
 )
-from colbert_zero_lib.recipes import PIPELINES, Recipe
-from colbert_zero_lib.runs import Ledger, RunKey, canonical_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
@@ -77,7 +71,7 @@ def claim(*clauses: Clause) -> Claim:
 def test_planted_truths_are_told(gap: np.ndarray | float, clause: Clause, said: str, holds: bool) -> None:
     found = judge(claim(clause), planted(gap))
     assert (found.verdict, found.holds) == (said, holds)
-    estimate = found.estimates[0]
+    estimate = found.findings[0].estimate
     assert estimate is not None and estimate.low <= estimate.value <= estimate.high
     assert estimate.value == pytest.approx(float(np.mean(gap)))
     assert estimate.unit_of_resampling == "15 data sets"
@@ -93,15 +87,7 @@ def test_a_claim_is_as_good_as_its_weakest_clause() -> None:
     assert judge(claim(sure, unsure, wrong), source).verdict == "differs"
     mixed = judge(claim(sure, unsure), source)
     assert mixed.weakest is not None and mixed.weakest.clause == unsure
-    assert mixed.support == mixed.weakest.share < judge(claim(sure), source).support
-
-
-def test_support_counts_joint_draws() -> None:
-    """Two clauses that exclude each other hold together in no draw, however often each holds."""
-    source = planted(3 * NOISE)
-    both = judge(claim(ahead(), ahead(relation="<")), source)
-    assert both.support == 0
-    assert all(0.3 < finding.share < 0.7 for finding in both.findings)
+    assert mixed.weakest.share < judge(claim(sure), source).findings[0].share
 
 
 def test_weights_make_ratios_and_interactions() -> None:
@@ -191,7 +177,6 @@ def test_the_rerun_has_what_it_measured_and_says_what_it_lacks() -> None:
     assert judge(find_claim("beats-the-gte-models"), rerun).verdict != "no figures"
     lacking = judge(find_claim("full-pretraining-beats-kd-only"), rerun)
     assert (lacking.verdict, lacking.holds) == ("no figures", None)
-    assert str(PIPELINES["a"]) in lacking.reason
     assert rerun.missing([str(PIPELINES["a"]), str(PIPELINES["c"])]) == (str(PIPELINES["a"]),)
 
 
@@ -208,7 +193,7 @@ def test_a_changed_score_arrives_in_the_claim(published_copy: Path) -> None:
     )  # gte-modernbert on ArguAna
     before, after = judge(about, paper_evidence()), judge(about, paper_evidence(published_copy))
     assert (before.holds, after.holds) == (True, False)
-    was, now = before.estimates[1], after.estimates[1]
+    was, now = before.findings[1].estimate, after.findings[1].estimate
     assert was is not None and now is not None
     assert now.value - was.value == pytest.approx(-27 / 15)
     assert now.low < was.low
@@ -219,9 +204,8 @@ def test_changed_hours_arrive_in_the_claim(published_copy: Path) -> None:
     assert judge(about, paper_evidence(published_copy)).holds
     change(published_copy / "paper" / "figure2_pipelines.csv", ",40,55.12", ",42,55.12")
     found = judge(about, paper_evidence(published_copy))
-    assert (found.holds, found.verdict, found.support) == (False, "differs", 0.0)
+    assert (found.holds, found.verdict) == (False, "differs")
     assert found.weakest is not None and found.weakest.clause.label == "hours"
-    assert "hours" in found.reason
 
 
 def test_a_changed_rerun_arrives_in_the_claim(published_copy: Path) -> None:
@@ -285,12 +269,12 @@ def test_at_another_scale_only_the_direction_is_asked() -> None:
     assert judge(high, runs).verdict == "agrees"
     assert judge(high, small_runs(full_scale=True)).verdict == "differs"
     close = judge(find_claim("supervised-kd-is-close-to-full"), runs)
-    assert close.verdict == "differs" and "at this scale" in close.reason
+    assert close.verdict == "differs"
 
 
-def test_hours_of_another_scale_are_left_out_and_the_reason_says_so() -> None:
+def test_hours_of_another_scale_are_left_out() -> None:
     found = judge(find_claim("almost-all-at-a-tenth-of-the-cost"), small_runs())
-    assert found.verdict == "differs" and "hours" in found.reason
+    assert found.verdict == "differs"
     assert found.findings[1].estimate is None
 
 
@@ -303,7 +287,7 @@ def test_runs_are_compared_over_the_seeds_that_all_arms_share() -> None:
     assert runs.seeds([A, B, C]) == (0,)
     apart = RunEvidence("apart", {A: {0: evaluation(0)}, B: {1: evaluation(1)}})
     assert apart.contrast({A: 1, B: -1}) is None
-    assert "seed in common" in judge(claim(Clause(((A, 1.0), (B, -1.0)))), apart).reason
+    assert judge(claim(Clause(((A, 1.0), (B, -1.0)))), apart).verdict == "no figures"
 
 
 def test_a_contrast_of_two_is_their_paired_difference() -> None:

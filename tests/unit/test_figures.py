@@ -17,7 +17,8 @@ from matplotlib.text import Text
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation.statistics import Interval
 from colbert_zero_lib.figures import data, interaction, paper, pipelines, save
-from colbert_zero_lib.figures.theme import WIDTH, spread
+from colbert_zero_lib.figures.marks import spread
+from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import paper_table
 
 mpl.use("Agg")

@@ -17,9 +17,10 @@ from packaging.utils import canonicalize_name
 
 import colbert_zero_lib
 from colbert_zero_lib.evaluation.statistics import seed_summary
-from colbert_zero_lib.published import recorded_evidence
-from colbert_zero_lib.published.grid import NOT_RESOLVABLE, delta_findings
 from colbert_zero_lib.recipes import PIPELINES
+from colbert_zero_lib.verdicts import recorded_evidence
+from colbert_zero_lib.verdicts.grid import delta_findings
+from colbert_zero_lib.verdicts.verdict import NOT_RESOLVABLE
 
 if sys.version_info >= (3, 11):
     import tomllib

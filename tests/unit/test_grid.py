@@ -24,26 +24,29 @@ from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import grid as drawings
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.published import RunEvidence, ledger_evidence, paper_table, recorded_evidence
-from colbert_zero_lib.published.deltas import compare
-from colbert_zero_lib.published.grid import (
-    AGREES,
-    DIFFERS,
-    NOT_RESOLVABLE,
-    NOT_RUN,
-    RULE,
-    WITHIN_NOISE,
+from colbert_zero_lib.published import paper_table
+from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, ZERO, Recipe
+from colbert_zero_lib.runs import Run
+from colbert_zero_lib.runs.arms import Job, arm_name, baseline_of, grid_jobs, grid_recipes
+from colbert_zero_lib.runs.grid import plan_grid, read_seeds, run_grid
+from colbert_zero_lib.runs.workshop import Workshop
+from colbert_zero_lib.verdicts import RunEvidence, ledger_evidence, recorded_evidence
+from colbert_zero_lib.verdicts.deltas import compare
+from colbert_zero_lib.verdicts.grid import (
     delta_caption,
     delta_findings,
     paper_deltas,
     power_findings,
     row_findings,
 )
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, ZERO, Recipe
-from colbert_zero_lib.runs import Run
-from colbert_zero_lib.runs.arms import Job, arm_name, baseline_of, grid_jobs, grid_recipes
-from colbert_zero_lib.runs.grid import plan_grid, read_seeds, run_grid
-from colbert_zero_lib.runs.workshop import Workshop
+from colbert_zero_lib.verdicts.verdict import (
+    AGREES,
+    DIFFERS,
+    NOT_RESOLVABLE,
+    NOT_RUN,
+    SIGN_RULE,
+    WITHIN_NOISE,
+)
 
 mpl.use("Agg")
 
@@ -58,7 +61,7 @@ QUERIES = {"one": 60, "two": 40}
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
     for module in ("evidence", "grid"):
-        monkeypatch.setattr(f"colbert_zero_lib.published.{module}.QUERY_DRAWS", 100)
+        monkeypatch.setattr(f"colbert_zero_lib.verdicts.{module}.QUERY_DRAWS", 100)
 
 
 # The arms and their runs
@@ -453,16 +456,17 @@ def test_different_seeds_differ_and_are_paired_by_name() -> None:
     assert found.value == same.value
 
 
-def test_a_change_of_a_file_arrives_in_the_table(published_copy: Path) -> None:
+def test_a_change_of_a_file_arrives_in_the_table(
+    published_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = published_copy / "paper" / "table5_deltas.csv"
     text = file.read_text(encoding="utf-8")
     assert text.count(",1.26,") == 1
     file.write_text(text.replace(",1.26,", ",-1.26,"), encoding="utf-8")
     runs = as_in_the_paper()
-    before, after = (
-        deltas_as_in_the_paper().set_index("arm"),
-        delta_findings(runs, published_copy).set_index("arm"),
-    )
+    before = deltas_as_in_the_paper().set_index("arm")
+    monkeypatch.setattr("colbert_zero_lib.published.tables.data_folder", lambda: published_copy)
+    after = delta_findings(runs).set_index("arm")
     assert (before.loc[BOTH, "verdict"], after.loc[BOTH, "verdict"]) == (AGREES, DIFFERS)
     assert after.loc[BOTH, "paper"] == -1.26
 
@@ -495,7 +499,7 @@ def test_power_says_what_the_verdicts_say() -> None:
 
 
 def test_the_readers_runs_stand_beside_the_recorded_ones(tmp_path: Path) -> None:
-    mine = ledger_evidence("tiny", tmp_path, name="yours (tiny)")
+    mine = ledger_evidence("tiny", tmp_path)
     table = drawings.delta_table(deltas_as_in_the_paper(), delta_findings(mine))
     assert {"planted", "yours (tiny)", "p (Holm)", "verdict"} <= set(table.cells.columns)
     assert set(table.cells["verdict"]) == {NOT_RUN} and set(table.cells["yours (tiny)"]) == {""}
@@ -507,10 +511,10 @@ def test_the_readers_runs_stand_beside_the_recorded_ones(tmp_path: Path) -> None
 def test_the_rule_and_the_correction_stand_in_the_captions() -> None:
     deltas, rows = deltas_as_in_the_paper(), rows_as_in_the_paper(3)
     table = drawings.delta_table(deltas)
-    assert RULE in table.caption and "Holm" in table.caption and "17 deltas tested" in table.caption
+    assert SIGN_RULE in table.caption and "Holm" in table.caption and "17 deltas tested" in table.caption
     kept = int((deltas["p_holm"] < 0.05).sum())
     assert f"{kept} of them stay below" in table.caption
-    assert RULE in drawings.row_table(3, rows).caption
+    assert SIGN_RULE in drawings.row_table(3, rows).caption
     assert len(drawings.row_table(3, rows).cells) == 9
     power = drawings.power_table(power_findings(as_in_the_paper()), 0.3)
     assert "seeds for 0.3" in power.cells.columns

@@ -19,8 +19,7 @@ from colbert_zero_lib.checkpoint import find_checkpoint
 from colbert_zero_lib.corpora import store
 from colbert_zero_lib.errors import CheckpointError, ClosedError, DataError, TrainingError
 from colbert_zero_lib.keeping import damage, remove, replacing, seal, set_aside, write_whole
-from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs
-from colbert_zero_lib.published.sweeps import recorded_sweeps
+from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs, recorded_sweeps
 from colbert_zero_lib.published.tables import paper_table
 from colbert_zero_lib.recipes import Recipe
 from colbert_zero_lib.runs import Ledger, RunKey
@@ -225,7 +224,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         copy = shutil.copytree if (DATA / name).is_dir() else shutil.copy
         root.mkdir(exist_ok=True)
         copy(DATA / name, root / name)
-    for module in ("committed", "published.recorded", "published.sweeps", "published.tables"):
+    for module in ("committed", "published.recorded", "published.tables"):
         monkeypatch.setattr(f"colbert_zero_lib.{module}.data_folder", lambda: root)
     return root
 

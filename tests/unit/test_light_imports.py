@@ -22,19 +22,19 @@ PIECES = {
     ),
     "claims and verdicts": (
         HEAVY,
-        "from colbert_zero_lib.published import *\nmodel_cards()\n"
+        "from colbert_zero_lib.published import *\nfrom colbert_zero_lib.verdicts import *\nmodel_cards()\n"
         "sources = [paper_evidence(), mteb_evidence(), recorded_evidence('laptop'), ledger_evidence('tiny')]\n"
         "judge_all(CLAIMS, sources)",
     ),
     "recorded sweeps and their figure": (
         HEAVY,
-        "from colbert_zero_lib.published.sweeps import recorded_sweeps\n"
+        "from colbert_zero_lib.published.recorded import recorded_sweeps\n"
         "from colbert_zero_lib.figures.sweep import sweep_figure\nsweep_figure(recorded_sweeps('laptop'))",
     ),
     "the paper's figures and tables": (
         HEAVY,
         "from colbert_zero_lib.figures import catalogue\n"
-        "for _, make in (*catalogue.FIGURES[:4], *catalogue.TABLES): make()",
+        "for make in (*list(catalogue.FIGURES.values())[:4], *catalogue.TABLES.values()): make(None)",
     ),
 }
 SCRIPT = """

@@ -18,9 +18,10 @@ from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.catalogue import FIGURES, draw
 from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import BEIR, paper_table
-from colbert_zero_lib.published.effects import (
+from colbert_zero_lib.recipes import PIPELINES
+from colbert_zero_lib.verdicts import paper_evidence
+from colbert_zero_lib.verdicts.effects import (
     alignment,
-    checkpoint_costs,
     contrast,
     gaps,
     per_dataset,
@@ -28,14 +29,12 @@ from colbert_zero_lib.published.effects import (
     switch_effects,
     switch_gains,
 )
-from colbert_zero_lib.published.evidence import paper_evidence
-from colbert_zero_lib.recipes import PIPELINES, Recipe
 
 mpl.use("Agg")
 
 PRINT_WIDTH = 6.3  # inches between the margins of A4
 # The audit's own figures are looked at in `test_audit`; `make figures`, whole, in `test_figures_command`.
-NAMES = [name for name, _ in FIGURES if not name.startswith("audit_")]
+NAMES = [name for name in FIGURES if not name.startswith("audit_")]
 
 
 def _texts(figure: Figure) -> str:
@@ -163,16 +162,6 @@ def test_alignment_compares_with_what_the_base_was_pretrained_with() -> None:
         assert (row.aligned, row.misaligned) == pytest.approx((same, other), abs=0.006)
         assert row.value == pytest.approx(row.aligned - row.misaligned)
         assert row.low <= row.value <= row.high
-
-
-def test_costs_are_those_of_the_recipes_and_of_figure_2() -> None:
-    costs = checkpoint_costs(paper_table(1), paper_table(2)).set_index("model")
-    for name, recipe in costs["recipe"].items():
-        known = np.nan if recipe is None else Recipe.parse(recipe).colbert_gpu_hours
-        assert costs["hours"][name] == pytest.approx(known, nan_ok=True)
-    for row in paper_table("figure2").itertuples():
-        assert costs["hours"][row.model] == row.colbert_gpu_hours_gh200
-    assert costs["hours"].isna().sum() == 2
 
 
 # drawing

@@ -22,7 +22,7 @@ from colbert_zero_lib.evaluation.power import (
     split,
 )
 from colbert_zero_lib.evaluation.statistics import contrast
-from colbert_zero_lib.published.verdict_tables import holm
+from colbert_zero_lib.verdicts import holm
 
 SIZES = {"large": 120, "small": 60}
 # Deviations of a paired difference: of a query, of a seed, of a query under a seed (nDCG from 0 to 1).

@@ -27,18 +27,6 @@ from colbert_zero_lib.models import open_model, step_lengths
 from colbert_zero_lib.prefixes import SIZED_KINDS, TRAINED_KINDS
 from colbert_zero_lib.profiles import EvaluationSize, get_profile
 from colbert_zero_lib.prompts import prefix_texts, prefix_tokens
-from colbert_zero_lib.published import RunEvidence, holm, recorded_evidence
-from colbert_zero_lib.published.deltas import BORROWED, BORROWED_AGAIN, weigh
-from colbert_zero_lib.published.grid import NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE, paper_deltas
-from colbert_zero_lib.published.prefixes import (
-    CLEAR,
-    RULE,
-    effect_findings,
-    explanation_findings,
-    explanations,
-    mismatch_findings,
-    prefix_caption,
-)
 from colbert_zero_lib.recipes import ZERO, Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs import Run
 from colbert_zero_lib.runs.arms import Job, grid_jobs, grid_recipes
@@ -52,6 +40,17 @@ from colbert_zero_lib.runs.prefix_arms import (
     without_duplicates,
 )
 from colbert_zero_lib.runs.workshop import Workshop
+from colbert_zero_lib.verdicts import RunEvidence, holm, recorded_evidence
+from colbert_zero_lib.verdicts.deltas import BORROWED, BORROWED_AGAIN, weigh
+from colbert_zero_lib.verdicts.grid import paper_deltas
+from colbert_zero_lib.verdicts.prefixes import (
+    effect_findings,
+    explanation_findings,
+    explanations,
+    mismatch_findings,
+    prefix_caption,
+)
+from colbert_zero_lib.verdicts.verdict import CLEAR, CORRECTED_RULE, NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
 
 mpl.use("Agg")
 
@@ -65,7 +64,7 @@ SUPERVISED = "dense:unsupervised > colbert:supervised"
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
-    monkeypatch.setattr("colbert_zero_lib.published.evidence.QUERY_DRAWS", 100)
+    monkeypatch.setattr("colbert_zero_lib.verdicts.evidence.QUERY_DRAWS", 100)
 
 
 # One training, one name
@@ -552,7 +551,7 @@ def test_figures_say_what_was_not_run_and_draw_the_papers_side() -> None:
         assert crosses == list(printed["paper"].dropna())
     table = drawings.explanation_table(explanation_findings(NONE), predictions())
     assert set(table.cells["recorded (laptop)"]) == {NOT_RUN} and CLEAR in set(table.cells["verdict"])
-    assert RULE in table.caption and "nan" not in table.markdown().lower()
+    assert CORRECTED_RULE in table.caption and "nan" not in table.markdown().lower()
 
 
 def test_the_effect_figure_draws_every_interval() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.published import BEIR
-from colbert_zero_lib.published.small_sets import NANO, full_and_small, mean_error, ranked_again, right_order
+from colbert_zero_lib.verdicts.small_sets import NANO, full_and_small, mean_error, ranked_again, right_order
 
 
 def test_nanobeir_leaves_out_two_of_beirs_sets() -> None:

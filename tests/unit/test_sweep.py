@@ -19,7 +19,7 @@ from colbert_zero_lib.errors import ColbertZeroError, DataError, ParameterError,
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures.sweep import step_name, sweep_figure, sweep_table
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.published.sweeps import read_sweep, record_sweep, recorded_sweeps, sweep_file
+from colbert_zero_lib.published.recorded import read_sweep, record_sweep, recorded_sweeps, sweep_file
 from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase, Recipe
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 from colbert_zero_lib.runs.sweep import RateSweep, sweep, with_rate

@@ -17,14 +17,15 @@ from matplotlib.figure import Figure
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import power, switches
-from colbert_zero_lib.figures.theme import headline
+from colbert_zero_lib.figures.marks import headline
 from colbert_zero_lib.lengths import cut, cut_table, marker_tokens, text_tokens
-from colbert_zero_lib.published import RunEvidence, paper_table
-from colbert_zero_lib.published.effects import switch_effects
-from colbert_zero_lib.published.grid import AGREES, DIFFERS, NOT_RUN, paper_deltas
-from colbert_zero_lib.published.switches import alignment_findings, effect_findings
+from colbert_zero_lib.published import paper_table
 from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, Recipe
 from colbert_zero_lib.runs.arms import arm_name, switch_arms
+from colbert_zero_lib.verdicts import RunEvidence
+from colbert_zero_lib.verdicts.effects import switch_effects
+from colbert_zero_lib.verdicts.grid import alignment_findings, effect_findings, paper_deltas
+from colbert_zero_lib.verdicts.verdict import AGREES, DIFFERS, NOT_RUN
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -38,7 +39,7 @@ BARE = "ColBERT unsupervised, no prompts"
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
-    monkeypatch.setattr("colbert_zero_lib.published.evidence.QUERY_DRAWS", 100)
+    monkeypatch.setattr("colbert_zero_lib.verdicts.evidence.QUERY_DRAWS", 100)
 
 
 def planted(points: Callable[[Recipe], float], seeds: int = 3, noise: float = 0.2) -> RunEvidence:
@@ -145,14 +146,15 @@ def test_arms_that_were_not_run_say_so_and_one_that_comes_fills_its_row() -> Non
     assert list(some.loc[some["seeds"] > 0, "effect"]) == ["both"]
 
 
-def test_a_changed_score_of_the_paper_arrives(published_copy: Path) -> None:
+def test_a_changed_score_of_the_paper_arrives(published_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = published_copy / "paper" / "table4_prompt_length_ndcg10.csv"
     text = file.read_text(encoding="utf-8")
     old = "54.18,42.75,37.28"
     assert text.count(old) == 1
     # The mean printed must stay that of its scores.
     file.write_text(text.replace(old, "60.18,87.75,82.28"), encoding="utf-8")
-    table = alignment_findings(RunEvidence("nothing", {}), published_copy).set_index(["start", "stage"])
+    monkeypatch.setattr("colbert_zero_lib.published.tables.data_folder", lambda: published_copy)
+    table = alignment_findings(RunEvidence("nothing", {})).set_index(["start", "stage"])
     assert table.loc[(BARE, "distilled"), "paper"] == pytest.approx(54.61 - 60.18, abs=0.02)
 
 

@@ -18,7 +18,7 @@ from colbert_zero_lib.figures.tables import FORMATS, PaperTable, data_table, int
 from colbert_zero_lib.published import BEIR, paper_table
 from colbert_zero_lib.report import table_rows
 
-NAMES = [name for name, _ in TABLES]
+NAMES = list(TABLES)
 
 
 def toy(**options: object) -> PaperTable:

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from colbert_zero_lib.figures import COLOURS, training
+from colbert_zero_lib.figures import COLOURS, pipelines, training
 from colbert_zero_lib.figures.theme import WIDTH
 
 mpl.use("Agg")
@@ -49,14 +49,14 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         {"released script": 0.02, "Table 1": 0.2},
     ),
     "memory": lambda: training.memory_by_chunk(_memory()),
-    "losses": lambda: training.two_losses(
+    "losses": lambda: pipelines.two_losses(
         {
             "dense": [(k, 5 - 0.02 * k) for k in range(1, 101)],
             "colbert": [(k, 4.6 - 0.03 * k) for k in range(1, 101)],
         },
         chance=4.85,
     ),
-    "systems": lambda: training.system_scores(
+    "systems": lambda: pipelines.system_scores(
         _scores(), {"dense": COLOURS["orange"], "ColBERT": COLOURS["blue"], "BM25": COLOURS["grey"]}, "title"
     ),
     "margins": lambda: training.margins(DIFFERENCES),

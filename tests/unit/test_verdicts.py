@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbert_zero_lib.errors import ParameterError
-from colbert_zero_lib.published import verdict
+from colbert_zero_lib.verdicts import verdict
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,12 @@ from ..evaluation.statistics import contrast as paired_contrast
 from ..home import data_folder
 from ..home import home as default_home
 from ..profiles import Profile, get_profile
+from ..published.comparison import Measure
+from ..published.recorded import recorded_tables
+from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, paper_scores, paper_table
 from ..recipes import Recipe
 from ..runs import Ledger, Run, canonical_json
 from ..runs.passport import paper_recipe
-from .clauses import Measure
-from .recorded import recorded_tables
-from .tables import BEIR, MTEB_MODELS, mteb_beir, paper_scores, paper_table
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
@@ -49,26 +49,7 @@ class Estimate:
     high: float
     unit_of_resampling: str
     seeds: int
-    collections: int
     drawn: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
-
-
-class Evidence(Protocol):
-    """Figures from one source; draws of one source are paired: the same data sets, or queries, in every contrast."""
-
-    @property
-    def name(self) -> str:
-        """The source, as tables print it."""
-
-    @property
-    def full_scale(self) -> bool:
-        """Whether thresholds in points apply."""
-
-    def contrast(self, arms: Mapping[str, float], measure: Measure = "nDCG@10") -> Estimate | None:
-        """The weighted sum of the arms' figures; None where an arm has none."""
-
-    def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
-        """Those of ``arms`` that this source has no figure of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,12 +82,12 @@ class TableEvidence:
             return None
         if measure == "GH200 hours":
             hours = float(sum(weight * self.hours[arm] for arm, weight in arms.items()))
-            return Estimate(hours, hours, hours, "none, hours are not resampled", 1, 0)
+            return Estimate(hours, hours, hours, "none, hours are not resampled", 1)
         values = self.per_collection(arms).to_numpy(float)
         drawn = values[self._draws].mean(axis=1)
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         unit = f"{len(values)} data sets"
-        return Estimate(float(values.mean()), float(low), float(high), unit, 1, len(values), drawn)
+        return Estimate(float(values.mean()), float(low), float(high), unit, 1, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +140,11 @@ class RunEvidence:
         found = paired_contrast(sides, level=LEVEL, samples=QUERY_DRAWS, seed=_SEED)
         unit = "queries and seeds" if len(seeds) > 1 else "queries"
         value, low, high = 100 * found.value, 100 * found.low, 100 * found.high
-        return Estimate(value, low, high, unit, len(seeds), len(found.collections), 100 * found.drawn)
+        return Estimate(value, low, high, unit, len(seeds), 100 * found.drawn)
+
+
+# Draws of one source are paired: the same data sets, or queries, in every contrast.
+Evidence = TableEvidence | RunEvidence
 
 
 def paper_evidence(folder: Path | None = None) -> TableEvidence:
@@ -195,7 +180,7 @@ def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
     return RunEvidence(f"recorded ({profile})", found, full_scale=profile == "paper")
 
 
-def ledger_evidence(profile: str | Profile, home: Path | None = None, name: str | None = None) -> RunEvidence:
+def ledger_evidence(profile: str | Profile, home: Path | None = None) -> RunEvidence:
     """The reader's own finished runs of a profile, as its settings are now; ``home`` as ``COLBERT_ZERO_HOME``.
 
     Only runs of one set of circumstances (text, library versions, device, precision) are compared with each other:
@@ -220,12 +205,12 @@ def ledger_evidence(profile: str | Profile, home: Path | None = None, name: str 
         )
         sets.setdefault(circumstances, {})[str(paper_recipe(run.passport)), int(key["seed"])] = run
     chosen = max(sorted(sets.items()), key=lambda item: len(item[1]))[1] if sets else {}
-    return RunEvidence.of_runs(name or f"yours ({current.name})", [run for _, run in sorted(chosen.items())])
+    return RunEvidence.of_runs(f"yours ({current.name})", [run for _, run in sorted(chosen.items())])
 
 
-def verdict_sources(runs: Iterable[Run], recorded: str, folder: Path | None = None) -> tuple[Evidence, ...]:
+def verdict_sources(runs: Iterable[Run], recorded: str) -> tuple[Evidence, ...]:
     """A verdict table's columns: the paper, MTEB's rerun, recorded runs of profile ``recorded``, these ``runs``."""
     runs = list(runs)
     profiles = ", ".join(sorted({str(run.passport["profile"]) for run in runs}))
     yours = RunEvidence.of_runs(f"yours ({profiles})" if profiles else "yours", runs)
-    return paper_evidence(folder), mteb_evidence(folder), recorded_evidence(recorded, folder), yours
+    return paper_evidence(), mteb_evidence(), recorded_evidence(recorded), yours

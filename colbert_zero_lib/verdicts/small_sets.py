@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ParameterError
-from .tables import BEIR, paper_table
+from ..published.tables import BEIR, paper_table
 
 NANO = tuple(name for name in BEIR if name not in ("TREC-COVID", "CQADupstack"))
 NANO_QUERIES = 50
@@ -32,35 +32,29 @@ def full_and_small(folder: Path | None = None) -> pd.DataFrame:
     return found.assign(rank=ranks["all"], rank_of_thirteen=ranks["thirteen"]).sort_values("rank")
 
 
-def mean_error(deviation: float, queries: int = NANO_QUERIES, sets: int = len(NANO)) -> float:
-    """Standard error, in points, of the difference of two models' means over ``sets`` sets of ``queries`` queries.
+def mean_error(deviation: float, queries: int = NANO_QUERIES) -> float:
+    """Standard error, in points, of the difference of two models' means over NanoBEIR's sets of ``queries`` queries.
 
-    ``deviation``: of a paired difference from query to query, in points (`robustness.query_deviation`).
+    ``deviation``: of a paired difference from query to query, in points (`audit.query_deviation`).
     """
-    if not (deviation > 0 and queries > 0 and sets > 0):
-        raise ParameterError(
-            f"deviation, queries and sets are {deviation}, {queries} and {sets}: give numbers above 0."
-        )
-    return deviation / math.sqrt(queries * sets)
+    if not (deviation > 0 and queries > 0):
+        raise ParameterError(f"deviation and queries are {deviation} and {queries}: give numbers above 0.")
+    return deviation / math.sqrt(queries * len(NANO))
 
 
-def right_order(
-    difference: float, deviation: float, queries: int = NANO_QUERIES, sets: int = len(NANO)
-) -> float:
+def right_order(difference: float, deviation: float, queries: int = NANO_QUERIES) -> float:
     """Probability that the better of two models is ahead, when they really differ by ``difference`` points."""
-    return 0.5 * (1 + math.erf(abs(difference) / mean_error(deviation, queries, sets) / math.sqrt(2)))
+    return 0.5 * (1 + math.erf(abs(difference) / mean_error(deviation, queries) / math.sqrt(2)))
 
 
-def ranked_again(
-    averages: pd.Series, deviation: float, queries: int = NANO_QUERIES, draws: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def ranked_again(averages: pd.Series, deviation: float, draws: int = 2000) -> pd.DataFrame:
     """How probable each rank is on small sets: a row a model, best first, a column a rank (1 is best), from 0 to 1.
 
     ``averages`` are taken for the truth (points). Each draw adds to every model the noise of its queries.
     """
     ordered = averages.sort_values(ascending=False)
-    noise = mean_error(deviation, queries) / math.sqrt(2)  # of one model: the error is of a difference of two
-    drawn = ordered.to_numpy() + np.random.default_rng(seed).normal(0, noise, (draws, len(ordered)))
+    noise = mean_error(deviation) / math.sqrt(2)  # of one model: the error is of a difference of two
+    drawn = ordered.to_numpy() + np.random.default_rng(0).normal(0, noise, (draws, len(ordered)))
     ranks = 1 + (-drawn).argsort(axis=1).argsort(axis=1)
     places = range(1, len(ordered) + 1)
     return pd.DataFrame({place: (ranks == place).mean(axis=0) for place in places}, index=ordered.index)

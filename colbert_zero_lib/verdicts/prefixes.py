@@ -6,79 +6,65 @@ The arms are those of ``runs.prefix_arms``, figures come from `evidence`, tests 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from ..prefixes import NO_PREFIX, PROMPTS, Prefix
+from ..published.comparison import Claim, Clause
 from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs.arms import arm_name
 from ..runs.prefix_arms import CONTEXT, SLOTS, STARTS, PrefixArm, in_default_size, prefix_arms
-from .clauses import Claim, Clause
-from .deltas import POWER, Delta, compare, lent_words, weigh
-from .evidence import LEVEL, RunEvidence
-from .grid import EFFECT, NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE, paper_deltas
-from .verdict_tables import holm
+from .deltas import Comparison, findings, lent_words
+from .evidence import RunEvidence
+from .grid import paper_deltas
+from .verdict import CLEAR, CORRECTED_RULE, corrected_verdict
 
-CLEAR = "clear"
-RULE = (
-    f"{CLEAR}: p is below {1 - LEVEL:.2f} after Holm's correction over this table; {WITHIN_NOISE}: it is not, though a "
-    f"true difference of {EFFECT:g} points would show in {POWER:.0%} of all cases; {NOT_RESOLVABLE}: it is not, and "
-    "such a difference would not show"
-)
-_SECTION = "left open by the paper"
-_FIGURES = ("value", "low", "high", "p", "smallest")
+Prompts = tuple[int, int] | None  # the tokens that the (query, document) prompts take, where they are known
 
 
-def effect_findings(
-    source: RunEvidence, prompts: tuple[int, int] | None = None, folder: Path | None = None
-) -> pd.DataFrame:
+def effect_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFrame:
     """Every arm of the study that is evaluated as trained, less the arm with nothing; one a row, in points.
 
-    ``prompts``: the tokens that the (query, document) prompts take, where they are known: ``random`` and ``random/4``
-    may then be one arm. Columns: start, arm, kind (of prefix), tokens (put before either side; NA where not known),
-    ``sized`` (whether the arm names that number), recipe, ``paper`` (where the paper prints the same difference, in
-    Table 5; ``folder`` as in `paper_deltas`), source, value, low, high, p, smallest, seeds (as in `Delta`; NaN and 0
-    seeds where an arm was not run), spread (where the spread between seeds comes from), p_holm (p after Holm's
-    correction: the arms with as many tokens as the prompts are one family, those that name theirs another) and verdict
-    (see `RULE`).
+    With ``prompts`` known, ``random`` and ``random/4`` may be one arm. Columns: start, arm, kind (of prefix), tokens
+    (put before either side; NA where not known), ``sized`` (whether the arm names that number), recipe, ``paper``
+    (where the paper prints the same difference, in Table 5), then those of `findings`,
+    p being corrected over the arms with as many tokens as the prompts and over those that name theirs, and the verdict
+    following `CORRECTED_RULE`.
     """
-    source = _in_default_size(source, prompts)
-    printed = paper_deltas(folder).set_index("arm")["paper"]
-    rows, deltas = [], []
-    for start in STARTS:
-        nothing, *arms = prefix_arms(start, mismatched=False, prompts=prompts)
-        for arm in arms:
-            paper = printed.get(str(arm.recipe), math.nan)
-            rows.append({"start": _start(start), **_about(arm, prompts), "paper": paper})
-            deltas.append(compare(source, str(arm.recipe), str(nothing.recipe)))
-    return _table(rows, deltas, source).astype({"tokens": "Int64"})
+    printed = paper_deltas().set_index("arm")["paper"]
+
+    def rows() -> Iterator[Comparison]:
+        for start in STARTS:
+            nothing, *arms = prefix_arms(start, mismatched=False, prompts=prompts)
+            for arm in arms:
+                about = {**_about(start, arm, prompts), "paper": printed.get(str(arm.recipe), math.nan)}
+                yield about, {str(arm.recipe): 1.0, str(nothing.recipe): -1.0}
+
+    return _findings(source, prompts, rows(), "sized").astype({"tokens": "Int64"})
 
 
-def mismatch_findings(source: RunEvidence, prompts: tuple[int, int] | None = None) -> pd.DataFrame:
+def mismatch_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFrame:
     """The same weights with something else before the texts than in training, less evaluated as trained; in points.
 
     Columns as in `effect_findings`, without ``paper`` (which has no such figure), and ``evaluated``: what stands there;
     ``the prompts as context only`` are there and left out of MaxSim.
     """
-    source = _in_default_size(source, prompts)
-    rows, deltas = [], []
-    for start in STARTS:
-        for arm in prefix_arms(start, prompts=prompts):
-            if not arm.matched:
-                rows.append({"start": _start(start), **_about(arm, prompts), "evaluated": arm.evaluated})
-                deltas.append(compare(source, str(arm.recipe), str(arm.recipe.training)))
-    return _table(rows, deltas, source).astype({"tokens": "Int64"})
+
+    def rows() -> Iterator[Comparison]:
+        for start in STARTS:
+            for arm in prefix_arms(start, prompts=prompts):
+                if not arm.matched:
+                    about = {**_about(start, arm, prompts), "evaluated": arm.evaluated}
+                    yield about, {str(arm.recipe): 1.0, str(arm.recipe.training): -1.0}
+
+    return _findings(source, prompts, rows(), "sized").astype({"tokens": "Int64"})
 
 
-def explanations(start: Recipe, prompts: tuple[int, int] | None = None) -> tuple[Claim, ...]:
-    """What prompts might do, as predictions on arms that begin with ``start``: conjectures, none a claim of the paper.
-
-    ``prompts`` as in `effect_findings`.
-    """
+def explanations(start: Recipe, prompts: Prompts = None) -> tuple[Claim, ...]:
+    """What prompts might do, as predictions on arms that begin with ``start``: none is a claim of the paper."""
     nothing, longer = (_named(start, NO_PREFIX, extra_length=length) for length in (False, True))
     own, random, mask, learned, swapped, same, context = (
         _named(start, Prefix(kind))
@@ -93,18 +79,16 @@ def explanations(start: Recipe, prompts: tuple[int, int] | None = None) -> tuple
         without = {_named(bare, PROMPTS): -1.0, _named(bare, NO_PREFIX, extra_length=False): 1.0}
         label = "what prompts add to a start that had them, less what they add to one that had not"
         aligned.append(Clause(tuple({own: 1.0, nothing: -1.0, **without}.items()), label=label))
-    return (
-        Claim(
+    told = (
+        (
             "budget",
             "Prompts help through the extra length that comes with them.",
-            _SECTION,
             "Extra length alone that adds nothing.",
             (_less(longer, {nothing: 1.0}, "extra length alone less nothing"),),
         ),
-        Claim(
+        (
             "implicit-query-expansion",
             "Prompts help as implicit query expansion: their positions are extra vectors that MaxSim sums.",
-            _SECTION,
             "Prompts that are worth as much when MaxSim leaves them out, or scored tokens without meaning that add "
             "nothing, however many.",
             (
@@ -120,64 +104,53 @@ def explanations(start: Recipe, prompts: tuple[int, int] | None = None) -> tuple
                 ),
             ),
         ),
-        Claim(
+        (
             "context",
             "Prompts help as context: other tokens attend to them.",
-            _SECTION,
             "Prompts that are attended to, not scored, and add nothing.",
             (_less(context, {nothing: 1.0}, "the prompts as context only less nothing"),),
         ),
-        Claim(
+        (
             "content",
             "It matters what the prompts say.",
-            _SECTION,
             "As many tokens without meaning that do as well.",
             (_less(own, meaningless, "the prompts less random words and [MASK], on average"),),
         ),
-        Claim(
+        (
             "sides",
             "Prompts help by telling queries from documents.",
-            _SECTION,
             "One prompt on both sides that does as well; [Q] and [D] are there anyway.",
             (_less(own, {same: 1.0}, "the prompts less the query prompt on both sides"),),
         ),
-        Claim(
+        (
             "alignment",
             "Prompts help because pre-training had them in the same place.",
-            _SECTION,
             "Prompts that pre-training had elsewhere, or never, and that do as well.",
             tuple(aligned),
         ),
     )  # fmt: skip
+    return tuple(
+        Claim(id, text, "left open by the paper", refuted, clauses) for id, text, refuted, clauses in told
+    )
 
 
-def explanation_findings(source: RunEvidence, prompts: tuple[int, int] | None = None) -> pd.DataFrame:
+def explanation_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFrame:
     """Every prediction of `explanations` held against a source's runs; one a row, in points.
 
     Each says that its difference is above zero. Columns: start, explanation, text, refuted_by, comparison, then those
-    of `effect_findings` from source on, and ``speaks``: ``for it`` or ``against it`` where the verdict is clear.
+    of `findings`, and ``speaks``: ``for it`` or ``against it`` where the verdict is clear.
     """
-    source = _in_default_size(source, prompts)
-    rows, deltas = [], []
-    for start in STARTS:
-        for claim in explanations(start, prompts):
-            for clause in claim.clauses:
-                about = {"start": _start(start), "explanation": claim.title, "text": claim.text}
-                rows.append({**about, "refuted_by": claim.refuted_by, "comparison": clause.label})
-                deltas.append(weigh(source, clause.weights))
-    table = _table(rows, deltas, source)
-    clear = table["verdict"] == CLEAR
+
+    def rows() -> Iterator[Comparison]:
+        for start in STARTS:
+            for claim in explanations(start, prompts):
+                for clause in claim.clauses:
+                    about = {"start": arm_name(start).stage, "explanation": claim.title, "text": claim.text}
+                    yield about | {"refuted_by": claim.refuted_by, "comparison": clause.label}, clause.weights
+
+    table = _findings(source, prompts, rows())
     signs = table["value"].map(lambda value: "for it" if value > 0 else "against it")
-    return table.assign(speaks=signs.where(clear, ""))
-
-
-def prefix_verdict(delta: Delta | None, p_holm: float) -> str:
-    """What a difference says once its p is corrected; see `RULE`. ``not run`` without one."""
-    if delta is None:
-        return NOT_RUN
-    if p_holm < 1 - LEVEL:
-        return CLEAR
-    return WITHIN_NOISE if delta.smallest <= EFFECT else NOT_RESOLVABLE
+    return table.assign(speaks=signs.where(table["verdict"] == CLEAR, ""))
 
 
 def prefix_caption(findings: pd.DataFrame, what: str) -> str:
@@ -187,12 +160,8 @@ def prefix_caption(findings: pd.DataFrame, what: str) -> str:
     sources = ", ".join(sorted(set(findings["source"])))
     return (
         f"{what}, points of nDCG@10, {sources}: {len(run)} of {len(findings)} rows run, {tested} "
-        f"tested.{lent_words(run)} {RULE}."
+        f"tested.{lent_words(run)} {CORRECTED_RULE}."
     )
-
-
-def _start(start: Recipe) -> str:
-    return arm_name(start).stage
 
 
 def _recipe(start: Recipe, prefix: Prefix, extra_length: bool = True) -> Recipe:
@@ -208,7 +177,7 @@ def _less(arm: str, others: Mapping[str, float], label: str) -> Clause:
     return Clause(((arm, 1.0), *((other, -weight) for other, weight in others.items())), label=label)
 
 
-def _trend(start: Recipe, prompts: tuple[int, int] | None) -> dict[str, float]:
+def _trend(start: Recipe, prompts: Prompts) -> dict[str, float]:
     """Weights whose sum is the slope of nDCG@10 over log2 of the number of slots, random words and [MASK] alike."""
     doublings = [math.log2(count) for count in SLOTS]
     middle = sum(doublings) / len(doublings)
@@ -222,38 +191,24 @@ def _trend(start: Recipe, prompts: tuple[int, int] | None) -> dict[str, float]:
     return found
 
 
-def _about(arm: PrefixArm, prompts: tuple[int, int] | None) -> dict[str, Any]:
+def _about(start: Recipe, arm: PrefixArm, prompts: Prompts) -> dict[str, Any]:
     prefix = arm.recipe.steps[-1].prepended
     tokens = 0 if prefix == NO_PREFIX else prefix.tokens
     if tokens is None and prompts and prompts[0] == prompts[1]:
         tokens = prompts[0]
-    about = {"arm": arm.label, "kind": prefix.kind, "tokens": tokens, "sized": prefix.tokens is not None}
-    return {**about, "recipe": str(arm.recipe)}
+    about = {"start": arm_name(start).stage, "arm": arm.label, "kind": prefix.kind, "tokens": tokens}
+    return {**about, "sized": prefix.tokens is not None, "recipe": str(arm.recipe)}
 
 
-def _in_default_size(source: RunEvidence, prompts: tuple[int, int] | None) -> RunEvidence:
-    """The same runs, those of one training under one name; a run that has that name already comes first."""
-    if prompts is None:
-        return source
-    found: dict[str, dict[int, Any]] = {}
-    for recipe, of_seeds in sorted(source.evaluations.items()):
-        name = str(in_default_size(Recipe.parse(recipe), prompts))
-        mine = found.setdefault(name, {})
-        found[name] = {**mine, **of_seeds} if name == recipe else {**of_seeds, **mine}
-    return replace(source, evaluations=found)
-
-
-def _table(
-    rows: Sequence[Mapping[str, Any]], deltas: Sequence[Delta | None], source: RunEvidence
+def _findings(
+    source: RunEvidence, prompts: Prompts, rows: Iterator[Comparison], family: str | None = None
 ) -> pd.DataFrame:
-    table = pd.DataFrame(rows).assign(source=source.name)
-    for name in _FIGURES:
-        table[name] = [math.nan if delta is None else getattr(delta, name) for delta in deltas]
-    table["seeds"] = [0 if delta is None else delta.seeds for delta in deltas]
-    table["spread"] = ["" if delta is None else delta.variances.source for delta in deltas]
-    families = table["sized"] if "sized" in table else pd.Series(False, index=table.index)
-    table["p_holm"] = math.nan
-    for _, own in table.groupby(families):
-        table.loc[own.index, "p_holm"] = holm(own["p"].to_numpy(float))
-    table["verdict"] = [prefix_verdict(*pair) for pair in zip(deltas, table["p_holm"], strict=True)]
-    return table
+    """The findings of ``rows``, runs of one training under one name; a run that has that name already comes first."""
+    if prompts:
+        found: dict[str, dict[int, Any]] = {}
+        for recipe, of_seeds in sorted(source.evaluations.items()):
+            name = str(in_default_size(Recipe.parse(recipe), prompts))
+            mine = found.setdefault(name, {})
+            found[name] = {**mine, **of_seeds} if name == recipe else {**of_seeds, **mine}
+        source = replace(source, evaluations=found)
+    return findings(source, rows, corrected_verdict, family)

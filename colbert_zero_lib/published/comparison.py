@@ -1,6 +1,6 @@
-"""What a claim is made of: weighted comparisons of arms, and what must hold of them.
+"""What is compared: weighted sums of arms, and what must hold of them for a claim to stand.
 
-The paper's own claims are in ``claims``; where figures come from is the business of ``evidence``.
+The paper's own claims are in ``claims``; where figures come from, and what they say, is the business of ``verdicts``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,9 @@ class Clause:
     """One comparison: the weighted sum of arms' figures, held against a threshold.
 
     ``arms``: (arm, weight) pairs; an arm is a printed recipe, or the name in Table 2 of a model that others trained.
-    ``relation``: ``>`` and ``<`` ask for that side of ``threshold``, ``about`` for a distance from zero of at most
-    ``threshold``. ``threshold`` is in points of nDCG@10 (or hours) at the paper's scale; at another scale ``>`` and
-    ``<`` are asked of zero, ``about`` keeps its threshold. ``label`` tells clauses of one claim apart. A ratio is
-    written without a division: "b keeps 99.4 % of c" is ``b - 0.994 c > 0``. ParameterError for a clause that
-    compares nothing.
+    ``relation``: ``>`` and ``<`` ask for that side of ``threshold``, in points of nDCG@10 (or hours), ``about`` for a
+    distance from zero of at most that; at another scale than the paper's ``>`` and ``<`` are asked of zero. A ratio is
+    written without a division: "b keeps 99.4 % of c" is ``b - 0.994 c > 0``. ParameterError where nothing is compared.
     """
 
     arms: tuple[tuple[str, float], ...]
@@ -40,12 +38,11 @@ class Clause:
             raise ParameterError(
                 f"A clause on {names} compares nothing: name each arm once, with a weight other than 0."
             )
-        if self.relation not in ("<", ">", "about"):
-            raise ParameterError(f"A clause cannot ask for {self.relation!r}: use '>', '<' or 'about'.")
-        numbers = (self.threshold, *(weight for _, weight in self.arms))
-        if not all(map(math.isfinite, numbers)) or (self.relation == "about" and self.threshold < 0):
+        finite = all(map(math.isfinite, (self.threshold, *self.weights.values())))
+        known = self.relation in ("<", ">") or (self.relation == "about" and self.threshold >= 0)
+        if not finite or not known:
             raise ParameterError(
-                f"A clause cannot ask for {self.relation} {self.threshold}: mend its numbers."
+                f"A clause cannot ask for {self.relation} {self.threshold}: use '>', '<' or 'about' and numbers."
             )
 
     @property
@@ -93,8 +90,3 @@ class Claim:
     def title(self) -> str:
         """The id in words, for the rows of a figure."""
         return " ".join(_SPELLING.get(word, word) for word in self.id.split("-"))
-
-    @property
-    def arms(self) -> tuple[str, ...]:
-        """Every arm that some clause names, each once, in order."""
-        return tuple(dict.fromkeys(arm for clause in self.clauses for arm, _ in clause.arms))

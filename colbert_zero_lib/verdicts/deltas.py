@@ -1,4 +1,4 @@
-"""A difference of trained arms: its interval and test over queries and seeds, and where one seed has its spread from.
+"""A comparison of trained arms: its interval and test over queries and seeds, and where one seed has its spread from.
 
 Figures of runs come from `evidence`, tests from ``evaluation``; torch is not needed, how runs are trained not known.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,32 +16,31 @@ import pandas as pd
 from ..evaluation.power import Variances, borrow, decompose, mean_test, pooled_spread, smallest_effect
 from ..recipes import Recipe
 from .evidence import LEVEL, RunEvidence
+from .verdict import POWER, holm, sign_verdict
 
-POWER = 0.8
 BORROWED = "borrowed from trainings of several seeds under the paper's switches"
 BORROWED_AGAIN = "borrowed from trainings of several seeds that were evaluated under other switches, too"
+# What a row of a table says of itself, and the comparison that it makes: arms (printed recipes) and their weights.
+Comparison = tuple[Mapping[str, Any], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Delta:
     """An arm less its baseline, or another weighted sum of arms, in points, paired by query and by seed.
 
-    ``low`` to ``high`` is the interval of the two-level test that ``p`` belongs to; ``drawn_low`` to ``drawn_high``
-    the percentile bootstrap's over queries and seeds, which the tables of claims print and which is too narrow where
-    few seeds differ much. ``smallest``: the smallest true delta that as many seeds show in 80 of 100 cases, NaN where
-    the spread between seeds is not known. With one seed that spread is borrowed from the source's arms of several:
-    between two trainings, that of trainings; between two evaluations of one training, which share its luck, that of
-    such differences. If there are none, the interval is over queries alone and ``p`` is NaN.
+    ``low`` to ``high`` is the interval of the two-level test that ``p`` belongs to. ``smallest``: the smallest true
+    delta that as many seeds show in 80 of 100 cases, NaN where the spread between seeds is not known. With one seed
+    that spread is borrowed from the source's arms of several: between two trainings, that of trainings; between two
+    evaluations of one training, which share its luck, that of such differences. If there are none, the interval is over
+    queries alone and ``p`` is NaN.
     """
 
     value: float
     low: float
     high: float
     p: float
-    drawn_low: float
-    drawn_high: float
-    seeds: int
     smallest: float
+    seeds: int
     variances: Variances
 
 
@@ -52,20 +51,43 @@ def compare(source: RunEvidence, arm: str, baseline: str) -> Delta | None:
 
 def weigh(source: RunEvidence, weights: Mapping[str, float]) -> Delta | None:
     """A weighted sum of arms (printed recipes) over the seeds that all of them have; None without such a seed."""
-    drawn = source.contrast(weights)
-    if drawn is None:
-        return None
     seeds = source.seeds(weights)
-    found = decompose(
-        [(weight, [source.evaluations[of][s] for s in seeds]) for of, weight in weights.items()]
-    )
-    if found.count == 1:
-        lent = _lent_spread(source, weights)
-        found = borrow(found, *lent) if lent else found
+    if not seeds:
+        return None
+    sides = [(weight, [source.evaluations[of][s] for s in seeds]) for of, weight in weights.items()]
+    found = decompose(sides)
+    if found.count == 1 and (lent := _lent_spread(source, weights)):
+        found = borrow(found, *lent)
     test = mean_test(found, LEVEL)
     smallest = smallest_effect(found, found.count, POWER, 1 - LEVEL)
     p = math.nan if math.isnan(found.seeds) else test.p
-    return Delta(test.value, test.low, test.high, p, drawn.low, drawn.high, found.count, smallest, found)
+    return Delta(test.value, test.low, test.high, p, smallest, found.count, found)
+
+
+def findings(
+    source: RunEvidence,
+    comparisons: Iterable[Comparison],
+    rule: Callable[[Any], str] = sign_verdict,
+    family: str | None = None,
+) -> pd.DataFrame:
+    """Comparisons held against a source's runs, one a row, in points; ``rule`` gives a row's verdict.
+
+    Columns: what each row says of itself, source, value, low, high, p, smallest (as in `Delta`), seeds, spread (where
+    the spread between seeds comes from), p_holm (p after Holm's correction over the rows alike in ``family``, or over
+    all) and verdict. NaN and 0 seeds where an arm was not run.
+    """
+    rows = []
+    for about, weights in comparisons:
+        delta = weigh(source, weights)
+        own = {name: getattr(delta, name, math.nan) for name in ("value", "low", "high", "p", "smallest")}
+        known = (
+            {"seeds": delta.seeds, "spread": delta.variances.source} if delta else {"seeds": 0, "spread": ""}
+        )
+        rows.append({**about, "source": source.name, **own, **known, "p_holm": math.nan})
+    table = pd.DataFrame(rows)
+    for _, of_family in table.groupby(family) if family else [(None, table)]:
+        table.loc[of_family.index, "p_holm"] = holm(of_family["p"].to_numpy(float))
+    return table.assign(verdict=[rule(row) for row in table.itertuples()])
 
 
 def _lent_spread(source: RunEvidence, weights: Mapping[str, float]) -> tuple[float, float, str] | None:
@@ -114,28 +136,16 @@ def _evaluated_again(source: RunEvidence) -> Iterator[list[float]]:
             yield [of_seeds[seed] - as_trained[seed] for seed in of_seeds if seed in as_trained]
 
 
-def lent_words(findings: pd.DataFrame) -> str:
-    """For a caption: in how many rows the spread between seeds is another's, and whose, or not known at all.
-
-    ``findings``: rows that were run, with the columns ``spread`` and ``p``.
-    """
-    rows = findings["spread"].value_counts()
+def lent_words(run: pd.DataFrame) -> str:
+    """For a caption: in how many rows of `findings` that were run the spread between seeds is another's, or unknown."""
+    rows = run["spread"].value_counts()
     words = [
         f" In {rows[lender]} rows of one seed the spread between seeds is {lender}."
         for lender in (BORROWED, BORROWED_AGAIN)
         if lender in rows
     ]
-    if unknown := int(findings["p"].isna().sum()):
+    if unknown := int(run["p"].isna().sum()):
         words.append(
             f" In {unknown} rows of one seed it is not known: an interval over queries alone, and no p."
         )
     return "".join(words)
-
-
-def delta_columns(deltas: Sequence[Delta | None]) -> dict[str, Any]:
-    """Columns of a table with a `Delta` a row: NaN, and 0 seeds, where there is none."""
-    names = ("value", "low", "high", "p", "drawn_low", "drawn_high", "smallest")
-    columns: dict[str, Any] = {
-        name: [math.nan if delta is None else getattr(delta, name) for delta in deltas] for name in names
-    }
-    return {**columns, "seeds": [0 if delta is None else delta.seeds for delta in deltas]}

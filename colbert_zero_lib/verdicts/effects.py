@@ -8,18 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from colbert_zero_lib.errors import DataError, UnknownNameError
-from colbert_zero_lib.evaluation.statistics import Interval, bootstrap_mean_interval
-from colbert_zero_lib.recipes import Interaction, Phase, Recipe
+from ..errors import DataError, UnknownNameError
+from ..evaluation.statistics import Interval, bootstrap_mean_interval
+from ..published.tables import BEIR
+from .evidence import DRAWS
 
-from .tables import BEIR
-
-DRAWS = 10_000
-LEVEL = 0.95
-_ARM = ["section", "base_prompts", "stage"]
 _NEITHER, _PROMPT, _LENGTH, _BOTH = ("no", "no"), ("yes", "no"), ("no", "yes"), ("yes", "yes")
 EFFECTS: dict[str, dict[Any, float]] = {  # weights of a block's rows, see `blocks`
     "prompts": {_PROMPT: 1, _NEITHER: -1},
@@ -29,7 +24,6 @@ EFFECTS: dict[str, dict[Any, float]] = {  # weights of a block's rows, see `bloc
     "interaction": {_BOTH: 1, _PROMPT: -1, _LENGTH: -1, _NEITHER: 1},
     "length at evaluation": {"evaluation": 1, _NEITHER: -1},
 }
-_CSV_PHASE = {Phase.UNSUPERVISED: "unsupervised", Phase.SUPERVISED: "supervised", Phase.DISTILLATION: "kd"}
 
 
 def per_dataset(scores: pd.DataFrame, weights: Mapping[Any, float]) -> pd.Series:
@@ -45,13 +39,13 @@ def per_dataset(scores: pd.DataFrame, weights: Mapping[Any, float]) -> pd.Series
     return sum(rows[1:], rows[0]).rename("points")
 
 
-def contrast(scores: pd.DataFrame, weights: Mapping[Any, float], level: float = LEVEL) -> Interval:
+def contrast(scores: pd.DataFrame, weights: Mapping[Any, float]) -> Interval:
     """Mean over the 15 data sets of :func:`per_dataset`, and the bootstrap interval over the data sets."""
     values = per_dataset(scores, weights).to_numpy(float)
-    return bootstrap_mean_interval({"BEIR": values}, level, DRAWS)
+    return bootstrap_mean_interval({"BEIR": values}, samples=DRAWS)
 
 
-def gaps(table2: pd.DataFrame, reference: str = "colbert-zero", level: float = LEVEL) -> pd.DataFrame:
+def gaps(table2: pd.DataFrame, reference: str = "colbert-zero") -> pd.DataFrame:
     """How far each model of Table 2 is above ``reference``: columns section, model, mean, value, low, high.
 
     ``mean`` is nDCG@10 over the 15 data sets; ``value`` with its paired interval the difference, in points.
@@ -59,7 +53,7 @@ def gaps(table2: pd.DataFrame, reference: str = "colbert-zero", level: float = L
     scores = table2.set_index("model")
     rows = []
     for model in scores.index:
-        found = contrast(scores, {model: 1, reference: -1} if model != reference else {model: 0}, level)
+        found = contrast(scores, {model: 1, reference: -1} if model != reference else {model: 0})
         rows.append((scores.at[model, "section"], model, scores.loc[model, list(BEIR)].mean(), *found))
     return pd.DataFrame(rows, columns=["section", "model", "mean", "value", "low", "high"])
 
@@ -70,7 +64,7 @@ def start_of(section: str, base_prompts: str) -> str:
     return base if base_prompts == "yes" else f"{base}, no prompts"
 
 
-def switch_effects(table4: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+def switch_effects(table4: pd.DataFrame) -> pd.DataFrame:
     """What prompts and extra length add in each block of Table 4, over the arm with neither, in points.
 
     One row a block and effect: columns start, stage, effect, value, low, high. Effects are ``prompts``, ``length``,
@@ -78,11 +72,12 @@ def switch_effects(table4: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     arm that was lengthened at evaluation only has the effect ``length at evaluation``. Blocks lack the effects whose
     arms the paper did not train.
     """
-    rows = []
-    for start, stage, _, arms in blocks(table4):
-        for effect, weights in EFFECTS.items():
-            if set(weights) <= set(arms.index):
-                rows.append((start, stage, effect, *contrast(arms, weights, level)))
+    rows = [
+        (start, stage, effect, *contrast(arms, weights))
+        for start, stage, _, arms in blocks(table4)
+        for effect, weights in EFFECTS.items()
+        if set(weights) <= set(arms.index)
+    ]
     return pd.DataFrame(rows, columns=["start", "stage", "effect", "value", "low", "high"])
 
 
@@ -91,7 +86,9 @@ def blocks(table4: pd.DataFrame) -> Iterator[tuple[str, str, bool, pd.DataFrame]
 
     Switches are (prompts, length), each ``yes`` or ``no``; the row that was lengthened late is ``evaluation``.
     """
-    for (section, base_prompts, stage), block in table4.groupby(_ARM, sort=False):
+    for (section, base_prompts, stage), block in table4.groupby(
+        ["section", "base_prompts", "stage"], sort=False
+    ):
         yield start_of(section, base_prompts), stage, base_prompts == "yes", _arms(block)
 
 
@@ -117,7 +114,7 @@ def _arms(block: pd.DataFrame) -> pd.DataFrame:
     return arms
 
 
-def alignment(table3: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+def alignment(table3: pd.DataFrame) -> pd.DataFrame:
     """Fine-tuning as pre-trained against otherwise, for each base of Table 3: one row a base.
 
     Columns: base, base_prompts, start (mean after the unsupervised phase), aligned, misaligned (means after
@@ -127,28 +124,9 @@ def alignment(table3: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     for (base, base_prompts), block in table3.groupby(["base", "base_prompts"], sort=False):
         tuned = block[block["stage"] == "supervised+kd"].set_index("finetune_prompts")
         other = "no" if base_prompts == "yes" else "yes"
-        found = contrast(tuned, {base_prompts: 1, other: -1}, level)
+        found = contrast(tuned, {base_prompts: 1, other: -1})
         start = block.loc[block["stage"] == "unsupervised", list(BEIR)].mean(axis=1).item()
         means = tuned[list(BEIR)].mean(axis=1)
         rows.append((base, base_prompts, start, means[base_prompts], means[other], *found))
     columns = ["base", "base_prompts", "start", "aligned", "misaligned", "value", "low", "high"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def checkpoint_costs(table1: pd.DataFrame, table2: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
-    """GH200 hours of ColBERT training behind each model of Table 2, beside its mean and its gap to ColBERT-Zero.
-
-    Hours are Table 1's of the ColBERT steps of the model's recipe (dense steps count for nothing in the paper's
-    Figure 2), NaN for models that others trained. Columns: those of :func:`gaps`, hours, recipe.
-    """
-    hours = table1.set_index("phase")["gpu_hours_gh200"]
-
-    def spent(text: str | None) -> float:
-        if text is None:
-            return np.nan
-        steps = [step for step in Recipe.parse(text) if step.interaction is Interaction.COLBERT]
-        return float(sum(hours[_CSV_PHASE[step.phase]] for step in steps))
-
-    table = gaps(table2, level=level)
-    recipes = pd.Series(list(table2["recipe"]), index=table.index, dtype=object)  # None must stay None
-    return table.assign(hours=[spent(text) for text in recipes], recipe=recipes)

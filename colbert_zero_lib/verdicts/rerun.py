@@ -10,9 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..home import data_folder
-from .audit import beir_queries, paired_test
-from .models import model_cards
-from .tables import BEIR, MTEB_MODELS, mteb_beir, mteb_scores, paper_table
+from ..published.models import model_cards
+from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, mteb_scores, paper_table
+from ..published.training_mix import beir_queries
+from .audit import paired_test
 
 COMBINED = "CQADupstackRetrieval"  # MTEB's row for the 12 forums together
 NOTICEABLE = 0.5  # points of nDCG@10
@@ -67,8 +68,8 @@ def rerun_summary(folder: Path | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows).T.infer_objects()
 
 
-def likely_causes(folder: Path | None = None, noticeable: float = NOTICEABLE) -> pd.DataFrame:
-    """Every gap of at least ``noticeable`` points, largest first, with a likely cause.
+def likely_causes(folder: Path | None = None) -> pd.DataFrame:
+    """Every gap of at least `NOTICEABLE` points, largest first, with a likely cause.
 
     Columns model, data_set, paper, rerun, gap (points), queries, likely_cause. The gap is measured; the cause follows
     from facts in the files (revisions, number of queries, how much of the model's row moves) and is not proven.
@@ -81,8 +82,8 @@ def likely_causes(folder: Path | None = None, noticeable: float = NOTICEABLE) ->
     rows = []
     for model, gap in gaps.iterrows():
         name = MTEB_MODELS[str(model)]
-        whole = gap.abs().median() >= noticeable
-        for data_set in gap.index[gap.abs() >= noticeable]:
+        whole = gap.abs().median() >= NOTICEABLE
+        for data_set in gap.index[gap.abs() >= NOTICEABLE]:
             causes = []
             if whole:
                 causes.append("other settings for the whole model (most of its data sets moved)")
@@ -91,18 +92,9 @@ def likely_causes(folder: Path | None = None, noticeable: float = NOTICEABLE) ->
             if queries[data_set] < _FEW_QUERIES:
                 causes.append(f"few queries (one can move the score by {100 / queries[data_set]:.1f} points)")
             before = float(printed.loc[model, data_set])
-            rows.append(
-                {
-                    "model": model,
-                    "data_set": data_set,
-                    "paper": before,
-                    "rerun": before + gap[data_set],
-                    "gap": gap[data_set],
-                    "queries": int(queries[data_set]),
-                    "likely_cause": "; ".join(causes)
-                    or "not to be told from the files (code, precision, lengths)",
-                }
-            )
+            cause = "; ".join(causes) or "not to be told from the files (code, precision, lengths)"
+            figures = (before, before + gap[data_set], gap[data_set])
+            rows.append((model, data_set, *figures, int(queries[data_set]), cause))
     columns = ["model", "data_set", "paper", "rerun", "gap", "queries", "likely_cause"]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("gap", key=lambda gap: -gap.abs(), kind="stable", ignore_index=True)
@@ -135,31 +127,23 @@ def forum_check(folder: Path | None = None) -> pd.DataFrame:
     return table.assign(average=average, with_forums=average + gap / len(BEIR))
 
 
-def field_since(against: str = "colbert-zero", folder: Path | None = None) -> pd.DataFrame:
-    """Every model of MTEB's file with its distance to one of the paper's, best average first.
+def field_since(folder: Path | None = None) -> pd.DataFrame:
+    """Every model of MTEB's file with its distance to ColBERT-Zero, best average first.
 
     Columns ``kind`` (colbert, dense, lexical; "" where models.csv lacks it), ``in_paper``, ``average``,
-    ``difference`` to ``against`` with its bootstrap interval over data sets ``low`` .. ``high``, ``wilcoxon_p`` and
+    ``difference`` to it with its bootstrap interval over data sets ``low`` .. ``high``, ``wilcoxon_p`` and
     ``better_on`` (data sets won); NaN for the model itself.
     """
     scores = mteb_beir(_folders(folder)[1])
     cards = {card.hub_id: card for card in model_cards(folder)}
-    base = scores.loc[MTEB_MODELS[against], list(BEIR)]
+    base = scores.loc[MTEB_MODELS["colbert-zero"], list(BEIR)]
     rows = {}
     for name, row in scores.iterrows():
         card = cards.get(str(name))
-        rows[name] = {
-            "kind": card.interaction if card else "",
-            "in_paper": bool(card and card.in_paper),
-            "average": row["average"],
-        }
-        if name != MTEB_MODELS[against]:
+        kind, known = (card.interaction, card.in_paper) if card else ("", False)
+        rows[name] = {"kind": kind, "in_paper": known, "average": row["average"]}
+        if name != MTEB_MODELS["colbert-zero"]:
             test = paired_test(row[list(BEIR)] - base)
-            rows[name] |= {
-                "difference": test.mean,
-                "low": test.low,
-                "high": test.high,
-                "wilcoxon_p": test.wilcoxon_p,
-                "better_on": test.positive,
-            }
+            rows[name] |= {"difference": test.mean, "low": test.low, "high": test.high}
+            rows[name] |= {"wilcoxon_p": test.wilcoxon_p, "better_on": test.positive}
     return pd.DataFrame(rows).T.infer_objects().sort_values("average", ascending=False, kind="stable")

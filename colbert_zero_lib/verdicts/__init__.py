@@ -1,0 +1,24 @@
+"""What figures say: a comparison of arms, its evidence in some source, and the verdict on its interval.
+
+Figures that others reported are read by ``published``; nothing in this package imports torch.
+"""
+
+from __future__ import annotations
+
+from .evidence import (
+    Estimate,
+    RunEvidence,
+    TableEvidence,
+    ledger_evidence,
+    mteb_evidence,
+    paper_evidence,
+    recorded_evidence,
+    verdict_sources,
+)
+from .verdict import claims_table, clause_table, holm, judge, judge_all, multiplicity, verdict
+
+__all__ = [
+    "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "holm", "judge", "judge_all",
+    "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence", "verdict",
+    "verdict_sources",
+]  # fmt: skip
