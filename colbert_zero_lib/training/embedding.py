@@ -16,7 +16,7 @@ from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import Rand
 from torch import Tensor, nn
 
 from colbert_zero_lib.prompts import unscored_positions
-from colbert_zero_lib.training.packing import token_vectors, way_of
+from colbert_zero_lib.training.packing import packed_vectors, packs, way_of
 
 Features = dict[str, Tensor]
 
@@ -83,11 +83,8 @@ def embed_tokens(model: nn.Module, features: Features, is_query: bool) -> tuple[
     """Unit vectors ``[texts, tokens, dimension]`` and their mask; a dense model gives one token per text."""
     if is_late_interaction(model):
         way = way_of(model)
-        # The padding of an expanded query is part of it.
-        if way and way.packed and not (is_query and unwrapped(model).do_query_expansion):
-            vectors = token_vectors(model, features)
-        else:
-            vectors = model(dict(features))["token_embeddings"]
+        packed = packs(model, is_query)
+        vectors = packed_vectors(model, features) if packed else model(dict(features))["token_embeddings"]
         vectors = F.normalize(vectors, dim=-1)
         return vectors.to(way.vectors) if way else vectors, scored_mask(model, features, is_query)
     vectors = F.normalize(model(dict(features))["sentence_embedding"], dim=-1)[:, None]

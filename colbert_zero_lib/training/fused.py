@@ -15,12 +15,13 @@ from torch import Tensor
 
 TOKENS = 128  # query tokens of a tile
 GROUP = 8  # documents that a tile of queries meets before it is let go
+SIZES = ["tokens", "count", "length", "width", "first", "queries"]  # a kernel for all, not one for each
 SHARES = 4  # of all documents, whose gradients for a tile of queries are summed apart
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _scores(
-    queries, documents, owner, scores, best, tokens, count, length, width, first,
+    queries, documents, owner, scores, best, stride, tokens, count, length, width, first,
     H: tl.constexpr, N: tl.constexpr, T: tl.constexpr, G: tl.constexpr,
 ):  # fmt: skip
     tiles = tl.cdiv(tokens, N)
@@ -43,12 +44,14 @@ def _scores(
             place = tl.where(high > value, which.to(tl.int32) + start, place)
             value = tl.maximum(value, high)
         tl.atomic_add(scores + mine.to(tl.int64) * width + first + document, value, mask=there)
-        tl.store(best + tl.cast(document, tl.int64) * tokens + row, place.to(best.dtype.element_ty), mask=there)
+        tl.store(
+            best + tl.cast(document, tl.int64) * stride + row, place.to(best.dtype.element_ty), mask=there
+        )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _to_queries(
-    documents, owner, weights, best, out, tokens, count, length, first, queries,
+    documents, owner, weights, best, out, stride, tokens, count, length, first, queries,
     H: tl.constexpr, N: tl.constexpr, T: tl.constexpr, S: tl.constexpr,
 ):  # fmt: skip
     tile, share = tl.program_id(0), tl.program_id(1)
@@ -60,8 +63,10 @@ def _to_queries(
     each = tl.cdiv(count, S)
     for document in range(share * each, tl.minimum(share * each + each, count)):
         base = documents + tl.cast(document, tl.int64) * length * H
-        place = tl.load(best + tl.cast(document, tl.int64) * tokens + row, mask=there, other=-1).to(tl.int32)
-        weight = tl.load(weights + tl.cast(first + document, tl.int64) * queries + mine, mask=there, other=0.0)
+        place = tl.load(best + tl.cast(document, tl.int64) * stride + row, mask=there, other=-1).to(tl.int32)
+        weight = tl.load(
+            weights + tl.cast(first + document, tl.int64) * queries + mine, mask=there, other=0.0
+        )
         for start in range(0, length, T):
             at = start + tl.arange(0, T)
             block = tl.load(base + at[:, None] * H + column[None, :], mask=(at < length)[:, None], other=0.0)
@@ -71,9 +76,9 @@ def _to_queries(
     tl.store(own, tl.load(own, mask=there[:, None], other=0.0) + total, mask=there[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _to_documents(
-    vectors, owner, weights, best, out, tokens, count, length, first, queries,
+    vectors, owner, weights, best, out, stride, tokens, count, length, first, queries,
     H: tl.constexpr, N: tl.constexpr, T: tl.constexpr,
 ):  # fmt: skip
     blocks = tl.cdiv(length, T)
@@ -84,9 +89,11 @@ def _to_documents(
     for tile in range(0, tl.cdiv(tokens, N)):
         row = tile * N + tl.arange(0, N)
         there = row < tokens
-        place = tl.load(best + tl.cast(document, tl.int64) * tokens + row, mask=there, other=-1).to(tl.int32)
+        place = tl.load(best + tl.cast(document, tl.int64) * stride + row, mask=there, other=-1).to(tl.int32)
         mine = tl.load(owner + row, mask=there, other=0)
-        weight = tl.load(weights + tl.cast(first + document, tl.int64) * queries + mine, mask=there, other=0.0)
+        weight = tl.load(
+            weights + tl.cast(first + document, tl.int64) * queries + mine, mask=there, other=0.0
+        )
         query = tl.load(vectors + row[:, None] * H + column[None, :], mask=there[:, None], other=0.0)
         chosen = tl.where(at[:, None] == place[None, :], weight[None, :], 0.0)
         total += tl.dot(chosen.to(query.dtype), query)
@@ -101,19 +108,19 @@ class FusedPairs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, queries: Tensor, rows: Tensor, count: int, *pieces: Tensor) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, rows: Tensor, count: int, *pieces: Tensor) -> Tensor:  # noqa: D102
         tokens, size = queries.shape
         pieces = tuple(piece.contiguous() for piece in pieces)
         width = sum(map(len, pieces))
         scores = torch.zeros(count, width, dtype=torch.float32, device=queries.device)
+        tiles = triton.cdiv(tokens, TOKENS)
         bests, first = [], 0
         for piece in pieces:
             b, t, _ = piece.shape
             kind = torch.uint8 if t <= 1 << 8 else torch.int16
-            bests.append(torch.empty(b, tokens, dtype=kind, device=queries.device))
-            grid = (triton.cdiv(tokens, TOKENS) * triton.cdiv(b, GROUP),)
-            _scores[grid](
-                queries, piece, rows, scores, bests[-1], tokens, b, t, width, first,
+            bests.append(torch.empty(b, tiles * TOKENS, dtype=kind, device=queries.device))
+            _scores[(tiles * triton.cdiv(b, GROUP),)](
+                queries, piece, rows, scores, bests[-1], tiles * TOKENS, tokens, b, t, width, first,
                 H=size, N=TOKENS, T=64, G=GROUP, num_warps=8, num_stages=3,
             )  # fmt: skip
             first += b
@@ -122,7 +129,7 @@ class FusedPairs(torch.autograd.Function):
         return scores
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
         queries, rows, *rest = ctx.saved_tensors
         pieces, bests = rest[: len(rest) // 2], rest[len(rest) // 2 :]
         tokens, size = queries.shape
@@ -133,7 +140,7 @@ class FusedPairs(torch.autograd.Function):
             b, t, _ = piece.shape
             to_documents.append(torch.empty_like(piece))
             given = (rows, weights, best)
-            sizes = (tokens, b, t, first, ctx.count)
+            sizes = (best.shape[1], tokens, b, t, first, ctx.count)
             _to_queries[(triton.cdiv(tokens, TOKENS), SHARES)](
                 piece, *given, shares, *sizes, H=size, N=TOKENS, T=64, S=SHARES, num_warps=8, num_stages=3
             )

@@ -39,28 +39,24 @@ def packed_attention(
     """Attention within each text of a packed batch, as transformers asks for it.
 
     ``query``, ``key``, ``value`` are ``[1, heads, tokens, size]``; the result is ``[1, tokens, heads, size]``. Local
-    layers say how far they look plus one. FlashAttention on a GPU in half precision, one text after the other elsewhere.
+    layers say how far they look plus one. FlashAttention on a GPU in half precision, text after text elsewhere.
     """
     reach = sliding_window - 1 if sliding_window else -1
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         from torch.nn.attention.varlen import varlen_attn
 
         starts, longest = attention_mask
-        rows = (each[0].transpose(0, 1) for each in (query, key, value))
-        found = varlen_attn(
-            *rows, starts, starts, longest, longest, scale=scaling, window_size=(reach, reach)
-        )
+        q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))
+        window = (reach, reach)
+        found = varlen_attn(q, k, v, starts, starts, longest, longest, scale=scaling, window_size=window)
         return cast(Tensor, found)[None], None
     place = torch.arange(attention_mask.longest, device=query.device)
     near = (place[:, None] - place).abs() <= (reach if reach >= 0 else len(place))
-    pieces = [
-        F.scaled_dot_product_attention(
-            *(each[:, :, start:stop] for each in (query, key, value)),
-            attn_mask=near[: stop - start, : stop - start],
-            scale=scaling,
-        )
-        for start, stop in pairwise(attention_mask.starts.tolist())
-    ]
+    pieces = []
+    for start, stop in pairwise(attention_mask.starts.tolist()):
+        q, k, v = (each[:, :, start:stop] for each in (query, key, value))
+        mask = near[: stop - start, : stop - start]
+        pieces.append(F.scaled_dot_product_attention(q, k, v, mask, scale=scaling))
     return torch.cat(pieces, dim=2).transpose(1, 2), None
 
 
@@ -86,16 +82,24 @@ def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
     On CUDA in bfloat16 token vectors are bfloat16 too (MaxSim sums in float32), and ModernBERT's rows are packed.
     ``compiled`` lets torch.compile fuse each layer: a minute before the first step, fewer passes over memory after it.
     """
-    device = next(model.parameters()).device
-    if device.type != "cuda" or precision != "bfloat16" or not hasattr(model, "skiplist"):
+    if next(model.parameters()).device.type != "cuda" or precision != "bfloat16":
+        return
+    if not hasattr(model, "skiplist"):
         return
     encoder = _encoder(model)
     packed = isinstance(encoder, ModernBertModel)
     cast(Any, model).way = Way(torch.bfloat16, packed)
     if compiled and packed:
         torch._dynamo.config.recompile_limit = 64  # layer kinds, with and without gradient, training or not
-        for layer in cast(ModernBertModel, encoder).layers:
+        for layer in cast(Any, encoder).layers:
             layer.compile(dynamic=True)
+
+
+def packs(model: nn.Module, is_query: bool) -> bool:
+    """Whether texts of a side are encoded end to end; the padding of an expanded query is part of it."""
+    way = way_of(model)
+    expanded = is_query and getattr(model, "module", model).do_query_expansion
+    return way is not None and way.packed and not expanded
 
 
 def _encoder(model: nn.Module) -> nn.Module:
@@ -114,7 +118,7 @@ def _attending(model: nn.Module) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def token_vectors(model: nn.Module, features: dict[str, Tensor]) -> Tensor:
+def packed_vectors(model: nn.Module, features: dict[str, Tensor]) -> Tensor:
     """What ``model(features)["token_embeddings"]`` is at attended tokens, ``[texts, tokens, dimension]``; 0 elsewhere.
 
     ``features`` are ``input_ids`` and ``attention_mask``, padded; each token keeps its position.

@@ -14,14 +14,16 @@ from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.embedding import embed_tokens
-from colbert_zero_lib.training.packing import Way, go_fast, token_vectors
+from colbert_zero_lib.training.packing import Way, go_fast, packed_vectors
 
 PROMPTS = ("search_query: ", "search_document: ")
 STEP = Step(Interaction.COLBERT, Phase.UNSUPERVISED)
 
 
 def opened(folder: Path, expansion: bool = False) -> nn.Module:
-    return open_model(folder, STEP, lengths=(32, 200), prompts=PROMPTS, projection=32, query_expansion=expansion)
+    return open_model(
+        folder, STEP, lengths=(32, 200), prompts=PROMPTS, projection=32, query_expansion=expansion
+    )
 
 
 def features(lengths: list[int], seed: int = 0) -> dict[str, Tensor]:
@@ -41,7 +43,7 @@ def test_packed_rows_have_the_vectors_of_padded_ones(tiny_encoder_folder: Path) 
     batch = features([180, 7, 64, 1, 130])
     with torch.no_grad():
         padded = model(dict(batch))["token_embeddings"] * batch["attention_mask"][..., None]
-        packed = token_vectors(model, batch)
+        packed = packed_vectors(model, batch)
     assert torch.allclose(padded, packed, atol=1e-5)
     assert model[0].auto_model.config._attn_implementation == "sdpa"
 
