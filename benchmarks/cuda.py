@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from .encoders import encoder_folder
 from .roofline import matmul_rate
 from .sides import AUTHORS, KERNELS, OURS, Settings, Side
 from .statistics import Rounds, ratio_of, seconds
-from .texts import Row, Texts
+from .texts import Passages, Row, Texts
 from .training import UNITS, Case, make_side
+
+_log = logging.getLogger(__name__)
 
 # One epoch of each phase (paper, section 3: pairs, rows, lists).
 EPOCH = {Phase.UNSUPERVISED: 238_998_494, Phase.SUPERVISED: 1_695_819, Phase.DISTILLATION: 640_000}
@@ -33,24 +36,37 @@ EPOCH = {Phase.UNSUPERVISED: 238_998_494, Phase.SUPERVISED: 1_695_819, Phase.DIS
 
 @dataclass(frozen=True)
 class Plan:
-    """A phase at a size, and how each side cuts it."""
+    """A phase at a size, how each side cuts it, who takes part, and whether every document is as long as the limit.
+
+    Peers pad every document to the limit, so that full length costs them nothing more.
+    """
 
     case: Case
     settings: Settings
+    peers: tuple[str, ...] = (AUTHORS, KERNELS)
+    full: bool = False
+
+    @property
+    def name(self) -> str:
+        """The case's name."""
+        return f"{self.case.name}, full length" if self.full else self.case.name
 
 
 def plans(device: str, encoder: str = "ModernBERT-base", shrink: int = 1) -> list[Plan]:
     """The paper's three phases; ``shrink`` divides the batch sizes, for a smaller device or a test.
 
     What one card cannot hold of the authors' way is cut so that it can: 256 texts are encoded and 8 queries scored at
-    once, the supervised loss caches gradients, lists are taken four at a time and their gradients added.
+    once, the supervised loss caches gradients, lists are taken four at a time and their gradients added. The time of
+    the authors' scores grows with the square of the batch: a quarter of it shows their way in a quarter of a minute.
     """
     compiled = device.startswith("cuda")
     made = []
+    largest = TABLE1[Phase.UNSUPERVISED].batch_size
     for phase, batch, documents in (
-        (Phase.UNSUPERVISED, TABLE1[Phase.UNSUPERVISED].batch_size, 1),
         (Phase.SUPERVISED, TABLE1[Phase.SUPERVISED].batch_size, 11),
         (Phase.DISTILLATION, TABLE1[Phase.DISTILLATION].batch_size // 2, 32),
+        (Phase.UNSUPERVISED, largest // 4, 1),
+        (Phase.UNSUPERVISED, largest, 1),
     ):
         queries = max(2, batch // shrink)
         length = 180 if phase is Phase.UNSUPERVISED else 512
@@ -63,7 +79,9 @@ def plans(device: str, encoder: str = "ModernBERT-base", shrink: int = 1) -> lis
         )
         case = Case(phase, encoder, length, batch_size=queries, documents=documents, device=device)
         made.append(Plan(case, settings))
-    return made
+    return made + [
+        replace(plan, peers=(), full=True) for plan in made if plan.case.batch_size != largest // 4
+    ]
 
 
 def needed_operations(side: Side, features: list[Features], lists: bool) -> float:
@@ -110,13 +128,16 @@ class _Bench:
             torch.cuda.reset_peak_memory_stats()
         wait = torch.cuda.synchronize if cuda else _nothing
         took = seconds(lambda: self.side.step_of(features, labels), wait)
+        _log.info(
+            "%s, %d rows: %.3f s%s", self.side.name, len(rows), took, "" if counted else ", not counted"
+        )
         if counted:
             self.times.append(took)
             self.peak = torch.cuda.max_memory_allocated() if cuda else None
 
 
 def measure(
-    plan: Plan, texts: Texts, root: Path, rounds: int = 2, peers: bool = True, budget: float = 150.0
+    plan: Plan, texts: Texts, root: Path, rounds: int = 2, budget: float = 150.0
 ) -> list[dict[str, Any]]:
     """Rows of a phase, one a peer: time and memory by turns on the same batches, and the hours of an epoch.
 
@@ -124,15 +145,13 @@ def measure(
     has no row. Hours are of this device alone; the paper's are GH200 hours.
     """
     case = plan.case
+    texts = Passages(texts, plan.full)
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    names = [
-        OURS,
-        AUTHORS,
-        *([KERNELS] if case.device.startswith("cuda") and "lik" in installed_kernels() else []),
-    ]
+    kernel = case.device.startswith("cuda") and "lik" in installed_kernels()
+    names = [OURS, *(name for name in plan.peers if kernel or name != KERNELS)]
     batches = [texts.batch(case.phase, *case.size, number) for number in range(rounds + 1)]
     sides: dict[str, _Bench] = {}
-    for name in names if peers else names[:1]:
+    for name in names:
         bench = _Bench(name, plan, folder)
         try:
             # A peer is warm after a part of a batch; what ours compiles and tunes depends on the size.
@@ -140,7 +159,7 @@ def measure(
             bench.step(batches[0][:few], counted=False)
         except torch.cuda.OutOfMemoryError as error:
             if name == OURS:
-                raise RunError(f"{case.name} does not fit on {case.device}: raise --shrink.") from error
+                raise RunError(f"{plan.name} does not fit on {case.device}: raise --shrink.") from error
             continue
         sides[name] = bench
     spent = 0.0
@@ -169,7 +188,7 @@ def _rows(plan: Plan, sides: dict[str, _Bench], features: list[Features]) -> lis
     hours = {name: EPOCH[case.phase] / queries * each / 3600 for name, each in took.items()}
     loss: Any = sides[OURS].side.loss
     common: dict[str, Any] = {
-        "case": case.name,
+        "case": plan.name,
         "quantity": "time of a training step",
         **case.fields(),
         "mini_batch_tokens": loss.activations.tokens_at_once(sides[OURS].side.model, case.mini_batch_tokens),
