@@ -116,6 +116,59 @@ class OfflineTexts:
 
 
 @dataclass(frozen=True, eq=False)
+class Passages:
+    """Batches larger, and lists longer, than ``texts`` has: its own pairs, and passages cut out of its documents.
+
+    Pairs are real ones: those of the suite are about as long as those that the paper trained on. Passages have 56
+    words on average, as MS MARCO's do, log-normal; ``full`` makes every document longer than any limit instead.
+    """
+
+    texts: Texts
+    full: bool = False
+
+    @cached_property
+    def _words(self) -> list[str]:
+        words = " ".join(self.texts.vocabulary()).split()
+        return words * (1 + 1000 // len(words))
+
+    def vocabulary(self) -> list[str]:
+        """Those of ``texts``."""
+        return self.texts.vocabulary()
+
+    def batch(self, phase: Phase, size: int, documents: int, number: int) -> list[Row]:
+        """See :class:`Texts`."""
+        pairs = self.texts.batch(Phase.UNSUPERVISED, size, 1, number)
+        if phase is Phase.UNSUPERVISED and not self.full:
+            return pairs
+        generator = np.random.default_rng([list(Phase).index(phase), number, self.full])
+        drawn = np.clip(generator.lognormal(np.log(56) - 0.1, 0.45, (size, documents)), 8, 400).astype(int)
+        lengths = np.full_like(drawn, 600) if self.full else drawn
+        starts = generator.integers(0, len(self._words) - 600, (size, documents))
+        rows = []
+        for place, pair in enumerate(pairs):
+            found = [
+                " ".join(self._words[start : start + length])
+                for start, length in zip(starts[place].tolist(), lengths[place].tolist(), strict=True)
+            ]
+            row: Row = {"query": pair["query"]}
+            if phase is Phase.DISTILLATION:
+                row |= {
+                    "documents": found,
+                    "scores": np.sort(generator.normal(size=documents))[::-1].tolist(),
+                }
+            elif phase is Phase.SUPERVISED:
+                row |= {"positive": found[0]} | {f"negative_{i}": text for i, text in enumerate(found[1:])}
+            else:
+                row["document"] = found[0]
+            rows.append(row)
+        return rows
+
+    def collection(self, documents: int, queries: int) -> Collection:
+        """That of ``texts``."""
+        return self.texts.collection(documents, queries)
+
+
+@dataclass(frozen=True, eq=False)
 class GivenTexts:
     """A few sentences, repeated as often as needed: for tests, and where the suite's text is not there."""
 

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase
+from colbert_zero_lib.training.packing import go_fast
 
 from .encoders import encoder_folder, open_encoder
-from .sides import AUTHORS, OURS, SIDES, Settings, Side, half_precision
+from .sides import AUTHORS, KERNELS, OURS, SIDES, Settings, Side, half_precision, with_kernels
 from .statistics import alternate, seconds
 from .texts import Texts, batches
 
@@ -119,8 +120,10 @@ def make_side(name: str, case: Case, folder: Path, settings: Settings, precision
     model = open_encoder(folder, case.document_length, case.query_length, case.expansion, case.device)
     if (precision or case.precision) == "bfloat16":
         model = half_precision(model)
+        if name == OURS:
+            go_fast(model, "bfloat16", settings.compiled)
     cut = replace(settings, mini_batch_tokens=case.mini_batch_tokens, keep_activations=case.keep_activations)
-    return SIDES[name](model, case.phase, cut)
+    return {**SIDES, KERNELS: with_kernels}[name](model, case.phase, cut)
 
 
 def best_mini_batch(case: Case, folder: Path, settings: Settings, texts: Texts) -> Settings:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from colbert_zero_lib import group
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.prompts import unscored_positions
+from colbert_zero_lib.training.packing import go_fast, packed_vectors, packs
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -107,12 +108,15 @@ def encode_positions(
     unscored = unscored_positions(model, is_query)
     positions = positions or _POSITIONS.get(device.type, _POSITIONS["cpu"])
     model.eval()
+    go_fast(model, precision)
+    packed = kind is torch.bfloat16 and packs(model, is_query)
     batches = _batches(tokens.lengths, positions)
     for rows in islice(batches, group.rank(), None, group.size()) if together else batches:
         ids, attended, present = _padded(tokens, rows, model.tokenizer.pad_token_id, device)
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=kind is not torch.float32):
-            output = model({"input_ids": ids, "attention_mask": attended.long()})
-            vectors = F.normalize(output["token_embeddings"].float(), dim=-1)
+            features = {"input_ids": ids, "attention_mask": attended.long()}
+            found = packed_vectors(model, features) if packed else model(features)["token_embeddings"]
+            vectors = F.normalize(found.float(), dim=-1)
             scored = present if is_query else present & ~torch.isin(ids, skipped)
             if unscored is not None:
                 scored[:, unscored] = False

@@ -28,8 +28,9 @@ from colbert_zero_lib.training.embedding import (
     padded,
     side_by_side,
 )
+from colbert_zero_lib.training.kernels import fuses
 from colbert_zero_lib.training.maxsim import index_type, maxsim_pieces
-from colbert_zero_lib.training.memory import Activations
+from colbert_zero_lib.training.memory import Activations, device_memory
 from colbert_zero_lib.training.processes import (
     Shares,
     encode,
@@ -39,6 +40,9 @@ from colbert_zero_lib.training.processes import (
     gathers,
     mean_over_processes,
 )
+
+# Of a GPU's memory, what scores may take.
+SCORES_SHARE = 0.25
 
 
 class Contrastive(nn.Module):
@@ -107,8 +111,9 @@ class Contrastive(nn.Module):
     def forward(self, sentence_features: Iterable[Features], labels: Tensor | None = None) -> Tensor:
         """Loss of one batch: the first features are the queries, the others document columns (positive first)."""
         queries, *columns = sentence_features
-        query_parts = chunks(self.model, queries, True, self.mini_batch_tokens)
-        document_parts = chunks(self.model, interleave(columns), False, self.mini_batch_tokens)
+        tokens = self.activations.tokens_at_once(self.model, self.mini_batch_tokens)
+        query_parts = chunks(self.model, queries, True, tokens)
+        document_parts = chunks(self.model, interleave(columns), False, tokens)
         more = self._remembered(query_parts, document_parts)
         cached = self.activations.are_too_many(self.model, query_parts + document_parts, more)
         shares = None
@@ -180,6 +185,10 @@ class Contrastive(nn.Module):
         with torch.enable_grad():
             # One block of queries against all documents at a time bounds the memory of the scores.
             step = max(1, self.mini_batch_tokens // width)
+            if fuses(queries):
+                # Nothing is held but the best places, a byte or two each, and the scores in a few copies.
+                each = (2 * width + 24) * sum(map(len, documents.vectors))
+                step = max(step, int(SCORES_SHARE * (device_memory(queries.device) or 0)) // each)
             for rows in torch.arange(len(queries), device=queries.device).split(step):
                 block = queries[rows].requires_grad_()
                 loss = self._loss(block, query_mask[rows], documents, log_temperature, targets[rows]) / batch

@@ -77,10 +77,9 @@ class Distillation(nn.Module):
         return self._loss(_scores(self._encode(queries), self._encode(documents)), labels)
 
     def _parts(self, queries: Features, documents: Features) -> tuple[list[Chunk], list[Chunk]]:
+        tokens = self.activations.tokens_at_once(self.model, self.mini_batch_tokens)
         sides = ((queries, True), (documents, False))
-        asked, listed = (
-            chunks(self.model, side, is_query, self.mini_batch_tokens) for side, is_query in sides
-        )
+        asked, listed = (chunks(self.model, side, is_query, tokens) for side, is_query in sides)
         return asked, listed
 
     def _encode(self, parts: list[Chunk]) -> Encoded:

@@ -16,6 +16,7 @@ from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import Rand
 from torch import Tensor, nn
 
 from colbert_zero_lib.prompts import unscored_positions
+from colbert_zero_lib.training.packing import packed_vectors, packs, way_of
 
 Features = dict[str, Tensor]
 
@@ -80,11 +81,13 @@ def scored_mask(model: nn.Module, features: Features, is_query: bool) -> Tensor:
 
 def embed_tokens(model: nn.Module, features: Features, is_query: bool) -> tuple[Tensor, Tensor]:
     """Unit vectors ``[texts, tokens, dimension]`` and their mask; a dense model gives one token per text."""
-    late = is_late_interaction(model)
-    output = model(dict(features))
-    if late:
-        return F.normalize(output["token_embeddings"], dim=-1), scored_mask(model, features, is_query)
-    vectors = F.normalize(output["sentence_embedding"], dim=-1)[:, None]
+    if is_late_interaction(model):
+        way = way_of(model)
+        packed = packs(model, is_query)
+        vectors = packed_vectors(model, features) if packed else model(dict(features))["token_embeddings"]
+        vectors = F.normalize(vectors, dim=-1)
+        return vectors.to(way.vectors) if way else vectors, scored_mask(model, features, is_query)
+    vectors = F.normalize(model(dict(features))["sentence_embedding"], dim=-1)[:, None]
     return vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
 
 

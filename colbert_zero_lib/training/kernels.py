@@ -47,6 +47,13 @@ def choose_kernel(wanted: str, device: str, tokens: int, installed: Container[st
     return wanted
 
 
+def fuses(queries: Tensor) -> bool:
+    """Whether this library's own kernels score: half precision on CUDA, unless the environment names a way."""
+    if not queries.is_cuda or SWITCH in os.environ or not find_spec("triton"):
+        return False
+    return queries.dtype in (torch.bfloat16, torch.float16) and queries.shape[-1] in (32, 64, 128)
+
+
 def kernel_scores(
     queries: Tensor, documents: Tensor, query_mask: Tensor | None, document_mask: Tensor | None
 ) -> Tensor | None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colbert_zero_lib.training.kernels import kernel_scores
+from colbert_zero_lib.training.kernels import fuses, kernel_scores
 
 # Similarities held at once: what stays in a CPU's cache, what fills a GPU.
 BLOCK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 27}
@@ -128,11 +128,28 @@ def maxsim_pieces(
         return torch.cat(known, dim=1)
     if query_mask is None:
         query_mask = torch.ones(queries.shape[:2], dtype=torch.bool, device=queries.device)
+    if fuses(queries):
+        return fused_pieces(queries, query_mask, documents, document_masks)
     pieces: list[Tensor] = []
     for piece, mask in pairs:
         mask = torch.ones(piece.shape[:2], dtype=torch.bool, device=piece.device) if mask is None else mask
         pieces += [piece, mask.float()]
     return _AllPairs.apply(queries, query_mask.float(), *pieces)
+
+
+def fused_pieces(
+    queries: Tensor, query_mask: Tensor, documents: Sequence[Tensor], document_masks: Sequence[Tensor | None]
+) -> Tensor:
+    """:func:`maxsim_pieces` by this library's own kernels, which read scored query tokens alone."""
+    from colbert_zero_lib.training.fused import FusedPairs
+
+    scored = query_mask.bool()
+    pieces = [
+        piece if mask is None else piece * mask[..., None].to(piece.dtype)
+        for piece, mask in zip(documents, document_masks, strict=True)
+    ]
+    owner = scored.nonzero()[:, 0].to(torch.int32)
+    return FusedPairs.apply(queries[scored], owner, len(queries), *pieces)
 
 
 def maxsim_lists(
@@ -147,6 +164,11 @@ def maxsim_lists(
     if scores is not None:
         return scores
     n, ways, t, h = documents.shape
+    if queries.is_cuda:
+        queries, documents = (
+            queries.float(),
+            documents.float(),
+        )  # products of half precision are exact in float32
     similarity = torch.bmm(queries, documents.reshape(n, ways * t, h).transpose(1, 2)).view(n, -1, ways, t)
     if document_mask is not None:
         similarity = similarity * document_mask[:, None].to(similarity.dtype)

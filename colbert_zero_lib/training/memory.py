@@ -15,6 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from colbert_zero_lib.training.embedding import Chunk, embed_tokens, unwrapped
+from colbert_zero_lib.training.packing import way_of
+
+# Padded tokens that a GPU encodes at once at most: more than fill it gain nothing.
+MOST_TOKENS = 131_072
 
 # Where the device does not say how much memory it has: padded tokens of a batch whose activations are still kept.
 DIRECT_TOKENS = 65_536
@@ -85,20 +89,26 @@ def activation_bytes_per_token(model: nn.Module, tokens: int) -> float:
     """Bytes that the encoder keeps for its backward pass per padded token of texts of ``tokens`` tokens.
 
     Encodes one text and then three, both of token 0 alone, and takes the difference: what does not grow with the batch
-    drops out, and neither the data nor the moment of the measurement matters. Random states are left as they were.
+    drops out, and neither the data nor the moment of the measurement matters. Random states are left as they were. A
+    GPU is asked what it has handed out, which counts compiled layers too.
     """
     inner = unwrapped(model)
     device = next(inner.parameters()).device
     peaks = []
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), torch.enable_grad():
-        for texts in (1, 3):
+        for texts in (3, 1, 3):  # the first of them makes what a device makes once
             ids = torch.zeros(texts, tokens, dtype=torch.int64, device=device)
             features = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-            with SavedActivations(inner) as saved:
+            if device.type == "cuda":
+                before = torch.cuda.memory_allocated(device)
                 kept = embed_tokens(inner, features, is_query=False)
-            peaks.append(saved.peak)
+                peaks.append(torch.cuda.memory_allocated(device) - before)
+            else:
+                with SavedActivations(inner) as saved:
+                    kept = embed_tokens(inner, features, is_query=False)
+                peaks.append(saved.peak)
             del kept
-    return (peaks[1] - peaks[0]) / (2 * tokens)
+    return (peaks[2] - peaks[1]) / (2 * tokens)
 
 
 def device_memory(device: torch.device) -> int | None:
@@ -144,9 +154,18 @@ class Activations:
         memory = device_memory(ids[0].device)
         if memory is None:
             return tokens > DIRECT_TOKENS
+        return tokens * self._measured(model, max(each.shape[1] for each in ids)) + more > self.share * memory
+
+    def _measured(self, model: nn.Module, longest: int) -> float:
         if self._bytes_per_token is None:
             inner = unwrapped(model)
-            longest = getattr(inner, "document_length", None) or getattr(inner, "max_seq_length", None)
-            longest = longest or max(each.shape[1] for each in ids)
-            self._bytes_per_token = activation_bytes_per_token(model, int(longest))
-        return tokens * self._bytes_per_token + more > self.share * memory
+            limit = getattr(inner, "document_length", None) or getattr(inner, "max_seq_length", None)
+            self._bytes_per_token = activation_bytes_per_token(model, int(limit or longest))
+        return self._bytes_per_token
+
+    def tokens_at_once(self, model: nn.Module, given: int) -> int:
+        """Padded tokens of a chunk: ``given``, and where `go_fast` found a GPU as many as ``share`` of it can keep."""
+        if way_of(model) is None:
+            return given
+        room = self.share * (device_memory(next(model.parameters()).device) or 0) / self._measured(model, 512)
+        return max(given, min(MOST_TOKENS, int(room) // 4096 * 4096))

@@ -6,6 +6,7 @@ Which data a step sees is decided by ``runs``; how a run is found again after an
 from __future__ import annotations
 
 import math
+import os
 import resource
 import sys
 import time
@@ -44,6 +45,7 @@ from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.devices import native_precision
 from colbert_zero_lib.training.distillation import Distillation
+from colbert_zero_lib.training.packing import go_fast
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ def make_trainer(
             " lower batch_size or give more rows"
         )
     precision = precision or native_precision(str(model.device))
+    go_fast(model, precision)
     set_seed(seed)
     loss, collator = parts or (
         make_loss(model, step, budget),
@@ -201,6 +204,8 @@ def make_trainer(
         batch_sampler=BatchSamplers.BATCH_SAMPLER,
         multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
         dataloader_drop_last=True,
+        # A GPU must not wait for tokens; a CPU has no core to spare for them.
+        dataloader_num_workers=min(4, (os.cpu_count() or 1) - 1) if model.device.type == "cuda" else 0,
         save_strategy="steps",
         save_steps=max(1, math.ceil(budget.steps / checkpoints)),
         save_total_limit=2,

@@ -245,9 +245,11 @@ def test_operations_of_a_product_are_counted_exactly() -> None:
 
 
 def test_the_papers_sizes_are_those_of_its_table() -> None:
-    plans = {plan.case.phase: plan for plan in cuda.plans("cuda")}
+    plans = {plan.case.phase: plan for plan in cuda.plans("cuda") if not plan.full}
     unsupervised = plans[Phase.UNSUPERVISED].case
     assert unsupervised.size == (TABLE1[Phase.UNSUPERVISED].batch_size, 1)
+    assert plans[Phase.SUPERVISED].case.size == (64, 11)
+    assert plans[Phase.DISTILLATION].case.size == (64, 32)
     assert (unsupervised.query_length + 7, unsupervised.document_length + 7) == (39, 187)
     assert all(plan.case.size[0] >= 2 for plan in cuda.plans("cuda", shrink=10_000))
 

@@ -1,0 +1,103 @@
+"""Rows encoded end to end, against the padded way, on any device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from colbert_zero_lib.models import open_model
+from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.training.contrastive import Contrastive
+from colbert_zero_lib.training.distillation import Distillation
+from colbert_zero_lib.training.embedding import embed_tokens
+from colbert_zero_lib.training.packing import Way, go_fast, packed_vectors
+
+PROMPTS = ("search_query: ", "search_document: ")
+STEP = Step(Interaction.COLBERT, Phase.UNSUPERVISED)
+
+
+def opened(folder: Path, expansion: bool = False) -> nn.Module:
+    return open_model(
+        folder, STEP, lengths=(32, 200), prompts=PROMPTS, projection=32, query_expansion=expansion
+    )
+
+
+def features(lengths: list[int], seed: int = 0) -> dict[str, Tensor]:
+    """Random ids, longer than the 128 tokens that a local layer sees."""
+    ids = torch.randint(5, 90, (len(lengths), max(lengths)), generator=torch.Generator().manual_seed(seed))
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    return {"input_ids": ids * mask, "attention_mask": mask.long()}
+
+
+def take(model: nn.Module, vectors: torch.dtype = torch.float32) -> nn.Module:
+    model.way = Way(vectors, packed=True)
+    return model
+
+
+def test_packed_rows_have_the_vectors_of_padded_ones(tiny_encoder_folder: Path) -> None:
+    model = opened(tiny_encoder_folder).eval()
+    batch = features([180, 7, 64, 1, 130])
+    with torch.no_grad():
+        padded = model(dict(batch))["token_embeddings"] * batch["attention_mask"][..., None]
+        packed = packed_vectors(model, batch)
+    assert torch.allclose(padded, packed, atol=1e-5)
+    assert model[0].auto_model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("phase", list(Phase))
+def test_loss_and_gradient_are_those_of_padded_rows(
+    tiny_encoder_folder: Path, phase: Phase, cached: bool
+) -> None:
+    columns = [features([9, 20, 5], 1), features([150, 30, 3], 2)]
+    labels = None
+    if phase is not Phase.UNSUPERVISED:
+        columns = [columns[0], features([150, 30, 3, 140, 12, 60, 20, 40, 9], 2)]
+    if phase is Phase.SUPERVISED:
+        columns = [columns[0], *({k: v[place::3] for k, v in columns[1].items()} for place in range(3))]
+    found = []
+    for packed in (False, True):
+        model = opened(tiny_encoder_folder).train()
+        if packed:
+            take(model)
+        if phase is Phase.DISTILLATION:
+            labels = torch.tensor([[1.0, 2.0, 0.0], [0.5, 0.1, 0.7], [3.0, 1.0, 2.0]])
+            loss = Distillation(model, mini_batch_tokens=320, gradient_cache=cached)
+        else:
+            loss = Contrastive(model, temperature=0.2, mini_batch_tokens=320, gradient_cache=cached)
+        value = loss(columns, labels)
+        value.backward()
+        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        found.append((value.detach(), torch.cat(gradients)))
+    (value, gradient), (other, another) = found
+    assert float(other) == pytest.approx(float(value), rel=1e-5)
+    assert float(F.cosine_similarity(gradient, another, dim=0)) > 0.99999
+    assert float(another.norm() / gradient.norm()) == pytest.approx(1, abs=1e-4)
+
+
+def test_the_padding_of_an_expanded_query_is_still_encoded(tiny_encoder_folder: Path) -> None:
+    model = opened(tiny_encoder_folder, expansion=True).eval()
+    batch = features([20, 7])
+    with torch.no_grad():
+        before, _ = embed_tokens(model, batch, is_query=True)
+        after, _ = embed_tokens(take(model), batch, is_query=True)
+    assert torch.equal(before, after)
+
+
+def test_vectors_of_half_width_have_float32_scores(tiny_encoder_folder: Path) -> None:
+    model = take(opened(tiny_encoder_folder), torch.bfloat16)
+    vectors, _ = embed_tokens(model, features([12, 4]), is_query=False)
+    assert vectors.dtype == torch.bfloat16
+    loss = Contrastive(model, temperature=0.2)([features([9, 20]), features([30, 12])])
+    assert loss.dtype == torch.float32
+    loss.backward()
+
+
+def test_a_cpu_and_float32_keep_their_way(tiny_encoder_folder: Path) -> None:
+    model = opened(tiny_encoder_folder)
+    go_fast(model, "bfloat16", compiled=True)
+    assert not hasattr(model, "way")
