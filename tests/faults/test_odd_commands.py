@@ -201,6 +201,7 @@ def test_a_fault_says_whose_it_is_and_keeps_its_traceback(
         (MemoryError(), 2, "memory"),
         (OSError(errno.ENOSPC, "No space left on device", "here"), 2, "here cannot be used"),
         (OSError(errno.ENOSPC, "No space left on device"), 2, "the output cannot be used"),
+        (ValueError("I/O error: File too large (os error 27)"), 2, "free some space"),
         (RunError("one\ntwo\x1b[31m\t" + "x" * 5000 + " mend it."), 2, "mend it."),
     ],
 )
