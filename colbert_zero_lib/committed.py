@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import keeping
 from .errors import DataError
-from .home import data_folder, recording_folder, repository
+from .home import data_folder, home, recording_folder, repository
 
 
 def check(*files: Path) -> None:
@@ -47,7 +47,11 @@ def seal_again(*files: Path) -> None:
     root = data_folder()
     names = [name for file in files if (name := _name(file, root))]
     if names and (root / keeping.MANIFEST).is_file():
-        keeping.seal_again(root, names)
+        from filelock import FileLock
+
+        home().mkdir(parents=True, exist_ok=True)
+        with FileLock(home() / ".data.lock"):  # two that record at once are both listed
+            keeping.seal_again(root, names)
         _read.cache_clear()
 
 

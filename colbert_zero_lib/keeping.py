@@ -189,9 +189,11 @@ def set_aside(path: Path) -> Path:
 def is_full(error: BaseException) -> bool:
     """Whether an error means that a disk has no room, in whose words ever.
 
-    safetensors, torch and Arrow turn the system's error into one of their own.
+    safetensors, torch and Arrow turn the system's error into one of their own; torch's names a position in the file.
     """
     said = str(error).lower()
+    if "unexpected pos" in said:
+        return True
     return getattr(error, "errno", None) in FULL or any(
         os.strerror(number).lower() in said for number in FULL
     )

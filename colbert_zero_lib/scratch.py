@@ -22,9 +22,8 @@ def beside(name: str, parent: Path) -> Iterator[Path]:
 
     Those of the same name that a killed process left there go first.
     """
-    node = re.sub(r"\W+", "_", platform.node()) or "node"
-    _clear(parent, name, node)
-    place = parent / f"{name}-{node}-{os.getpid()}-{secrets.token_hex(4)}"
+    clear(name, parent)
+    place = parent / f"{name}-{_node()}-{os.getpid()}-{secrets.token_hex(4)}"
     try:
         yield place
     finally:
@@ -39,7 +38,13 @@ def scratch(name: str, parent: Path | None = None) -> Iterator[Path]:
         yield folder
 
 
-def _clear(place: Path, name: str, node: str) -> None:
+def _node() -> str:
+    return re.sub(r"\W+", "_", platform.node()) or "node"
+
+
+def clear(name: str, place: Path) -> None:
+    """Remove what is called after ``name`` in ``place`` and was left there by processes that have ended."""
+    node = _node()
     made = re.compile(rf"{re.escape(name)}-(\w+)-(\d+)-\w+")
     with suppress(OSError):
         for folder in place.iterdir():

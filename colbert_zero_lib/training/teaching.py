@@ -238,7 +238,7 @@ def open_teacher(
             (temporary / TRAINED_ON).write_text(corpora.fingerprint + "\n")
             seal(temporary)
             temporary.rename(folder)
-        shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(folder.with_name(f"{folder.name}-checkpoints"), ignore_errors=True)
     dense = SentenceTransformer(str(minilm_folder(home)), device="cpu")
     dense.max_seq_length = budget.document_length
     return Teacher(cast(ColBERT, model), dense, settings, (folder / TRAINED_ON).read_text().strip())

@@ -149,7 +149,7 @@ def trace(work: Work, place: Path) -> tuple[int, list[Operation], float]:
     found = [Operation(*json.loads(line)) for line in file.read_text().splitlines()]
     file.unlink()
     # For the next ones, of which some may not read the library's files.
-    for name in modules.read_text().split() if code == ENDED else ():
+    for name in modules.read_text().split() if modules.exists() else ():
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     modules.unlink(missing_ok=True)

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
+from colbert_zero_lib import keeping
 from tests.faults import children, kills, material
-from tests.faults.children import ENDED, Stop, Work
+from tests.faults.children import ENDED, REFUSED, Stop, Work
 from tests.faults.kills import Kind
 from tests.faults.kit import Outcome, Trial
 
@@ -113,7 +114,8 @@ class _Crowd:
         place = self.place()
         try:
             if name.startswith("two users"):
-                if os.geteuid() == 0:
+                # pip needs an interpreter that the other user may start.
+                if os.geteuid() == 0 and self.kind.name != "fetch":
                     yield self.users(place, name, 0o022 if "read" in name else 0o002)
             elif name == "clocks":
                 yield self.clocks(place, name)
@@ -189,6 +191,8 @@ class _Crowd:
             return Trial("crowds", self.kind.name, name, outcome, detail)
 
         bad = [code for code in bad if code != ENDED]
+        if "read" in name and set(bad) == {REFUSED}:
+            return found(Outcome.REFUSED, children.said(place))
         if bad:
             worst = Outcome.HUNG if None in bad else Outcome.FOREIGN
             return found(worst, f"ends with {bad}: {children.said(place)}")
@@ -200,13 +204,23 @@ class _Crowd:
 
 def _records(before: Path, scratch: Path) -> Iterator[Trial]:
     """Two processes that record different runs at once: the manifest has to list both."""
-    from colbert_zero_lib.keeping import damage, entries_of
 
     def recording(recipe: str) -> Work:
         def work(place: Path) -> None:
             from colbert_zero_lib import committed, runs
 
-            with mock.patch.object(committed, "data_folder", lambda: place / "data"):
+            entries = keeping.entries_of
+
+            def slowly(manifest: Path) -> dict[str, keeping.Kept]:
+                found = entries(manifest)
+                time.sleep(0.3)  # between reading the manifest and writing it
+                return found
+
+            os.environ["COLBERT_ZERO_HOME"] = str(place / "home")
+            with (
+                mock.patch.object(committed, "data_folder", lambda: place / "data"),
+                mock.patch.object(keeping, "entries_of", slowly),
+            ):
                 runs.record(material.a_run(place, recipe), place / "data" / "runs")
 
         return work
@@ -215,8 +229,10 @@ def _records(before: Path, scratch: Path) -> Iterator[Trial]:
     for _ in range(5):
         ids = [children.begin(recording(recipe), place) for recipe in (material.FIRST, material.SECOND)]
         codes = [children.end(each) for each in ids]
-        listed = {name for name in entries_of(place / "data" / "manifest.json") if name.startswith("runs/")}
-        wrong = damage(place / "data")
+        listed = {
+            name for name in keeping.entries_of(place / "data" / "manifest.json") if name.startswith("runs/")
+        }
+        wrong = keeping.damage(place / "data")
         outcome = Outcome.SURVIVED if len(listed) == 4 and not wrong else Outcome.LOST
         if codes != [ENDED, ENDED]:
             outcome = Outcome.FOREIGN

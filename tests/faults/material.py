@@ -198,6 +198,7 @@ def record(place: Path) -> None:
     """The passport and the figures of a run among the recorded ones, and their entries in the manifest."""
     from colbert_zero_lib import committed, runs
 
+    os.environ["COLBERT_ZERO_HOME"] = str(place / "home")
     with mock.patch.object(committed, "data_folder", lambda: place / "data"):
         runs.record(a_run(place), place / "data" / "runs")
 

@@ -220,6 +220,7 @@ def test_a_fault_says_whose_it_is_and_keeps_its_traceback(
         (OSError(errno.ENOMEM, "Memory mapping file failed: Cannot allocate memory"), 2, "enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 2, "enough memory"),
         (RunError("half of one \udcff"), 2, "half of one ?"),
+        (ValueError("I/O error: File too large (os error 27)"), 2, "free some space"),
         (RunError("one\ntwo\x1b[31m\t" + "x" * 5000 + " mend it."), 2, "mend it."),
     ],
 )

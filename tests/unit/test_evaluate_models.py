@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -223,6 +224,18 @@ def test_what_was_measured_is_not_measured_again(
         again = evaluate_model(tiny, [folder], home, EXACT)
     assert ranked[4:] == ["own"]
     assert again.metrics() == found.only(["own"]).metrics()
+
+
+def test_a_result_in_a_folder_that_is_closed_is_read(
+    folder: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = evaluate_model("bm25", [folder], home)
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("colbert_zero_lib.evaluation.sessions.FileLock", closed)
+    assert evaluate_model("bm25", [folder], home).per_query.equals(first.per_query)
 
 
 def test_a_killed_evaluation_goes_on_with_the_next_set(hub: Server, home: Path, tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Barrier, BrokenBarrierError, Thread
 
 import pyarrow as pa
 import pytest
@@ -137,6 +139,40 @@ def test_a_file_has_all_that_was_written_or_what_it_had(tmp_path: Path) -> None:
         neighbour.write_text("half")
         raise KeyError
     assert file.read_bytes() == "é\n".encode() and list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    with keeping.replacing(tmp_path / "file") as neighbour:
+        neighbour.write_text("half")
+        left = tmp_path / neighbour.name.replace(f"-{os.getpid()}-", f"-{killed.pid}-")
+        left.write_text("half")
+        keeping.write_whole(tmp_path / "other", "whole")
+        assert neighbour.exists() and not left.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "other"}
+
+
+def test_two_that_record_at_once_are_both_listed(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [copied / "runs" / "laptop" / f"{name}.json" for name in "ab"]
+    entries, both = keeping.entries_of, Barrier(2)
+
+    def read(manifest: Path) -> dict[str, keeping.Kept]:
+        found = entries(manifest)
+        with contextlib.suppress(BrokenBarrierError):
+            both.wait(0.3)  # the other has read it too, unless it has to wait
+        return found
+
+    monkeypatch.setenv("COLBERT_ZERO_HOME", str(copied.parent / "home"))
+    monkeypatch.setattr(keeping, "entries_of", read)
+    for file in files:
+        file.write_text("{}")
+    threads = [Thread(target=committed.seal_again, args=(file,)) for file in files]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {f"runs/laptop/{file.name}" for file in files} <= set(entries(copied / "manifest.json"))
 
 
 def test_of_a_link_the_link_alone_is_removed(sealed: Path, tmp_path: Path) -> None:

@@ -75,10 +75,11 @@ def test_a_disk_without_file_locks_is_one_sentence_whoever_asks(
 
     monkeypatch.setattr("colbert_zero_lib.runs.ledger.FileLock.acquire", refuse)
     with pytest.raises(RunError, match="no file locks"):
-        ledger.obtain(replace(KEY, seed=1), building([]))
-    (tmp_path / ".locks" / f"{KEY.digest}.lock").touch()
+        ledger.obtain(other := replace(KEY, seed=1), building([]))
+    (tmp_path / ".locks" / f"{other.digest}.lock").touch()
     with pytest.raises(RunError, match="no file locks"):
-        ledger.is_being_built(KEY)
+        ledger.is_being_built(other)
+    assert not ledger.is_being_built(KEY)  # finished: no lock is touched, which may be another user's
 
 
 def test_the_folder_name_is_the_slug_and_the_digest() -> None:

@@ -11,10 +11,12 @@ from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from colbert_zero_lib.errors import TrainingError
-from colbert_zero_lib.models import build_base, open_model, parameters, train_tokenizer
+from colbert_zero_lib.models import build_base, open_model, parameters, save_model, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.training.checkpoints import MarkComplete
 from colbert_zero_lib.training.pretraining import pretrain
+from colbert_zero_lib.training.trainer import TrainingResult
 
 PROMPTS = ("search_query: ", "search_document: ")
 SHAPE = EncoderShape(layers=1, hidden=32, heads=1, intermediate=64, vocabulary=120)
@@ -102,6 +104,44 @@ def test_pretraining_that_was_killed_after_its_last_checkpoint_takes_no_further_
     assert results[0].loss == results[1].loss and len(results[0].loss) == 3
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("undisturbed", "again"))
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
+
+
+def test_pretraining_that_was_stopped_hides_the_tokens_it_would_have_hidden(tmp_path, monkeypatch) -> None:
+    budget = PretrainingBudget(steps=4, batch_size=4, length=16)
+
+    def trained(name: str) -> TrainingResult:
+        return pretrain(
+            TEXTS, SHAPE, budget, seed=0, folder=tmp_path / "models" / name, checkpoints_folder=tmp_path / name,
+            precision="float32",
+        )  # fmt: skip
+
+    undisturbed = trained("undisturbed")
+    sealed = MarkComplete.on_save
+
+    def stop(self: MarkComplete, args, state, control, **kwargs) -> None:
+        sealed(self, args, state, control, **kwargs)
+        if state.global_step == 2:
+            raise InterruptedError
+
+    with monkeypatch.context() as patched, pytest.raises(InterruptedError):
+        patched.setattr(MarkComplete, "on_save", stop)
+        trained("stopped")
+    assert trained("stopped").loss == undisturbed.loss
+    one, other = (
+        load_file(tmp_path / "models" / name / "model.safetensors") for name in ("undisturbed", "stopped")
+    )
+    assert all(one[name].equal(other[name]) for name in one)
+
+
+@pytest.mark.parametrize("steps", ["dense", "colbert"])
+def test_a_saved_model_does_not_depend_on_what_it_encoded_last(tiny_encoder_folder, tmp_path, steps) -> None:
+    files = []
+    model = opened(tiny_encoder_folder, steps)
+    for text in ("short", "a long text " * 40):
+        model.encode([text], prompt_name="query", **_side(steps, True))
+        save_model(model, folder := tmp_path / text[:5])
+        files.append({path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert files[0] == files[1]
 
 
 def _side(interaction: str, is_query: bool) -> dict[str, bool]:
