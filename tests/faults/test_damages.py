@@ -232,7 +232,7 @@ def test_a_part_of_a_byte_order_mark_is_no_text(tmp_path: Path) -> None:
     assert list(read_lines(tmp_path / "a")) == ["a", "\ufeffb"]
 
 
-@pytest.mark.parametrize("cell", ["1_0", "٣", "9" * 5_000])
+@pytest.mark.parametrize("cell", ["1_0", "٣", "9" * 400, "9" * 5_000])
 def test_a_published_number_is_written_as_one(tmp_path: Path, cell: str) -> None:
     file = kept.DATA / "paper" / "table1_hyperparameters.csv"
     (tmp_path / file.name).write_text(file.read_text().replace(",16384,", f",{cell},"), encoding="utf-8")
