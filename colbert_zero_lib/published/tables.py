@@ -17,7 +17,7 @@ import pandas as pd
 from .. import committed
 from ..errors import DataError, UnknownNameError
 from ..home import data_folder
-from ..reading import UnreadableError, read_lines
+from ..reading import UnreadableError, is_number, read_lines
 from ..recipes import PAPER_ROWS
 
 BEIR = (
@@ -128,7 +128,7 @@ def _cell(layout: Layout, column: str, text: str, place: str) -> str | int | flo
         value = int(text) if column in layout.integers else float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not is_number(value):
         kind = "whole number" if column in layout.integers else "number"
         raise DataError(f"{place} has {text!r} for {column}, which is not a {kind}: restore the file.")
     if column in layout.scores and not 0 <= value <= layout.highest:

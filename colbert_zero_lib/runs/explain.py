@@ -113,8 +113,10 @@ def _open(side: Run | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], pd.D
     if isinstance(side, (str, Path)):
         file = Path(side)
         table = file.with_suffix(".parquet")
-        committed.check(file, table)
-        return read_passport(file), read_per_query(table) if table.exists() else None
+        # An installed package has no tables.
+        kept = table.exists() or table in committed.listed(table.parent, table.suffix)
+        committed.check(file, *([table] if kept else []))
+        return read_passport(file), read_per_query(table) if kept else None
     return side, None
 
 
