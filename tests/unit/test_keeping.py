@@ -358,7 +358,7 @@ def test_a_sealed_folder_is_as_open_as_the_umask_says(tmp_path: Path, umask: int
 @pytest.mark.parametrize("part", ["", "manifest.json", "model", "model/weights"])
 def test_what_may_not_be_read_is_no_damage(tmp_path: Path, part: str) -> None:
     tmp_path.chmod(0o755)
-    for above in tmp_path.parents[:2]:
+    for above in tmp_path.parents[:3]:
         above.chmod(above.stat().st_mode | 0o111)
     folder = tmp_path / "checkpoints" / "checkpoint-1"
     (folder / "model").mkdir(parents=True)
@@ -376,7 +376,7 @@ def test_what_may_not_be_read_is_no_damage(tmp_path: Path, part: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="rights are POSIX")
 def test_another_users_closed_run_is_neither_set_aside_nor_trained_again(tmp_path: Path) -> None:
-    for above in (tmp_path, *tmp_path.parents[:2]):
+    for above in (tmp_path, *tmp_path.parents[:3]):
         above.chmod(above.stat().st_mode | 0o111)
 
     def build(work: Path) -> dict[str, str]:

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbert_zero_lib.errors import RecipeError, RunError, UnknownNameError
-from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, key_versions
+from colbert_zero_lib.keeping import digest_of
+from colbert_zero_lib.runs import Ledger, RunKey, canonical_json, key_versions
 
 KEY = RunKey(
     recipe="colbert:unsupervised",
@@ -268,8 +269,15 @@ def test_a_link_in_the_way_goes_and_what_it_points_to_stays(tmp_path: Path) -> N
 def test_a_plan_reads_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(tmp_path)
     run = ledger.obtain(KEY, building([]))
-    monkeypatch.setattr("colbert_zero_lib.keeping.digest_of", lambda file: pytest.fail(f"{file} was read"))
+    read: list[str] = []
+
+    def digest(file: Path) -> str:
+        read.append(file.name)
+        return digest_of(file)
+
+    monkeypatch.setattr("colbert_zero_lib.keeping.digest_of", digest)
     assert ledger.get(KEY, sizes_alone=True) == run
+    assert set(read) == {"run.json"}
     truncate(run.folder)
     assert ledger.get(KEY, sizes_alone=True) is None
 
@@ -329,8 +337,9 @@ def test_per_query_values_come_back_as_written(tmp_path: Path) -> None:
 
     run = Ledger(tmp_path).obtain(KEY, build)
     pd.testing.assert_frame_equal(run.per_query(), table)
+    run.per_query_file.write_text("not Parquet")
     with pytest.raises(RunError, match=r"per_query\.parquet"):
-        Run(tmp_path, {}).per_query()
-    (tmp_path / "per_query.parquet").write_text("not Parquet")
+        run.per_query()
+    run.per_query_file.unlink()
     with pytest.raises(RunError, match=r"per_query\.parquet"):
-        Run(tmp_path, {}).per_query()
+        run.per_query()
