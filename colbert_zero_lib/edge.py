@@ -20,7 +20,6 @@ import typer
 from typer.core import TyperGroup
 
 from . import group
-from .errors import LONGEST as LONGEST
 from .errors import ColbertZeroError, one_line
 from .home import home
 from .keeping import FULL, is_full, write_whole

@@ -29,18 +29,19 @@ from colbert_zero_lib.corpora import read_collection, readers, wheels
 from colbert_zero_lib.corpora.qrels import read_qrels
 from colbert_zero_lib.corpora.sources import open_source
 from colbert_zero_lib.errors import (
+    LONGEST,
     CheckpointError,
     ColbertZeroError,
     DataError,
     NotebookError,
     ParameterError,
     RunError,
+    one_line,
 )
 from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.tables import make_table
 from colbert_zero_lib.keeping import seal
 from colbert_zero_lib.profiles import get_profile
-from colbert_zero_lib.reading import LONGEST, one_line
 from colbert_zero_lib.recipes import find_recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, explain
 from colbert_zero_lib.runs.arms import grid_recipes
@@ -219,7 +220,7 @@ def test_a_fault_says_whose_it_is_and_keeps_its_traceback(
         (OSError(errno.EISDIR, "Is a directory", "near", None, "there"), 2, "there is in the way"),
         (OSError(errno.ENOMEM, "Memory mapping file failed: Cannot allocate memory"), 2, "enough memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), 2, "enough memory"),
-        (RunError("half of one \udcff"), 2, "half of one ?"),
+        (RunError("half of one \udcff"), 2, "half of one"),
         (ValueError("I/O error: File too large (os error 27)"), 2, "free some space"),
         (RunError("one\ntwo\x1b[31m\t" + "x" * 5000 + " mend it."), 2, "mend it."),
     ],
