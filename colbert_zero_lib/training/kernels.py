@@ -6,15 +6,18 @@ Whether a batch may be scored by one is decided here; MaxSim itself, and what is
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Container
+from functools import cache
 from importlib.util import find_spec
 
 import torch
+import torch.nn.functional as F
 from pylate.scores import colbert_kd_scores, colbert_scores
 from pylate.scores.colbert import FlashUnsupported, LIKUnsupported
 from torch import Tensor
 
-from colbert_zero_lib.errors import TrainingError
+from colbert_zero_lib.errors import TrainingError, one_line
 
 # Their names in PyLate, in the order in which its "auto" tries them, and the modules that hold them.
 KERNELS = {"flash": "flash_maxsim", "lik": "late_interaction_kernels"}
@@ -51,7 +54,44 @@ def fuses(queries: Tensor) -> bool:
     """Whether this library's own kernels score: half precision on CUDA, unless the environment names a way."""
     if not queries.is_cuda or SWITCH in os.environ or not find_spec("triton"):
         return False
-    return queries.dtype in (torch.bfloat16, torch.float16) and queries.shape[-1] in (32, 64, 128)
+    fit = queries.dtype in (torch.bfloat16, torch.float16) and queries.shape[-1] in (32, 64, 128)
+    return fit and fused_right(queries.device)
+
+
+@cache
+def fused_right(device: torch.device) -> bool:
+    """Whether this library's own kernels give the scores and gradients of plain products on a device; else a warning.
+
+    Asked once a process, of 9 queries and 14 documents, with the tolerance that half precision needs.
+    """
+    from colbert_zero_lib.training.fused import FusedPairs
+
+    chance = torch.Generator().manual_seed(0)
+    queries, documents = (
+        F.normalize(torch.randn(*size, 64, generator=chance), dim=-1).to(device, torch.bfloat16)
+        for size in ((9, 20), (14, 150))
+    )
+    owner = torch.arange(9, dtype=torch.int32, device=device).repeat_interleave(20)
+    try:
+        found = []
+        for kind in (torch.bfloat16, torch.float32):
+            q, d = (
+                queries.to(kind, copy=True).requires_grad_(),
+                documents.to(kind, copy=True).requires_grad_(),
+            )
+            if kind is torch.bfloat16:
+                scores = FusedPairs.apply(q.flatten(0, 1), owner, 9, d)
+            else:
+                scores = torch.einsum("qsh,dth->qdst", q, d).amax(dim=-1).sum(dim=-1)
+            gradients = torch.autograd.grad((scores * scores.detach()).sum(), (q, d))
+            found.append([scores.detach(), *(gradient.float() for gradient in gradients)])
+        off = max(float((ours - plain).norm() / plain.norm()) for ours, plain in zip(*found, strict=True))
+        wrong = None if off < 0.02 else f"they are off by {off:.2g}"
+    except Exception as error:  # Triton's compiler has errors of its own
+        wrong = one_line(error, 200)
+    if wrong:
+        warnings.warn(f"MaxSim is scored without this library's kernels on {device}: {wrong}.", stacklevel=3)
+    return wrong is None
 
 
 def kernel_scores(

@@ -5,6 +5,7 @@ Which model goes this way is decided here, once, by `go_fast`; a CPU's way is un
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, ModernBertModel
+
+from colbert_zero_lib.errors import one_line
 
 PACKED = "packed_rows"
 
@@ -87,12 +90,35 @@ def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
     if not hasattr(model, "skiplist"):
         return
     encoder = _encoder(model)
-    packed = isinstance(encoder, ModernBertModel)
+    packed = isinstance(encoder, ModernBertModel) and packs_alike(model)
     cast(Any, model).way = Way(torch.bfloat16, packed)
     if compiled and packed:
         torch._dynamo.config.recompile_limit = 64  # layer kinds, with and without gradient, training or not
         for layer in cast(Any, encoder).layers:
             layer.compile(dynamic=True)
+
+
+def packs_alike(model: nn.Module) -> bool:
+    """Whether packed rows have the vectors of padded ones on this model's device, for three texts; else a warning."""
+    device, words = next(model.parameters()).device, _encoder(model).get_input_embeddings().num_embeddings
+    attended = torch.arange(200, device=device) < torch.tensor([[200], [7], [150]], device=device)
+    ids = (torch.arange(600, device=device).view(3, 200) * 7919) % words
+    features = {"input_ids": ids, "attention_mask": attended.long()}
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+            padded = model(dict(features))["token_embeddings"][attended]
+            packed = packed_vectors(model, features)[attended]
+        least = float(F.cosine_similarity(padded.float(), packed.float(), dim=-1).min())
+        wrong = None if least > 0.98 else f"they are {least:.3f} alike where {1:.3f} is right"
+    except (RuntimeError, ImportError, TypeError) as error:  # an older GPU or torch
+        wrong = one_line(error, 200)
+    finally:
+        model.train(training)
+    if wrong:
+        warnings.warn(f"Texts are padded, not packed, on this device: {wrong}.", stacklevel=3)
+    return wrong is None
 
 
 def packs(model: nn.Module, is_query: bool) -> bool:
@@ -102,7 +128,7 @@ def packs(model: nn.Module, is_query: bool) -> bool:
     return way is not None and way.packed and not expanded
 
 
-def _encoder(model: nn.Module) -> nn.Module:
+def _encoder(model: nn.Module) -> Any:
     return cast(Any, model)[0].auto_model
 
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.training import packing
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.embedding import embed_tokens
-from colbert_zero_lib.training.packing import Way, go_fast, packed_vectors
+from colbert_zero_lib.training.packing import Way, go_fast, packed_vectors, packs_alike
 
 PROMPTS = ("search_query: ", "search_document: ")
 STEP = Step(Interaction.COLBERT, Phase.UNSUPERVISED)
@@ -101,3 +102,17 @@ def test_a_cpu_and_float32_keep_their_way(tiny_encoder_folder: Path) -> None:
     model = opened(tiny_encoder_folder)
     go_fast(model, "bfloat16", compiled=True)
     assert not hasattr(model, "way")
+
+
+def test_packing_that_goes_wrong_on_a_device_is_noticed_and_said(
+    tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened(tiny_encoder_folder).train()
+    assert packs_alike(model) and model.training
+    right = packing.packed_vectors
+    monkeypatch.setattr(packing, "packed_vectors", lambda *given: right(*given).roll(1, dims=1))
+    with pytest.warns(UserWarning, match="padded, not packed"):
+        assert not packs_alike(model)
+    monkeypatch.setattr(packing, "packed_vectors", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.warns(UserWarning, match="padded, not packed"):
+        assert not packs_alike(model)
