@@ -18,7 +18,7 @@ from colbert_zero_lib.evaluation import LateInteractionRetriever, evaluate
 from colbert_zero_lib.models import quiet
 from colbert_zero_lib.published import recorded_runs
 from colbert_zero_lib.recipes import PIPELINES, Recipe
-from colbert_zero_lib.runs import Run, read_passport, thin
+from colbert_zero_lib.runs import read_passport, thin
 from colbert_zero_lib.runs.execute import obtain_base
 from colbert_zero_lib.runs.passport import write_json
 from colbert_zero_lib.runs.workshop import Workshop
@@ -70,7 +70,9 @@ def _train(shop: Workshop, recipe: Recipe, seed: int, before: Path, folder: Path
     )
     with quiet():
         model.save_pretrained(str(folder / "model"), create_model_card=False)
-    retriever = LateInteractionRetriever(cast(ColBERT, shop.open(Run(folder, {}), recipe)))
+    retriever = LateInteractionRetriever(
+        cast(ColBERT, shop.open_folder(folder / "model", recipe, shop.profile.prompts))
+    )
     content = {
         "loss": thin(result.loss),
         "mean_ndcg@10": evaluate(retriever, shop.collections).mean(),

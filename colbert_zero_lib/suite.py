@@ -150,6 +150,8 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
 
     check_parameters(path, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
+    if output.is_symlink():  # papermill would write to what it points to
+        output.unlink()
     start = time.perf_counter()
     try:
         with _own_kernel() as config:

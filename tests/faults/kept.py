@@ -577,11 +577,12 @@ def _data_patches(root: Path) -> list[Any]:
 
 
 def _published(root: Path) -> Any:
-    from colbert_zero_lib.published import audit, evidence, models, tables
+    from colbert_zero_lib.published import models, tables, training_mix
+    from colbert_zero_lib.verdicts import evidence
 
     found = {str(n): tables.paper_table(n).to_csv() for n in (1, 2, 3, 4, 5, "figure2")}
     found |= {"mteb": tables.mteb_scores().to_csv(), "cards": str(models.model_cards())}
-    found |= {"mix": audit.training_mix().to_csv(), "queries": audit.beir_queries().to_csv()}
+    found |= {"mix": training_mix.training_mix().to_csv(), "queries": training_mix.beir_queries().to_csv()}
     return found | {"evidence": evidence.paper_evidence().scores.to_csv()}
 
 

@@ -267,7 +267,7 @@ def figures(place: Path) -> None:
     figure, axes = plt.subplots()
     axes.plot([1, 2])
     save(figure, "line", place / "figures")
-    catalogue.TABLES[0][1](None).write(place / "figures" / "tables")
+    next(iter(catalogue.TABLES.values()))(None).write(place / "figures" / "tables")
 
 
 def fetch(place: Path) -> None:

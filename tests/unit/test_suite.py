@@ -196,6 +196,15 @@ def test_runs_get_their_parameters_and_this_interpreter(
     assert dict(os.environ) == before
 
 
+def test_a_link_in_the_outputs_place_is_not_written_through(tmp_path: Path) -> None:
+    path = write(tmp_path, "01_a.ipynb", "seed = 0")
+    (tmp_path / "mine").write_text("mine")
+    output = tmp_path / "out.ipynb"
+    output.symlink_to(tmp_path / "mine")
+    suite.run_notebook(path, {}, output)
+    assert (tmp_path / "mine").read_text() == "mine" and not output.is_symlink()
+
+
 def test_a_failing_cell_is_named_and_the_output_up_to_it_is_kept(tmp_path: Path) -> None:
     path = write(
         tmp_path, "01_a.ipynb", "print('before')", "raise ValueError('no such shelf')", "print('after')"
