@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from pylate import evaluation, indexes, losses, models, scores
 
+from tests.conformance.subjects import encoding
+
 DISTRIBUTION = "pylate"
 REFUSALS = (Exception,)
 
@@ -45,27 +47,9 @@ def late_scores(given: dict[str, Any]) -> Any:
     return [[float(scores.colbert_scores([q], [d])[0, 0]) for d in documents] for q in queries]
 
 
-def lengths(given: dict[str, Any]) -> Any:
-    return [len(each) for each in _encode(_model(given["model"]), given["texts"], given["is_query"])]
-
-
 def plain_call(given: dict[str, Any]) -> Any:
     model = _model(given["model"])
     return [len(each) for each in _encode(model, given["texts"], given["is_query"], prompt=False)]
-
-
-def expansion(given: dict[str, Any]) -> float:
-    plain, expanded = (
-        _encode(_model(given["models"][name]), given["texts"], True) for name in ("plain", "expanded")
-    )
-    return max(float(abs(one - other[: len(one)]).max()) for one, other in zip(plain, expanded, strict=True))
-
-
-def beside_others(given: dict[str, Any]) -> float:
-    model = _model(given["model"])
-    together = _encode(model, given["texts"], False)
-    alone = [_encode(model, [text], False)[0] for text in given["texts"]]
-    return max(float(abs(one - other).max()) for one, other in zip(together, alone, strict=True))
 
 
 def first_token(given: dict[str, Any]) -> Any:
@@ -73,11 +57,6 @@ def first_token(given: dict[str, Any]) -> Any:
     found = model.tokenize([model.prompts["document"] + text for text in given["texts"]], is_query=False)
     pairs = zip(found["input_ids"], found["attention_mask"].bool(), strict=True)
     return [ids[attended].tolist().index(model.tokenizer.cls_token_id) for ids, attended in pairs]
-
-
-def empty(given: dict[str, Any]) -> Any:
-    found = _encode(_model(given["model"]), given["texts"], False)
-    return [len(each) > 0 and bool(np.isfinite(each).all()) for each in found]
 
 
 def maxsim(given: dict[str, Any]) -> Any:
@@ -143,18 +122,16 @@ def index_twice(given: dict[str, Any]) -> float:
     return max(abs(one.get(name, 0.0) - other.get(name, 0.0)) for one, other in pairs for name in one | other)
 
 
+_ENCODING = encoding.tasks(_model, _encode)
 TASKS = {
+    **_ENCODING,
     "ndcg": ndcg,
     "own text": ndcg,
     "qrels": qrels,
     "texts": texts,
     "scores": late_scores,
     "plain call": plain_call,
-    "lengths": lengths,
-    "expansion": expansion,
-    "beside others": beside_others,
     "first token": first_token,
-    "empty": empty,
     "maxsim": maxsim,
     "cached gradient": cached_gradient,
     "distillation": distillation,

@@ -17,6 +17,8 @@ from sentence_transformers.multi_vector_encoder import losses
 from sentence_transformers.multi_vector_encoder.evaluation import MultiVectorInformationRetrievalEvaluator
 from sentence_transformers.util.similarity import maxsim as maxsim_of
 
+from tests.conformance.subjects import encoding
+
 DISTRIBUTION = "sentence-transformers"
 REFUSALS = (Exception,)
 
@@ -61,34 +63,11 @@ def scores(given: dict[str, Any]) -> Any:
     ).tolist()
 
 
-def lengths(given: dict[str, Any]) -> Any:
-    return [len(each) for each in _encode(_model(given["model"]), given["texts"], given["is_query"])]
-
-
-def expansion(given: dict[str, Any]) -> float:
-    plain, expanded = (
-        _encode(_model(given["models"][name]), given["texts"], True) for name in ("plain", "expanded")
-    )
-    return max(float(abs(one - other[: len(one)]).max()) for one, other in zip(plain, expanded, strict=True))
-
-
-def beside_others(given: dict[str, Any]) -> float:
-    model = _model(given["model"])
-    together = _encode(model, given["texts"], False)
-    alone = [_encode(model, [text], False)[0] for text in given["texts"]]
-    return max(float(abs(one - other).max()) for one, other in zip(together, alone, strict=True))
-
-
 def first_token(given: dict[str, Any]) -> Any:
     model = _model(given["model"])
     found = _features(model, given["texts"], "document")
     pairs = zip(found["input_ids"], found["attention_mask"].bool(), strict=True)
     return [ids[attended].tolist().index(model.tokenizer.cls_token_id) for ids, attended in pairs]
-
-
-def empty(given: dict[str, Any]) -> Any:
-    found = _encode(_model(given["model"]), given["texts"], False)
-    return [len(each) > 0 and bool(np.isfinite(each).all()) for each in found]
 
 
 def maxsim(given: dict[str, Any]) -> Any:
@@ -144,16 +123,14 @@ def sources(given: dict[str, Any]) -> Any:
     return {"batches": len(batches), "mixed": sum(len(set(map(tuple, b.tolist()))) > 1 for b in batches)}
 
 
+_ENCODING = encoding.tasks(_model, _encode)
 TASKS = {
+    **_ENCODING,
     "ndcg": ndcg,
     "own text": own_text,
     "scores": scores,
-    "plain call": lengths,
-    "lengths": lengths,
-    "expansion": expansion,
-    "beside others": beside_others,
+    "plain call": _ENCODING["lengths"],
     "first token": first_token,
-    "empty": empty,
     "maxsim": maxsim,
     "cached gradient": cached_gradient,
     "distillation": distillation,

@@ -25,6 +25,7 @@ from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.trainer import make_trainer
+from tests.conformance.subjects import encoding
 
 DISTRIBUTION = "colbert_zero_lib"
 REFUSALS = (ColbertZeroError,)
@@ -107,24 +108,6 @@ def scores(given: dict[str, Any]) -> Any:
     return found.tolist()
 
 
-def lengths(given: dict[str, Any]) -> Any:
-    return [len(each) for each in token_vectors(_model(given["model"]), given["texts"], given["is_query"])]
-
-
-def expansion(given: dict[str, Any]) -> float:
-    plain, expanded = (
-        token_vectors(_model(given["models"][name]), given["texts"], True) for name in ("plain", "expanded")
-    )
-    return max(float(abs(one - other[: len(one)]).max()) for one, other in zip(plain, expanded, strict=True))
-
-
-def beside_others(given: dict[str, Any]) -> float:
-    model = _model(given["model"])
-    together = token_vectors(model, given["texts"], False)
-    alone = [token_vectors(model, [text], False)[0] for text in given["texts"]]
-    return max(float(abs(one - other).max()) for one, other in zip(together, alone, strict=True))
-
-
 def first_token(given: dict[str, Any]) -> Any:
     found: list[Any] = [None] * len(given["texts"])
     model = _model(given["model"])
@@ -132,11 +115,6 @@ def first_token(given: dict[str, Any]) -> Any:
         for row, ids, attended in zip(batch.rows.tolist(), batch.ids, batch.attended, strict=True):
             found[row] = ids[attended].tolist().index(model.tokenizer.cls_token_id)
     return found
-
-
-def empty(given: dict[str, Any]) -> Any:
-    found = token_vectors(_model(given["model"]), given["texts"], False)
-    return [len(each) > 0 and bool(np.isfinite(each).all()) for each in found]
 
 
 def maxsim(given: dict[str, Any]) -> Any:
@@ -215,7 +193,9 @@ def index_twice(given: dict[str, Any]) -> float:
     return float(abs(found[0] - found[1]).max())
 
 
+_ENCODING = encoding.tasks(_model, token_vectors)
 TASKS = {
+    **_ENCODING,
     "ndcg": ndcg,
     "own text": own_text,
     "ranks": ranks,
@@ -223,12 +203,8 @@ TASKS = {
     "qrels": qrels,
     "texts": texts,
     "scores": scores,
-    "plain call": lengths,
-    "lengths": lengths,
-    "expansion": expansion,
-    "beside others": beside_others,
+    "plain call": _ENCODING["lengths"],
     "first token": first_token,
-    "empty": empty,
     "maxsim": maxsim,
     "cached gradient": cached_gradient,
     "distillation": distillation,
