@@ -10,16 +10,18 @@ import itertools
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase
 from colbert_zero_lib.training.embedding import Features
 from colbert_zero_lib.training.kernels import installed_kernels
+from colbert_zero_lib.training.packing import Way, way_of
 
 from .encoders import encoder_folder
 from .roofline import matmul_rate
@@ -175,7 +177,31 @@ def measure(
         if spent > budget:
             break
     features, _ = sides[OURS].side.collate(batches[1])
-    return _rows(plan, sides, features)
+    alike = against_the_cpu(plan, texts, folder)
+    return [row | alike for row in _rows(plan, sides, features)]
+
+
+def against_the_cpu(plan: Plan, texts: Texts, folder: Path) -> dict[str, Any]:
+    """Ours on the device with rows packed, against a CPU with rows padded: loss and gradient in float32 of four rows.
+
+    With it, whether rows are packed in bfloat16, which `go_fast` decides by trying it.
+    """
+    queries, documents = plan.case.size
+    rows = texts.batch(plan.case.phase, min(4, queries), documents, 0)
+    found = []
+    for device, packed in (("cpu", False), (plan.case.device, True)):
+        side = make_side(OURS, replace(plan.case, device=device), folder, plan.settings, "float32")
+        if packed:
+            cast(Any, side.model).way = Way(torch.float32, packed=True)
+        loss, gradient = side.gradient(rows)
+        found.append((loss, gradient.double().cpu()))
+    (loss, gradient), (own, ours) = found
+    way = way_of(make_side(OURS, plan.case, folder, plan.settings).model)
+    return {
+        "cpu_loss_difference": abs(own - loss) / abs(loss),
+        "cpu_gradient_cosine": float(F.cosine_similarity(ours, gradient, dim=0)),
+        "packed": bool(way and way.packed),
+    }
 
 
 def _rows(plan: Plan, sides: dict[str, _Bench], features: list[Features]) -> list[dict[str, Any]]:

@@ -63,6 +63,7 @@ def test_exact_search_finds_what_pylate_finds(contents: dict[str, Any]) -> None:
 
 def test_hours_of_an_epoch_follow_from_seconds_of_a_step(contents: dict[str, Any]) -> None:
     for one in contents["cuda"]["rows"]:
+        assert one["cpu_loss_difference"] < 1e-5 and one["cpu_gradient_cosine"] > 0.99999
         phase = Phase(one["phase"])
         hours = cuda.EPOCH[phase] / one["batch_size"] * one["ours_seconds"] / 3600
         assert one["ours_epoch_hours"] == pytest.approx(hours)
