@@ -7,6 +7,7 @@ processes is in ``launch``.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -110,6 +111,8 @@ def joined() -> Iterator[None]:
             raise GroupError(f"another process of this job is gone; {GO_ON}", lost=True) from error
         raise
     if size() > 1:
+        # What wraps models holds the group too: were it last to let go, it would wait for a thread that waits for it.
+        gc.collect()
         sys.modules["torch.distributed"].destroy_process_group()
 
 

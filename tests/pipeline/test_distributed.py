@@ -5,6 +5,7 @@ Run under torchrun, this file is one of the processes: ``test_distributed.py los
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
@@ -154,6 +155,8 @@ def losses_of_a_process(encoder: Path, folder: Path) -> None:
             keep("pylate", pylate, theirs)
     if rank == 0:
         save_file({name: value.contiguous() for name, value in found.items()}, folder / "losses.safetensors")
+    del wrapped, loss, pylate  # the group must outlive what wraps models (see `group.joined`)
+    gc.collect()
     dist.destroy_process_group()
 
 
