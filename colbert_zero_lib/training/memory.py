@@ -30,7 +30,8 @@ class _Saved:
     """A tensor kept by autograd; tells its counter when it is let go."""
 
     def __init__(self, counter: SavedActivations, tensor: Tensor) -> None:
-        self.counter, self.tensor = counter, tensor
+        # Detached: an operation's own output would keep the graph that keeps it.
+        self.counter, self.tensor = counter, tensor.detach()
         self.storage = tensor.untyped_storage().data_ptr()
         counter._add(self.storage, tensor.untyped_storage().nbytes())
 

@@ -14,7 +14,7 @@ from tests.faults.kit import Outcome, Trial
 
 RUNS = 20
 _WARM = 5  # runs until caches and the allocator have what they need
-_MOST = 0.05  # of memory that may be added by all runs after that
+_MOST = 0.02  # of memory that may be added by all runs after that
 
 
 def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:

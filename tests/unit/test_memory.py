@@ -141,3 +141,12 @@ def test_gathering_without_processes_is_one_sentence(models) -> None:
     with pytest.raises(TrainingError, match="start the training with torchrun, or leave gather at None"):
         Contrastive(model, 0.2, gather=True)(batch_of(model))
     assert torch.isfinite(Contrastive(model, 0.2, gather=False)(batch_of(model)))
+
+
+def test_what_was_counted_is_let_go_with_its_graph() -> None:
+    weights = torch.ones(3, requires_grad=True)
+    with SavedActivations(torch.nn.Linear(1, 1)) as saved:
+        kept = weights.exp().softmax(dim=0).sum()  # both keep their own output
+    assert saved._total > 0
+    del kept
+    assert saved._total == 0
