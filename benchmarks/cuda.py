@@ -21,7 +21,7 @@ from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase
 from colbert_zero_lib.training.embedding import Features
 from colbert_zero_lib.training.kernels import installed_kernels
-from colbert_zero_lib.training.packing import Way, way_of
+from colbert_zero_lib.training.packing import Way, packs
 
 from .encoders import encoder_folder
 from .roofline import matmul_rate
@@ -182,10 +182,7 @@ def measure(
 
 
 def against_the_cpu(plan: Plan, texts: Texts, folder: Path) -> dict[str, Any]:
-    """Ours on the device with rows packed, against a CPU with rows padded: loss and gradient in float32 of four rows.
-
-    With it, whether rows are packed in bfloat16, which `go_fast` decides by trying it.
-    """
+    """Ours on the device, rows packed, against a CPU, rows padded: loss and gradient in float32 of four rows."""
     queries, documents = plan.case.size
     rows = texts.batch(plan.case.phase, min(4, queries), documents, 0)
     found = []
@@ -196,11 +193,9 @@ def against_the_cpu(plan: Plan, texts: Texts, folder: Path) -> dict[str, Any]:
         loss, gradient = side.gradient(rows)
         found.append((loss, gradient.double().cpu()))
     (loss, gradient), (own, ours) = found
-    way = way_of(make_side(OURS, plan.case, folder, plan.settings).model)
     return {
         "cpu_loss_difference": abs(own - loss) / abs(loss),
         "cpu_gradient_cosine": float(F.cosine_similarity(ours, gradient, dim=0)),
-        "packed": bool(way and way.packed),
     }
 
 
@@ -219,6 +214,7 @@ def _rows(plan: Plan, sides: dict[str, _Bench], features: list[Features]) -> lis
         **case.fields(),
         "mini_batch_tokens": loss.activations.tokens_at_once(sides[OURS].side.model, case.mini_batch_tokens),
         "activations_kept": False,
+        "packed": packs(sides[OURS].side.model, is_query=False),
         "text_tokens": tokens,
         "needed_operations": needed,
         "machine_operations_per_second": rate,

@@ -17,8 +17,8 @@ from . import group
 from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_grid import grid
-from .edge import Verbs, one_line, printable
-from .errors import ParameterError
+from .edge import Verbs, printable
+from .errors import ParameterError, one_line
 from .launch import in_processes, refuse_processes
 from .terminal import FromSource, Processes, Quiet, Seed, print_table, profile_from
 

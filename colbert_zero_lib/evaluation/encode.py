@@ -138,9 +138,8 @@ def token_vectors(
 
 def _tokenize(model: ColBERT, texts: Sequence[str], is_query: bool) -> _Tokens:
     """Tokenise with the model's own method ([Q]/[D], truncation, expansion) and drop the padding."""
-    model.tokenizer.padding_side = (
-        "right"  # PyLate puts the marker behind the first position, which must be [CLS]
-    )
+    # PyLate puts the marker behind the first position, which must be [CLS].
+    model.tokenizer.padding_side = "right"
     order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     expanded = is_query and bool(model.do_query_expansion)
     ids: list[torch.Tensor] = []

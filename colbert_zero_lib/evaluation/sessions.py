@@ -186,8 +186,6 @@ def _obtain(
     if damage(folder, name=sealed) is None:  # without the lock, which may be another user's
         return read_result(file), True
     try:
-        if file.exists() and damage(folder, name=sealed) is None:  # whoever may only read needs no lock
-            return read_result(file), True
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if file.exists():

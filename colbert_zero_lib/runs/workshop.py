@@ -18,7 +18,7 @@ from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.corpora.sources import Source, open_source
 from colbert_zero_lib.home import home as default_home
-from colbert_zero_lib.keeping import MANIFEST, difference, entries_of
+from colbert_zero_lib.keeping import damage
 from colbert_zero_lib.models import open_model, open_tokenizer, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
 from colbert_zero_lib.prompts import prefix_tokens
@@ -141,11 +141,7 @@ class Workshop:
         """How many tokens the prompts take before a (query, document); None while the base encoder is not there."""
         checkpoint = self.checkpoint(ZERO)
         base = self.ledger.get(self.key(ZERO, BASE_SEED), sizes_alone=True) if checkpoint is None else None
-        if base and any(  # its weights are not read for this
-            difference(base.folder / name, kept, name)
-            for name, kept in entries_of(base.folder / MANIFEST).items()
-            if "tokenizer" in name
-        ):
+        if base and damage(base.folder, within="model/tokenizer"):  # its weights are not read for this
             return None
         folder = checkpoint.folder if checkpoint else base.model_folder if base else None
         return prefix_tokens(None, open_tokenizer(folder), self.profile.prompts) if folder else None

@@ -164,11 +164,8 @@ def maxsim_lists(
     if scores is not None:
         return scores
     n, ways, t, h = documents.shape
-    if queries.is_cuda:
-        queries, documents = (
-            queries.float(),
-            documents.float(),
-        )  # products of half precision are exact in float32
+    if queries.is_cuda:  # products of half precision are exact in float32
+        queries, documents = queries.float(), documents.float()
     similarity = torch.bmm(queries, documents.reshape(n, ways * t, h).transpose(1, 2)).view(n, -1, ways, t)
     if document_mask is not None:
         similarity = similarity * document_mask[:, None].to(similarity.dtype)

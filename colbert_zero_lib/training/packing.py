@@ -90,9 +90,11 @@ def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
     if not hasattr(model, "skiplist"):
         return
     encoder = _encoder(model)
-    packed = isinstance(encoder, ModernBertModel) and packs_alike(model)
-    cast(Any, model).way = Way(torch.bfloat16, packed)
-    if compiled and packed:
+    way = way_of(model)
+    if way is None:  # tried once: encoding asks for each part of a corpus
+        way = Way(torch.bfloat16, isinstance(encoder, ModernBertModel) and packs_alike(model))
+        cast(Any, model).way = way
+    if compiled and way.packed:
         torch._dynamo.config.recompile_limit = 64  # layer kinds, with and without gradient, training or not
         for layer in cast(Any, encoder).layers:
             layer.compile(dynamic=True)

@@ -37,9 +37,7 @@ _GROUP, _USERS = 54_000, (54_001, 54_002)
 def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
     """Every kind of work and every crowd; with a small ``share`` by turns."""
     drawn = random.Random(seed)
-    with kills.index(scratch / "index") as address:
-        os.environ.update(PIP_INDEX_URL=f"{address}/simple/", PIP_NO_CACHE_DIR="1")
-        places = kills.prepare(scratch / "places")
+    with kills.workplace(scratch) as places:
         for turn, kind in enumerate(KINDS):
             crowd = _Crowd(kind, places[kind.before], scratch, drawn)
             for place, (name, full) in enumerate(FULL.items()):

@@ -5,7 +5,6 @@ What cannot be written is one sentence; when there is room again, the same work 
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import resource
@@ -32,9 +31,7 @@ _PASSING_NAME = re.compile(r"-\d+-[0-9a-f]{8}|tmp\w{8}|\.trace")
 def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
     """Every kind of writer meets every kind of disk; with a small ``share`` by turns."""
     drawn = random.Random(seed)
-    with kills.index(scratch / "index") as address:
-        os.environ.update(PIP_INDEX_URL=f"{address}/simple/", PIP_NO_CACHE_DIR="1")
-        places = kills.prepare(scratch / "places")
+    with kills.workplace(scratch) as places:
         for turn, kind in enumerate(KINDS):
             whole = material.copy(places[kind.before], scratch / "undisturbed")
             code, operations, _ = children.trace(kind.work, whole)

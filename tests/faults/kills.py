@@ -63,9 +63,7 @@ KINDS = (
 
 def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
     """Every operation is stopped ``share`` of its full number of times, once at least."""
-    with index(scratch / "index") as address:
-        os.environ.update(PIP_INDEX_URL=f"{address}/simple/", PIP_NO_CACHE_DIR="1")
-        places = prepare(scratch / "places")
+    with workplace(scratch) as places:
         turn = 0
         for kind in KINDS:
             count = max(1, round(kind.full * share))
@@ -74,6 +72,14 @@ def trials(share: float, seed: int, scratch: Path) -> Iterator[Trial]:
             turn += count
         if share >= 1:
             yield from _commands(random.Random(seed), scratch, places["text"])
+
+
+@contextmanager
+def workplace(scratch: Path) -> Iterator[dict[str, Path]]:
+    """The places of `prepare`, and a package index for those who fetch."""
+    with index(scratch / "index") as address:
+        os.environ.update(PIP_INDEX_URL=f"{address}/simple/", PIP_NO_CACHE_DIR="1")
+        yield prepare(scratch / "places")
 
 
 def prepare(folder: Path) -> dict[str, Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -116,3 +117,16 @@ def test_packing_that_goes_wrong_on_a_device_is_noticed_and_said(
     monkeypatch.setattr(packing, "packed_vectors", lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.warns(UserWarning, match="padded, not packed"):
         assert not packs_alike(model)
+
+
+def test_packing_is_tried_once_for_a_model(
+    tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened(tiny_encoder_folder)
+    on_a_gpu = SimpleNamespace(device=torch.device("cuda"))
+    monkeypatch.setattr(model, "parameters", lambda: iter([on_a_gpu]))
+    tried: list[nn.Module] = []
+    monkeypatch.setattr(packing, "packs_alike", lambda each: tried.append(each) is None)
+    for _ in range(3):
+        go_fast(model, "bfloat16")
+    assert tried == [model] and model.way == Way(torch.bfloat16, packed=True)
