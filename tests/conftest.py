@@ -30,26 +30,23 @@ if TYPE_CHECKING:
 # The longest files, by the seconds they take one idle core (`pytest --durations=0` adds them up). A file is one
 # process's: two processes end together if the long ones are begun first.
 SECONDS = {
-    "test_chain": 430,
-    "test_notebooks": 110,
-    "test_processes": 80,
-    "test_training": 70,
-    "test_hub_runs": 50,
-    "test_training_equivalence": 30,
-    "test_prefix_study": 25,
-    "test_distributed": 25,
-    "test_prefixes": 20,
-    "test_sweep": 20,
+    "test_notebooks": 220,
+    "test_learning": 150,
+    "test_processes": 150,
+    "test_kit": 120,
+    "test_hub_runs": 75,
+    "test_paper_notebooks": 60,
+    "test_training": 35,
+    "test_distributed": 35,
+    "test_prefixes": 30,
+    "test_benchmarks": 30,
+    "test_sweep": 25,
+    "test_grid": 25,
+    "test_execute": 25,
     "test_wheel": 20,
-    "test_grid": 20,
-    "test_execute": 20,
-    "test_starts": 20,
-    "test_paper_notebooks": 20,
-    "test_ledger_faults": 20,
-    "test_benchmarks": 15,
-    "test_export": 15,
-    "test_figures_command": 15,
-    "test_offline_text": 15,
+    "test_released": 20,
+    "test_starts": 15,
+    "test_prefix_study": 15,
 }
 
 
@@ -177,7 +174,7 @@ def toy_collection() -> Collection:
 
 @pytest.fixture
 def check_drawing(tmp_path: Path) -> Callable[[Callable[[], Figure]], None]:
-    """Checks that a figure is legible at print width, inside its edges, light, and the same every time."""
+    """Checks that a figure is legible at print width, inside its edges, and light."""
     from matplotlib.text import Text
 
     from colbert_zero_lib.figures import save
@@ -185,9 +182,8 @@ def check_drawing(tmp_path: Path) -> Callable[[Callable[[], Figure]], None]:
 
     def check(make: Callable[[], Figure]) -> None:
         figure = make()
-        save(figure, "one", tmp_path)
-        save(make(), "two", tmp_path)
-        figure.canvas.draw()
+        save(figure, "figure", tmp_path)
+        figure.draw_without_rendering()
         assert figure.get_figwidth() <= WIDTH
         texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
         assert min(text.get_fontsize() for text in texts) * 6.3 / WIDTH >= 7
@@ -198,7 +194,6 @@ def check_drawing(tmp_path: Path) -> Callable[[Callable[[], Figure]], None]:
             if text.get_text():
                 extent = text.get_window_extent()
                 assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
-        one, two = ((tmp_path / f"{which}.svg").read_bytes() for which in ("one", "two"))
-        assert one == two and len(one) < 300_000
+        assert (tmp_path / "figure.svg").stat().st_size < 300_000
 
     return check

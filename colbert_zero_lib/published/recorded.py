@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,15 +50,20 @@ def recorded_runs(profile: str, folder: Path | None = None) -> list[dict[str, An
 
 def recorded_tables(profile: str, folder: Path | None = None) -> Iterator[tuple[dict[str, Any], Evaluation]]:
     """The passports of `recorded_runs` with their per-query figures; those without a table are left out."""
-    from ..evaluation import Evaluation
-
     runs = (folder or data_folder() / "runs") / profile
     tables = {*runs.glob("*.parquet"), *committed.listed(runs, ".parquet")}
     for passport in recorded_runs(profile, folder):
         file = runs / f"{Recipe.parse(passport['recipe']).slug}--seed{passport['seed']}.parquet"
         if file in tables:
             committed.check(file)
-            yield passport, Evaluation.from_parquet(file)
+            yield passport, _table(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)  # tables and figures of one notebook ask for them again and again
+def _table(file: Path, written: int) -> Evaluation:
+    from ..evaluation import Evaluation
+
+    return Evaluation.from_parquet(file)
 
 
 def recorded_evaluations(profile: str, recipe: Recipe, folder: Path | None = None) -> dict[int, Evaluation]:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ..evaluation.power import Variances, borrow, decompose, mean_test, pooled_spread, smallest_effect
+from ..evaluation.power import Variances, borrow, decompose, mean_test, smallest_effect
 from ..recipes import Recipe
 from .evidence import LEVEL, RunEvidence
 from .verdict import POWER, holm, sign_verdict
@@ -105,35 +105,15 @@ def _lent_spread(source: RunEvidence, weights: Mapping[str, float]) -> tuple[flo
         again += 0.0 if recipe.trains else weight**2
     parts = []
     if trainings := sum(weight**2 for weight in trained.values() if abs(weight) > 1e-9):
-        parts.append((trainings, *pooled_spread(_trained_plainly(source))))
+        parts.append((trainings, *source.spread_of_trainings))
     if again:
-        parts.append((again, *pooled_spread(_evaluated_again(source))))
+        parts.append((again, *source.spread_of_evaluations))
     if not all(degrees for _, _, degrees in parts):
         return None
     variance = sum(weight * spread for weight, spread, _ in parts)
     shares = sum((weight * spread) ** 2 / degrees for weight, spread, degrees in parts)
     freedom = variance**2 / shares if shares else min(degrees for _, _, degrees in parts)
     return variance, freedom, BORROWED if trainings else BORROWED_AGAIN
-
-
-def _trained_plainly(source: RunEvidence) -> Iterator[list[float]]:
-    """The means of each training under the paper's own switches: one list an arm, by seed.
-
-    Prefixes of other kinds lend nothing: what an odd one does to a training now and then is no measure of the rest.
-    """
-    for arm, of_seeds in source.means.items():
-        recipe = Recipe.parse(arm)
-        if recipe.trains and all(step.prefix is None for step in recipe):
-            yield list(of_seeds.values())
-
-
-def _evaluated_again(source: RunEvidence) -> Iterator[list[float]]:
-    """Each evaluation under other switches less that of the same training as trained: one list an arm, by seed."""
-    for arm, of_seeds in source.means.items():
-        recipe = Recipe.parse(arm)
-        as_trained = source.means.get(str(recipe.training), {})
-        if not recipe.trains:
-            yield [of_seeds[seed] - as_trained[seed] for seed in of_seeds if seed in as_trained]
 
 
 def lent_words(run: pd.DataFrame) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from ..evaluation.power import pooled_spread
 from ..evaluation.statistics import contrast as paired_contrast
 from ..home import data_folder
 from ..home import home as default_home
@@ -121,6 +122,33 @@ class RunEvidence:
             arm: {seed: 100 * found.mean() for seed, found in of_seeds.items()}
             for arm, of_seeds in self.evaluations.items()
         }
+
+    @cached_property
+    def spread_of_trainings(self) -> tuple[float, float]:
+        """`pooled_spread` of the means of each training under the paper's own switches.
+
+        Prefixes of other kinds lend nothing: what an odd one does to a training now and then is no measure of the rest.
+        """
+        recipes = {arm: Recipe.parse(arm) for arm in self.means}
+        plain = (
+            arm
+            for arm, recipe in recipes.items()
+            if recipe.trains and all(step.prefix is None for step in recipe)
+        )
+        return pooled_spread([*self.means[arm].values()] for arm in plain)
+
+    @cached_property
+    def spread_of_evaluations(self) -> tuple[float, float]:
+        """`pooled_spread` of each evaluation under other switches less that of the same training as trained."""
+        differences = []
+        for arm, of_seeds in self.means.items():
+            recipe = Recipe.parse(arm)
+            as_trained = self.means.get(str(recipe.training), {})
+            if not recipe.trains:
+                differences.append(
+                    [of_seeds[seed] - as_trained[seed] for seed in of_seeds if seed in as_trained]
+                )
+        return pooled_spread(differences)
 
     def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
         """Those of ``arms`` without a run; GH200 hours are known of none."""

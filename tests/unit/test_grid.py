@@ -535,7 +535,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_legible_light_and_the_same_every_time(
+def test_figures_are_legible_and_light(
     name: str, check_drawing: Callable[[Callable[[], Figure]], None]
 ) -> None:
     check_drawing(FIGURES[name])
