@@ -8,13 +8,17 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from colbert_zero_lib.errors import ColbertZeroError, ParameterError
+from colbert_zero_lib.errors import ColbertZeroError, ParameterError, RunError
+
+if TYPE_CHECKING:
+    from .apart import Apart
 
 Rows = list[dict[str, Any]]
 # A case: its name, under which it is found again, and what measures it.
@@ -30,6 +34,8 @@ class Run:
     mode: str
     device: str = "cpu"
     shrink: int = 1
+    # The process of sentence-transformers 6; None leaves its rows out.
+    apart: Apart | None = None
 
     @property
     def quick(self) -> bool:
@@ -42,22 +48,27 @@ class Run:
         return self.mode == "full"
 
     @property
+    def packages(self) -> Path | None:
+        """Where fresh processes of sentence-transformers 6 find it."""
+        return self.apart.folder if self.apart else None
+
+    @property
     def seconds(self) -> float:
         """Time for the counted rounds of one case; at least three are counted."""
         return 0.1 if self.quick else 10.0
 
 
 def training(run: Run) -> Cases:
-    """Speed of a training step against the authors' way."""
+    """Speed of a training step against its peers."""
     from . import training as own
 
     cases = own.quick_cases() if run.quick else own.all_cases() if run.full else own.default_cases()
     for case in cases:
-        yield case.name, lambda case=case: [own.speed(case, run.texts, run.root, run.seconds)]  # type: ignore[misc]
+        yield case.name, lambda case=case: own.speed(case, run.texts, run.root, run.seconds, run.apart)  # type: ignore[misc]
 
 
 def memory(run: Run) -> Cases:
-    """Peak memory of a training step against the authors' way."""
+    """Peak memory of a training step against its peers."""
     from . import memory as own
     from . import training as cases_of
 
@@ -65,7 +76,7 @@ def memory(run: Run) -> Cases:
     for case in cases_of.all_cases() if run.full else cases:
 
         def measure(case: cases_of.Case = case, repeats: int = 1 if run.quick else 3) -> Rows:
-            return own.memory(case, run.texts, run.root, repeats=repeats)
+            return own.memory(case, run.texts, run.root, run.packages, repeats=repeats)
 
         yield case.name, measure
 
@@ -76,20 +87,22 @@ def growth(run: Run) -> Cases:
 
     for size in (8,) if run.quick else (256, 512, 1024, 2048, 4096, 8192, 16_384):
         encoder = "nano" if run.quick else own.GROWTH.encoder
-        peer = not run.quick and size <= 1024
-        measure = lambda size=size, peer=peer, encoder=encoder: [  # noqa: E731
-            own.growth(size, run.texts, run.root, peer, encoder)
-        ]
+        peers = not run.quick and size <= 1024
+        measure = lambda size=size, peers=peers, encoder=encoder: own.growth(  # noqa: E731
+            size, run.texts, run.root, peers, encoder, run.packages
+        )
         name = own.growth_case(size).name
         yield name.replace(own.GROWTH.encoder, encoder), measure
 
 
 def search(run: Run) -> Cases:
-    """Encoding and exact search against PyLate's reranking; PLAID by corpus size."""
+    """Encoding and exact search against its peers; PLAID by corpus size."""
     from . import search as own
 
     def exact(encoder: str, documents: int, queries: int, timed: int, rounds: int) -> Rows:
-        return own.exact(encoder, run.texts, run.root, documents, queries, timed, rounds=rounds)
+        return own.exact(
+            encoder, run.texts, run.root, documents, queries, timed, rounds=rounds, apart=run.apart
+        )
 
     size = (40, 6) if run.quick else (10_000, 300)
     timed, rounds = (3, 1) if run.quick else (300, 3) if run.full else (20, 2)
@@ -121,8 +134,8 @@ def scaling(run: Run) -> Cases:
             label = f"{case.name} (by {axis.replace('_', ' ')})"
 
             def measure(case: Any = case, axis: str = axis, label: str = label) -> Rows:
-                row = speed(case, run.texts, run.root, run.seconds, compare=False)
-                return [row | {"case": label, "axis": axis}]
+                rows = speed(case, run.texts, run.root, run.seconds, run.apart, compare=False)
+                return [row | {"case": label, "axis": axis} for row in rows]
 
             yield label, measure
 
@@ -200,6 +213,7 @@ def measure(
             "shrink": run.shrink,
         }
         record = Record(output / f"{name}.json", settings, run.device, fresh, say)
+        began = time.perf_counter()
         for case, work in BENCHMARKS[name](run):
             if record.has(case):
                 say(f"{name}: {case}: kept")
@@ -211,7 +225,9 @@ def measure(
                 say(f"{name}: {case}: {error}")
                 continue
             record.add(*rows)
-            say(f"{name}: {case}: {rows[0]['ratio']:.2f} ({time.perf_counter() - started:.0f} s)")
+            ratios = ", ".join(f"{row['ratio']:.2f}" for row in rows)
+            say(f"{name}: {case}: {ratios} ({time.perf_counter() - started:.0f} s)")
+        say(f"{name}: {(time.perf_counter() - began) / 60:.1f} minutes")
         contents[name] = record.content()
     return contents
 
@@ -268,7 +284,7 @@ def main(
     fresh: Annotated[bool, typer.Option(help="Measure again what is there already.")] = False,
     draw: Annotated[bool, typer.Option(help="Only print and draw what is recorded.")] = False,
 ) -> None:
-    """Measure speed and memory as ratios against PyLate as the paper's authors use it."""
+    """Measure speed and memory as ratios against PyLate, as the paper's authors use it, and sentence-transformers 6."""
     import torch
     from rich.console import Console
 
@@ -277,6 +293,7 @@ def main(
     from colbert_zero_lib.figures import save
     from colbert_zero_lib.home import data_folder, home
 
+    from .apart import Apart, packages
     from .records import read
     from .texts import OfflineTexts
 
@@ -302,8 +319,18 @@ def main(
         names = [name for name in names if only or (folder / f"{name}.json").is_file()]
         contents = {name: read(folder / f"{name}.json") for name in names}
     else:
-        run = Run(OfflineTexts(load_offline()), home() / "cache" / "benchmarks", mode, device, shrink)
-        contents = measure(names, run, folder, fresh, lambda text: console.print(text, highlight=False))
+        say = lambda text: console.print(text, highlight=False)  # noqa: E731
+        with ExitStack() as stack:
+            apart = None
+            if not gpu:
+                try:
+                    apart = stack.enter_context(Apart(packages(home() / "peers")))
+                except RunError as error:
+                    say(f"{error} Its rows are left out.")
+            run = Run(
+                OfflineTexts(load_offline()), home() / "cache" / "benchmarks", mode, device, shrink, apart
+            )
+            contents = measure(names, run, folder, fresh, say)
     for name, content in contents.items():
         for made in tables(name, content):
             console.print("", made)

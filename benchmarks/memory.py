@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,57 +19,20 @@ import torch
 
 from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.recipes import PROMPT_TOKENS, Phase
-from colbert_zero_lib.training.memory import SavedActivations, activation_bytes_per_token
-from colbert_zero_lib.training.trainer import peak_memory
+from colbert_zero_lib.training.memory import activation_bytes_per_token
 
+from .apart import MULTIVECTOR, Apart
 from .encoders import encoder_folder
-from .sides import AUTHORS, OURS, Settings
+from .sides import AUTHORS, OURS, SIDES, Settings
 from .statistics import ratio_of
+from .steps import step_memory
 from .texts import Texts
-from .training import Case, make_side
+from .training import Case, make_apart, make_side
 
 MEBIBYTE = 1 << 20
-WARMUP_ROWS = 2  # a first small step loads lazy libraries and makes the optimiser's own state
 # The batch that grows: short texts, so that the largest of the paper can be held and stepped on a laptop.
 GROWTH_TOKENS = 2048
 GROWTH = Case(Phase.UNSUPERVISED, "2x128", 24, query_length=8, mini_batch_tokens=GROWTH_TOKENS)
-
-
-def resident() -> int:
-    """Bytes of this process in memory now; the peak so far where the system does not say."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError):
-        return peak_memory()
-
-
-def forget_peak() -> None:
-    """Let the peak start from what is in memory now (Linux); elsewhere a higher peak while loading hides a step's."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return
-
-
-def step_memory(work: dict[str, Any]) -> dict[str, int]:
-    """What the child process does: open the model, take a step, and say how far memory grew meanwhile, in bytes."""
-    case = Case(**{**work["case"], "phase": Phase(work["case"]["phase"])})
-    if work["threads"]:
-        torch.set_num_threads(work["threads"])
-    side = make_side(work["side"], case, Path(work["folder"]), Settings(**work["settings"]))
-    side.step(work["rows"][:WARMUP_ROWS])
-    gc.collect()
-    forget_peak()
-    before = resident()
-    side.step(work["rows"])
-    grown = peak_memory() - before
-    kept = 0
-    if work["activations"]:
-        with SavedActivations(side.model) as saved:
-            side.backward(work["rows"])
-        kept = saved.peak
-    return {"step_bytes": grown, "activation_bytes": kept, "model_bytes": before}
 
 
 def in_fresh_process(
@@ -81,8 +42,12 @@ def in_fresh_process(
     settings: Settings,
     rows: list[dict[str, Any]],
     activations: bool = True,
+    packages: Path | None = None,
 ) -> dict[str, int]:
-    """:func:`step_memory` in a new interpreter; RunError with its last words if it fails (out of memory, say)."""
+    """`step_memory` in a new interpreter; RunError with its last words if it fails (out of memory, say)."""
+    if side == MULTIVECTOR and packages:
+        with Apart(packages) as apart:
+            return make_apart(apart, case, folder, settings).memory(rows, activations)
     work = {
         "side": side,
         "case": asdict(case) | {"phase": case.phase.value},
@@ -110,44 +75,54 @@ def in_fresh_process(
 
 
 def memory(
-    case: Case, texts: Texts, root: Path, settings: Settings | None = None, repeats: int = 3
+    case: Case,
+    texts: Texts,
+    root: Path,
+    packages: Path | None = None,
+    settings: Settings | None = None,
+    repeats: int = 3,
 ) -> list[dict[str, Any]]:
-    """Two rows: peak memory of a step above model and optimiser, and bytes that autograd keeps for the backward pass.
+    """Two rows a peer: peak memory of a step above model and optimiser; bytes that autograd keeps.
 
-    In the unsupervised phase both sides encode as many padded tokens at once: PyLate's default of texts at their
-    maximum length. The peak is taken ``repeats`` times, since how pages are handed out differs from process to process.
+    In the unsupervised phase all sides encode as many tokens at once: PyLate's default of texts at their maximum
+    length. The peak is taken ``repeats`` times, since how pages are handed out differs from process to process.
+    ``packages`` are those of sentence-transformers 6.
     """
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
     settings, name = settings or Settings(), case.name
     if case.phase is Phase.UNSUPERVISED and not case.keep_activations:
-        case = replace(
-            case, mini_batch_tokens=settings.mini_batch_size * (case.document_length + PROMPT_TOKENS)
-        )
+        tokens = settings.mini_batch_size * (case.document_length + PROMPT_TOKENS)
+        case = replace(case, mini_batch_tokens=tokens)
+        settings = replace(settings, peer_mini_batch_tokens=tokens)
     rows = texts.batch(case.phase, *case.size, 0)
-    found: dict[str, list[dict[str, int]]] = {OURS: [], AUTHORS: []}
+    found: dict[str, list[dict[str, int]]] = {}
     for number in range(repeats):
-        for side, results in found.items():
+        for side in (*SIDES, *([MULTIVECTOR] if packages else [])):
             # Counted to the byte and always the same: once is enough.
-            results.append(in_fresh_process(side, case, folder, settings, rows, activations=not number))
+            took = in_fresh_process(side, case, folder, settings, rows, number == 0, packages)
+            found.setdefault(side, []).append(took)
+    quantities = {"step_bytes": PEAK, "activation_bytes": "activations kept for the backward pass"}
     return [
-        {"case": name} | _row(case, found, "step_bytes", "peak memory of a step", repeats),
-        {"case": name} | _row(case, found, "activation_bytes", "activations kept for the backward pass", 1),
+        {"case": name} | _row(case, found[OURS][:counted], found[peer][:counted], peer, key, quantity)
+        for (key, quantity), counted in zip(quantities.items(), (repeats, 1), strict=True)
+        for peer in found
+        if peer != OURS
     ]
 
 
 def _row(
-    case: Case, found: dict[str, list[dict[str, int]]], key: str, quantity: str, repeats: int
+    case: Case, ours: list[dict[str, int]], theirs: list[dict[str, int]], peer: str, key: str, quantity: str
 ) -> dict[str, Any]:
-    ours, peer = ([result[key] for result in found[side][:repeats]] for side in (OURS, AUTHORS))
+    own, others = ([result[key] for result in results] for results in (ours, theirs))
     return {
-        "peer": AUTHORS,
+        "peer": peer,
         "quantity": quantity,
         **case.fields(),
-        **ratio_of(ours, peer).fields(),
-        "ours_mebibytes": float(np.median(ours)) / MEBIBYTE,
-        "peer_mebibytes": float(np.median(peer)) / MEBIBYTE,
-        "ours_model_mebibytes": found[OURS][0]["model_bytes"] / MEBIBYTE,
-        "rounds": repeats,
+        **ratio_of(own, others).fields(),
+        "ours_mebibytes": float(np.median(own)) / MEBIBYTE,
+        "peer_mebibytes": float(np.median(others)) / MEBIBYTE,
+        "ours_model_mebibytes": ours[0]["model_bytes"] / MEBIBYTE,
+        "rounds": len(own),
     }
 
 
@@ -156,48 +131,67 @@ def growth_case(batch: int) -> Case:
     return replace(GROWTH, batch_size=batch)
 
 
-def growth(batch: int, texts: Texts, root: Path, peer: bool, encoder: str = GROWTH.encoder) -> dict[str, Any]:
-    """Peak memory of the unsupervised step at a batch size, a fixed number of tokens encoded at once.
+def growth(
+    batch: int,
+    texts: Texts,
+    root: Path,
+    peers: bool,
+    encoder: str = GROWTH.encoder,
+    packages: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Peak memory of the unsupervised step at a batch size, a fixed number of tokens encoded at once: a row a peer.
 
-    The peer is the authors' loss with as many tokens encoded at once, where ``peer`` says that it is to be
-    measured, else what the token vectors and their gradients of the batch must take: the least that any exact gradient
-    cache holds. Beside it stands what the activations of all tokens would take, by what one token's take.
+    Peers are measured, with as many tokens encoded at once, where ``peers`` says so; else the peer is what the token
+    vectors and their gradients of the batch must take: the least that any exact gradient cache holds. Beside it stands
+    what the activations of all tokens would take, by what one token's take.
     """
     case = replace(growth_case(batch), encoder=encoder)
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
     rows = texts.batch(case.phase, batch, 1, 0)
     longest = case.document_length + PROMPT_TOKENS
-    settings = Settings(mini_batch_size=max(1, GROWTH_TOKENS // longest))
+    settings = Settings(
+        mini_batch_size=max(1, GROWTH_TOKENS // longest), peer_mini_batch_tokens=GROWTH_TOKENS
+    )
     side = make_side(OURS, case, folder, settings)
     features, _ = side.collate(rows)
     tokens = sum(int(each["attention_mask"].sum()) for each in features)
     dimension = 128
     least = 2 * 4 * tokens * dimension
-    ours = in_fresh_process(OURS, case, folder, settings, rows, activations=False)["step_bytes"]
-    theirs = least
-    if peer:
-        theirs = in_fresh_process(AUTHORS, case, folder, settings, rows, activations=False)["step_bytes"]
-    return {
-        "case": case.name,
-        "peer": f"{AUTHORS}, as many tokens encoded at once" if peer else LEAST,
-        "quantity": "peak memory of a step",
-        **case.fields(),
-        **ratio_of([ours], [theirs]).fields(),
-        "ours_mebibytes": ours / MEBIBYTE,
-        "peer_mebibytes": theirs / MEBIBYTE,
-        "vectors_and_gradients_mebibytes": least / MEBIBYTE,
-        "activations_mebibytes": tokens * activation_bytes_per_token(side.model, longest) / MEBIBYTE,
-        "rounds": 1,
+    measured = [OURS, *([AUTHORS] if peers else []), *([MULTIVECTOR] if peers and packages else [])]
+    found = {
+        name: in_fresh_process(name, case, folder, settings, rows, False, packages)["step_bytes"]
+        for name in measured
     }
+    ours = found.pop(OURS)
+    return [
+        {
+            "case": case.name,
+            "peer": peer if peer == LEAST else f"{peer}, as many tokens encoded at once",
+            "quantity": PEAK,
+            **case.fields(),
+            **ratio_of([ours], [theirs]).fields(),
+            "ours_mebibytes": ours / MEBIBYTE,
+            "peer_mebibytes": theirs / MEBIBYTE,
+            "vectors_and_gradients_mebibytes": least / MEBIBYTE,
+            "activations_mebibytes": tokens * activation_bytes_per_token(side.model, longest) / MEBIBYTE,
+            "rounds": 1,
+        }
+        for peer, theirs in (found or {LEAST: least}).items()
+    ]
 
 
 LEAST = "token vectors and their gradients alone"
+PEAK = "peak memory of a step"
 
 
 def main(arguments: Iterable[str]) -> int:
     """The child process."""
     (file,) = arguments
-    print(json.dumps(step_memory(json.loads(Path(file).read_text(encoding="utf-8")))))
+    work = json.loads(Path(file).read_text(encoding="utf-8"))
+    case = Case(**{**work["case"], "phase": Phase(work["case"]["phase"])})
+    torch.set_num_threads(work["threads"])
+    side = make_side(work["side"], case, Path(work["folder"]), Settings(**work["settings"]))
+    print(json.dumps(step_memory(side, work["rows"], work["activations"])))
     return 0
 
 

@@ -70,14 +70,7 @@ def roofline(
     operations = {name: step_operations(side, rows) for name, side in sides.items()}
     dtype = torch.bfloat16 if case.precision == "bfloat16" else torch.float32
     rate = matmul_rate(dtype, case.device)
-    rounds = alternate(
-        sides[OURS].step,
-        sides[AUTHORS].step,
-        itertools.repeat(rows),
-        budget,
-        synchronize=lambda: _wait(case.device),
-    )
-    spent = {OURS: rounds.ours, AUTHORS: rounds.peer}
+    spent = alternate({name: side.timed for name, side in sides.items()}, itertools.repeat(rows), budget)
     result: list[dict[str, Any]] = [
         {
             "case": name_of(case),

@@ -1,11 +1,14 @@
-"""Encoding and searching a corpus: the suite's exact search against PyLate's reranking and against PLAID.
+"""Encoding and searching a corpus: the suite's exact search against those of its peers, and against PLAID.
 
 Trained models are not needed: time does not depend on weights, and nDCG@10 is compared only between exact searches.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +25,12 @@ from colbert_zero_lib.evaluation import (
     score_ranking,
     token_vectors,
 )
-from colbert_zero_lib.evaluation.encode import TokenBatch, encode_batches
+from colbert_zero_lib.evaluation.encode import PRECISIONS, TokenBatch, encode_batches
 from colbert_zero_lib.evaluation.maxsim import ExactMaxSim
 
+from .apart import MULTIVECTOR, Apart, save_for_others
 from .encoders import encoder_folder, open_encoder
-from .statistics import Ratio, ratio_of, seconds
+from .statistics import Ratio, alternate, ratio_of, seconds
 from .texts import Texts
 
 RERANK = "PyLate, encode and rank.rerank"
@@ -72,11 +76,12 @@ def exact(
     timed: int = 30,
     length: int = 128,
     rounds: int = 2,
+    apart: Apart | None = None,
 ) -> list[dict[str, Any]]:
-    """Encoding and exactly searching a corpus; rows for float32 against PyLate and for bfloat16 against float32.
+    """Encoding and exactly searching a corpus, in float32 and in bfloat16: rows against each peer, and of one another.
 
     PyLate's search is timed on ``timed`` queries, evenly spread, and counted for all of them: it goes through the
-    corpus once for each query. nDCG@10 is compared on the same queries.
+    corpus once for each query. It encodes in float32, its own way. nDCG@10 is compared on the same queries.
     """
     model = _open(encoder, length, texts, root)
     collection = texts.collection(documents, queries)
@@ -89,8 +94,8 @@ def exact(
         {query: collection.qrels[query] for query in chosen},
     )
     share = len(asked) / len(chosen)
-    times: dict[str, list[float]] = {"ours": [], "half": [], "encode": [], "search": []}
     kept: dict[str, Any] = {}
+    encoding, each_query = [], []
 
     def encode() -> None:
         kept["documents"] = _encoded(model, list(collection.corpus.values()), False)
@@ -100,61 +105,81 @@ def exact(
         picked = [
             vectors for query, vectors in zip(asked, kept["queries"], strict=True) if query in fewer.queries
         ]
-        kept["theirs"] = _reranked(collection, list(fewer.queries), picked, kept["documents"])
+        kept[RERANK] = _reranked(collection, list(fewer.queries), picked, kept["documents"])
+
+    def theirs(_: Any) -> float:
+        encoding.append(seconds(encode))
+        spent = seconds(rerank)
+        each_query.append(spent / len(chosen))
+        return encoding[-1] + share * spent
 
     def search(precision: str) -> None:
-        kept[precision] = LateInteractionRetriever(model, precision).search(collection, DEPTH)
+        kept[f"ours, {precision}"] = LateInteractionRetriever(model, precision).search(collection, DEPTH)
 
-    for _ in range(rounds):
-        times["ours"].append(seconds(lambda: search("float32")))
-        times["encode"].append(seconds(encode))
-        times["search"].append(seconds(rerank))
-        times["half"].append(seconds(lambda: search("bfloat16")))
-    theirs = [once + share * each for once, each in zip(times["encode"], times["search"], strict=True)]
-    of_chosen = [asked.index(query) for query in fewer.queries]
-    picked = Ranking(
-        tuple(fewer.queries), kept["float32"].indices[of_chosen], kept["float32"].scores[of_chosen]
-    )
-    common = {
-        "encoder": encoder,
-        "documents": len(collection.corpus),
-        "queries": len(asked),
-        "document_length": length,
-        "rounds": rounds,
-    }
-    case = exact_name(encoder, len(collection.corpus), len(asked))
-    top = [
-        len({*a[:10]} & {*b[:10]}) / min(10, len(a))
-        for a, b in zip(kept["float32"].indices.tolist(), kept["bfloat16"].indices.tolist(), strict=True)
-    ]
-    return [
-        {
-            "case": case,
-            "peer": RERANK,
+    def others(precision: str) -> float:
+        found = apart.ask(  # type: ignore[union-attr]
+            "search",
+            folder=str(saved),
+            corpus=list(collection.corpus.values()),
+            queries=list(collection.queries.values()),
+            k=DEPTH,
+            precision=precision,
+        )
+        arrays = np.asarray(found["indices"], np.int32), np.asarray(found["scores"], np.float32)
+        kept[f"{MULTIVECTOR}, {precision}"] = Ranking(tuple(asked), *arrays)
+        return float(found["seconds"])
+
+    sides: dict[str, Callable[[Any], float]] = {RERANK: theirs}
+    for precision in PRECISIONS:
+        sides[f"ours, {precision}"] = lambda _, precision=precision: seconds(lambda: search(precision))  # type: ignore[misc]
+        if apart:
+            sides[f"{MULTIVECTOR}, {precision}"] = lambda _, precision=precision: others(precision)  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as place:
+        saved = save_for_others(model, Path(place)) if apart else None
+        spent = alternate(sides, range(rounds), budget=math.inf, warmup=0)
+    rows = []
+    for precision, peer in itertools.product(PRECISIONS, (RERANK, MULTIVECTOR, FLOAT32)):
+        name, other = f"ours, {precision}", f"{peer}, {precision}" if peer == MULTIVECTOR else peer
+        if other == name or other not in spent:
+            continue
+        compared = fewer if peer == RERANK else collection
+        ranking, theirs_of = _of(kept[name], compared), kept[other]
+        case = exact_name(encoder, len(collection.corpus), len(asked))
+        row = {
+            "case": case if precision == "float32" else f"{case}, {precision}",
+            "peer": peer,
             "quantity": "time to encode and search",
-            **common,
-            **ratio_of(times["ours"], theirs).fields(),
-            "ours_seconds": float(np.median(times["ours"])),
-            "peer_seconds": float(np.median(theirs)),
-            "peer_encoding_seconds": float(np.median(times["encode"])),
-            "peer_seconds_per_query": float(np.median(times["search"])) / len(fewer.queries),
-            "peer_queries_timed": len(fewer.queries),
-            "ndcg@10_difference": abs(_quality(picked, fewer) - _quality(kept["theirs"], fewer)),
-        },
-        {
-            "case": f"{case}, bfloat16",
-            "peer": FLOAT32,
-            "quantity": "time to encode and search",
-            **common,
-            **ratio_of(times["half"], times["ours"]).fields(),
-            "ours_seconds": float(np.median(times["half"])),
-            "peer_seconds": float(np.median(times["ours"])),
-            "top10_agreement": float(np.mean(top)),
-            "ndcg@10_difference": abs(
-                _quality(kept["bfloat16"], collection) - _quality(kept["float32"], collection)
-            ),
-        },
-    ]
+            "encoder": encoder,
+            "documents": len(collection.corpus),
+            "queries": len(asked),
+            "document_length": length,
+            "rounds": rounds,
+            **ratio_of(spent[name], spent[other]).fields(),
+            "ours_seconds": float(np.median(spent[name])),
+            "peer_seconds": float(np.median(spent[other])),
+            "top10_agreement": _agreement(ranking, theirs_of),
+            "ndcg@10_difference": abs(_quality(ranking, compared) - _quality(theirs_of, compared)),
+        }
+        if peer == RERANK:
+            row |= {
+                "peer_encoding_seconds": float(np.median(encoding)),
+                "peer_seconds_per_query": float(np.median(each_query)),
+                "peer_queries_timed": len(chosen),
+            }
+        rows.append(row)
+    return rows
+
+
+def _of(ranking: Ranking, collection: Collection) -> Ranking:
+    """The part of a ranking that answers the queries of ``collection``."""
+    places = [place for place, query in enumerate(ranking.query_ids) if query in collection.queries]
+    return Ranking(tuple(collection.queries), ranking.indices[places], ranking.scores[places])
+
+
+def _agreement(ranking: Ranking, other: Ranking) -> float:
+    """The share of a query's ten best documents that are among the other's, mean over queries."""
+    pairs = zip(ranking.indices.tolist(), other.indices.tolist(), strict=True)
+    return float(np.mean([len({*a[:10]} & {*b[:10]}) / len(a[:10]) for a, b in pairs]))
 
 
 def exact_name(encoder: str, documents: int, queries: int) -> str:

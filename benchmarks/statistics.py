@@ -1,4 +1,4 @@
-"""Two ways of doing the same work, timed by turns, and the ratio of their times with its spread.
+"""Ways of doing the same work, timed by turns, and the ratio of their times with its spread.
 
 What is timed is the caller's business; files and tables are in `records`.
 """
@@ -6,7 +6,7 @@ What is timed is the caller's business; files and tables are in `records`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,28 +87,26 @@ def seconds(work: Callable[[], object], synchronize: Callable[[], object] = lamb
 
 
 def alternate(
-    ours: Callable[[Any], object],
-    peer: Callable[[Any], object],
+    timed: Mapping[str, Callable[[Any], float]],
     batches: Iterable[Any],
     budget: float,
     warmup: int = 1,
     least: int = SECOND_LOOK,
-    synchronize: Callable[[], object] = lambda: None,
-) -> Rounds:
-    """Do each batch with both sides, by turns first and second, until ``budget`` seconds are over.
+) -> dict[str, tuple[float, ...]]:
+    """The seconds that each side took for each batch, beginning with another side each time, for ``budget`` seconds.
 
     The first ``warmup`` batches are not counted; at least ``least`` others are, however long they take.
     """
-    times: tuple[list[float], list[float]] = ([], [])
-    started = time.perf_counter()
+    times: dict[str, list[float]] = {name: [] for name in timed}
+    names, started = list(timed), time.perf_counter()
     for number, batch in enumerate(batches):
         if number == warmup:
             started = time.perf_counter()
         if number - warmup >= least and time.perf_counter() - started > budget:
             break
-        order = (0, 1) if number % 2 else (1, 0)
-        for side in order:
-            took = seconds(lambda side=side, batch=batch: (ours, peer)[side](batch), synchronize)  # type: ignore[misc]
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            took = timed[name](batch)
             if number >= warmup:
-                times[side].append(took)
-    return Rounds(tuple(times[0]), tuple(times[1]))
+                times[name].append(took)
+    return {name: tuple(took) for name, took in times.items()}

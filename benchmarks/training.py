@@ -1,24 +1,29 @@
-"""Training speed of every phase against the authors' way, with the loss and gradient of both on one batch.
+"""Training speed of every phase against its peers, with the loss and gradient of all on one batch.
 
 Memory is in `memory`, the way throughput scales in `scaling`; both use the cases of this module.
 """
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from pylate.models import ColBERT
 
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase
 from colbert_zero_lib.training.packing import go_fast
 
+from .apart import MULTIVECTOR, Apart, ApartSide, save_for_others
 from .encoders import encoder_folder, open_encoder
-from .sides import AUTHORS, KERNELS, OURS, SIDES, Settings, Side, half_precision, with_kernels
-from .statistics import alternate, seconds
+from .sides import AUTHORS, KERNELS, OURS, SIDES, Settings, with_kernels
+from .statistics import Rounds, alternate
+from .steps import Row, Side, half_precision
 from .texts import Texts, batches
 
 UNITS = {Phase.UNSUPERVISED: "pairs/s", Phase.SUPERVISED: "queries/s", Phase.DISTILLATION: "queries/s"}
@@ -26,6 +31,8 @@ UNITS = {Phase.UNSUPERVISED: "pairs/s", Phase.SUPERVISED: "queries/s", Phase.DIS
 SIZES = {Phase.UNSUPERVISED: (128, 1), Phase.SUPERVISED: (16, 8), Phase.DISTILLATION: (8, 16)}
 # What the authors' loss may encode at once on a CPU; the fastest of them is the peer.
 MINI_BATCHES = (8, 32, 128)
+# The same in tokens of text, for sentence-transformers 6.
+TOKEN_BUDGETS = (2048, 8192)
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ def quick_cases() -> list[Case]:
 
 def make_side(name: str, case: Case, folder: Path, settings: Settings, precision: str | None = None) -> Side:
     """A side of its own on a fresh copy of the encoder: the same weights for every call."""
-    model = open_encoder(folder, case.document_length, case.query_length, case.expansion, case.device)
+    model = _opened(case, folder)
     if (precision or case.precision) == "bfloat16":
         model = half_precision(model)
         if name == OURS:
@@ -126,40 +133,92 @@ def make_side(name: str, case: Case, folder: Path, settings: Settings, precision
     return {**SIDES, KERNELS: with_kernels}[name](model, case.phase, cut)
 
 
-def best_mini_batch(case: Case, folder: Path, settings: Settings, texts: Texts) -> Settings:
-    """Settings with the ``mini_batch_size`` at which the authors' step is fastest here; one step each, after one."""
+def make_apart(
+    apart: Apart, case: Case, folder: Path, settings: Settings, precision: str | None = None
+) -> ApartSide:
+    """What `make_side` makes, in the process of sentence-transformers 6."""
+    with tempfile.TemporaryDirectory() as place:
+        return ApartSide(
+            apart,
+            save_for_others(_opened(case, folder), Path(place)),
+            phase=case.phase.value,
+            cached=case.phase is Phase.UNSUPERVISED and not case.keep_activations,
+            mini_batch_tokens=settings.peer_mini_batch_tokens,
+            precision=precision or case.precision,
+        )
+
+
+def _opened(case: Case, folder: Path) -> ColBERT:
+    return open_encoder(folder, case.document_length, case.query_length, case.expansion, case.device)
+
+
+def all_sides(
+    case: Case, folder: Path, settings: Settings, apart: Apart | None, precision: str | None = None
+) -> dict[str, Side | ApartSide]:
+    """Ours and its peers by name; sentence-transformers 6 where ``apart`` is its process."""
+    sides: dict[str, Side | ApartSide] = {
+        name: make_side(name, case, folder, settings, precision) for name in SIDES
+    }
+    if apart:
+        sides[MULTIVECTOR] = make_apart(apart, case, folder, settings, precision)
+    return sides
+
+
+def best_settings(
+    case: Case, folder: Path, settings: Settings, texts: Texts, apart: Apart | None = None
+) -> Settings:
+    """Settings with which the peers' cached steps are fastest here; one step of each choice, after one."""
     queries, documents = case.size
     if case.phase is not Phase.UNSUPERVISED or queries <= min(MINI_BATCHES) or case.device != "cpu":
         return settings
     rows = texts.batch(case.phase, queries, documents, 0)
+    sizes = sorted({min(size, queries) for size in MINI_BATCHES})
+    theirs = lambda size: make_side(AUTHORS, case, folder, replace(settings, mini_batch_size=size))  # noqa: E731
+    settings = replace(settings, mini_batch_size=_fastest({size: theirs for size in sizes}, rows))
+    if apart and not case.keep_activations:
+        other = lambda tokens: make_apart(  # noqa: E731
+            apart, case, folder, replace(settings, peer_mini_batch_tokens=tokens)
+        )
+        tokens = _fastest({tokens: other for tokens in TOKEN_BUDGETS}, rows)
+        settings = replace(settings, peer_mini_batch_tokens=tokens)
+    return settings
+
+
+def _fastest(choices: Mapping[int, Callable[[int], Side | ApartSide]], rows: list[Row]) -> int:
     times: dict[int, float] = {}
-    for size in sorted({min(size, queries) for size in MINI_BATCHES}):
-        side = make_side(AUTHORS, case, folder, replace(settings, mini_batch_size=size))
+    for choice, made in choices.items():
+        side = made(choice)
         if not times:
-            side.step(rows)
-        times[size] = seconds(lambda side=side: side.step(rows))  # type: ignore[misc]
-    return replace(settings, mini_batch_size=min(times, key=times.__getitem__))
+            side.timed(rows)
+        times[choice] = side.timed(rows)
+    return min(times, key=times.__getitem__)
 
 
-def agreement(case: Case, folder: Path, settings: Settings, texts: Texts) -> dict[str, Any]:
-    """Relative difference of the losses, and cosine and length ratio of the gradients, in float32 on one batch.
+def agreement(
+    case: Case, folder: Path, settings: Settings, texts: Texts, apart: Apart | None = None
+) -> dict[str, dict[str, Any]]:
+    """By peer: relative difference of the losses, cosine and length ratio of the gradients, in float32 on one batch.
 
     PyLate's cached loss hands the encoder a gradient that is ``batch_size`` times too large; it is divided here.
     """
     queries, documents = case.size
     queries = min(queries, 32)
     rows = texts.batch(case.phase, queries, documents, 0)
-    found = {name: make_side(name, case, folder, settings, "float32").gradient(rows) for name in SIDES}
-    (loss, gradient), (peer_loss, peer_gradient) = found[OURS], found[AUTHORS]
-    if case.phase is Phase.UNSUPERVISED:
-        peer_gradient = peer_gradient / queries
-    return {
-        "loss_difference": abs(loss - peer_loss) / abs(peer_loss),
-        "gradient_cosine": float(F.cosine_similarity(gradient, peer_gradient, dim=0)),
-        "gradient_length_ratio": float(gradient.norm() / peer_gradient.norm()),
-        "agreement_queries": queries,
-        "peer_gradient_divided_by": queries if case.phase is Phase.UNSUPERVISED else 1,
-    }
+    sides = all_sides(case, folder, settings, apart, "float32")
+    loss, gradient = sides.pop(OURS).gradient(rows)
+    found = {}
+    for name, side in sides.items():
+        peer_loss, peer_gradient = side.gradient(rows)
+        divided = queries if name == AUTHORS and case.phase is Phase.UNSUPERVISED else 1
+        peer_gradient = peer_gradient / divided
+        found[name] = {
+            "loss_difference": abs(loss - peer_loss) / abs(peer_loss),
+            "gradient_cosine": float(F.cosine_similarity(gradient, peer_gradient, dim=0)),
+            "gradient_length_ratio": float(gradient.norm() / peer_gradient.norm()),
+            "agreement_queries": queries,
+            "peer_gradient_divided_by": divided,
+        }
+    return found
 
 
 def speed(
@@ -167,39 +226,38 @@ def speed(
     texts: Texts,
     root: Path,
     budget: float,
+    apart: Apart | None = None,
     settings: Settings | None = None,
     compare: bool = True,
-) -> dict[str, Any]:
-    """One row: collation, forward, backward and optimiser step, both sides by turns on the same batches."""
+) -> list[dict[str, Any]]:
+    """One row a peer: collation, forward, backward and optimiser step, all sides by turns on the same batches."""
     threads = torch.get_num_threads()
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    settings = best_mini_batch(case, folder, settings or Settings(), texts)
+    settings = best_settings(case, folder, settings or Settings(), texts, apart)
+    queries, documents = case.size
     try:
         if case.threads:
             torch.set_num_threads(case.threads)
-        sides = {name: make_side(name, case, folder, settings) for name in SIDES}
-        queries, documents = case.size
-        rounds = alternate(
-            sides[OURS].step,
-            sides[AUTHORS].step,
-            batches(texts, case.phase, queries, documents),
-            budget,
-            synchronize=torch.cuda.synchronize if case.device.startswith("cuda") else _nothing,
-        )
+        timed = {name: side.timed for name, side in all_sides(case, folder, settings, apart).items()}
+        spent = alternate(timed, batches(texts, case.phase, queries, documents), budget)
     finally:
         torch.set_num_threads(threads)
-    row = {
-        "case": case.name,
-        "peer": AUTHORS,
-        "quantity": "time of a training step",
-        **case.fields(),
-        **rounds.fields(queries, UNITS[case.phase]),
-        "threads": case.threads or threads,
+    alike = agreement(case, folder, settings, texts, apart) if compare else {}
+    cut = {
+        AUTHORS: {"peer_mini_batch_size": settings.mini_batch_size},
+        MULTIVECTOR: {"peer_mini_batch_tokens": settings.peer_mini_batch_tokens},
     }
-    if case.phase is Phase.UNSUPERVISED:
-        row["peer_mini_batch_size"] = settings.mini_batch_size
-    return row | (agreement(case, folder, settings, texts) if compare else {})
-
-
-def _nothing() -> None:
-    return None
+    return [
+        {
+            "case": case.name,
+            "peer": name,
+            "quantity": "time of a training step",
+            **case.fields(),
+            **Rounds(spent[OURS], spent[name]).fields(queries, UNITS[case.phase]),
+            "threads": case.threads or threads,
+            **(cut[name] if case.phase is Phase.UNSUPERVISED else {}),
+            **alike.get(name, {}),
+        }
+        for name in spent
+        if name != OURS
+    ]

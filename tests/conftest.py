@@ -154,6 +154,20 @@ def tiny_dense(tiny_encoder_folder: Path) -> SentenceTransformer:
 
 
 @pytest.fixture(scope="session")
+def sentence_transformers_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with that one package, for a process that borrows the rest from here."""
+    from benchmarks.apart import packages
+    from colbert_zero_lib.errors import RunError
+
+    try:
+        return packages(tmp_path_factory.mktemp("peers"))
+    except RunError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def toy_collection() -> Collection:
     """Twelve documents of very different lengths and five queries, one with two relevant documents."""
     from colbert_zero_lib.corpora import Collection

@@ -1,11 +1,13 @@
-"""How much memory a loss keeps for its backward pass, counted to the byte, and how much the device has.
+"""How much memory a loss keeps for its backward pass, counted to the byte, how much the device has, and the peak.
 
-What is counted is the same on every run; the peak of a process or of a GPU is the business of ``trainer``.
+What is counted is the same on every run; a peak is not.
 """
 
 from __future__ import annotations
 
 import os
+import resource
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +112,14 @@ def activation_bytes_per_token(model: nn.Module, tokens: int) -> float:
                 peaks.append(saved.peak)
             del kept
     return (peaks[2] - peaks[1]) / (2 * tokens)
+
+
+def peak_memory(device: str = "cpu") -> int:
+    """Peak memory in bytes: of this process on a CPU, of the allocator on a GPU."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def device_memory(device: torch.device) -> int | None:

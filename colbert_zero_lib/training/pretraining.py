@@ -28,7 +28,8 @@ from colbert_zero_lib.models import build_base, quiet, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, PretrainingBudget
 from colbert_zero_lib.training.checkpoints import MarkComplete, last_complete_checkpoint, train_from
 from colbert_zero_lib.training.devices import native_precision
-from colbert_zero_lib.training.trainer import OneDevice, TrainingResult, peak_memory, share_batches
+from colbert_zero_lib.training.memory import peak_memory
+from colbert_zero_lib.training.trainer import OneDevice, TrainingResult, share_batches
 
 _RANDOM = "masks.safetensors"
 

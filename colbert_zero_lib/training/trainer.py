@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +43,7 @@ from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.devices import native_precision
 from colbert_zero_lib.training.distillation import Distillation
+from colbert_zero_lib.training.memory import peak_memory
 from colbert_zero_lib.training.packing import go_fast
 
 
@@ -351,11 +350,3 @@ def _loss_curve(history: list[dict[str, Any]], every: float) -> list[tuple[int, 
                 curve.append((step, value))
                 pieces = []
     return curve
-
-
-def peak_memory(device: str = "cpu") -> int:
-    """Peak memory in bytes: of this process on a CPU, of the allocator on a GPU."""
-    if device.startswith("cuda"):
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

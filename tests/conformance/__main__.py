@@ -13,8 +13,9 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")  # ranx compiles for a minute what runs for a millisecond
 
+from benchmarks.apart import environment, packages
 from colbert_zero_lib import committed
-from colbert_zero_lib.home import data_folder, home, repository
+from colbert_zero_lib.home import data_folder, home
 from tests.conformance.answers import ask
 from tests.conformance.cases import CASES
 from tests.conformance.inputs import build_models
@@ -31,36 +32,17 @@ NAMES = {
 BESIDE = tuple(
     name for name in NAMES if name != "sentence_transformers"
 )  # what is installed beside this suite
-PIN = "sentence-transformers==6.2.0 --hash=sha256:ffb51ccfef65427cfa61776d0eeeb257600b0099cf0c7533ae9a6856d31e4665"
 FILE = data_folder() / "conformance" / "peers.json"
 PAGE = Path(__file__).with_name("README.md")
 
 
-def packages(folder: Path) -> Path:
-    """A folder with sentence-transformers 6 alone (1 MB, by its hash); a process borrows the rest from here.
-
-    subprocess.CalledProcessError with pip's words when the package index does not give it.
-    """
-    place = folder / "sentence-transformers-6.2.0"
-    if not place.is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as beside:
-            pin = Path(beside, "pin.txt")
-            pin.write_text(PIN + "\n")
-            words = ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(pin)]
-            command = [sys.executable, "-m", "pip", *words, "--target", str(Path(beside, "packages"))]
-            subprocess.run(command, capture_output=True, text=True, check=True)
-            Path(beside, "packages").rename(place)
-    return place
-
-
 def ask_apart(subject: str, models: dict[str, str], folder: Path) -> dict[str, Any]:
     """`ask` in a process that finds the packages of ``folder`` first."""
-    paths = [str(folder), str(repository())]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, "-m", "tests.conformance.answers", subject]
     given = json.dumps({"questions": questions(), "models": models})
-    done = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=given, env=environment(folder), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"{subject} ended with {done.returncode}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]

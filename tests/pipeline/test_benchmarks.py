@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cuda, records, scaling, search
+from benchmarks import cuda, memory, records, scaling, search, sides, training
+from benchmarks.apart import MULTIVECTOR, Apart
+from benchmarks.encoders import encoder_folder
 from benchmarks.texts import GivenTexts
+from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.figures import benchmarks as figures
 from colbert_zero_lib.recipes import TABLE1, Phase
 
@@ -26,9 +32,16 @@ TEXTS = GivenTexts(
 
 
 @pytest.fixture(scope="module")
-def contents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def apart(sentence_transformers_6: Path) -> Iterator[Apart]:
+    """A process that has sentence-transformers 6."""
+    with Apart(sentence_transformers_6) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def contents(apart: Apart, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every benchmark that has a small size at its smallest, measured for real."""
-    small = command.Run(TEXTS, tmp_path_factory.mktemp("encoders"), "quick")
+    small = command.Run(TEXTS, tmp_path_factory.mktemp("encoders"), "quick", apart=apart)
     names = [name for name in command.BENCHMARKS if name != "curves"]
     return command.measure(names, small, tmp_path_factory.mktemp("results"), say=lambda _: None)
 
@@ -43,20 +56,54 @@ def test_every_benchmark_measures_something(contents: dict[str, Any]) -> None:
     assert {one["axis"] for one in contents["scaling"]["rows"]} == set(scaling.cases())
 
 
+@pytest.mark.parametrize("name", ["training", "memory", "scaling", "search"])
+def test_both_peers_are_in_every_table(contents: dict[str, Any], name: str) -> None:
+    by_case: dict[str, set[str]] = {}
+    for one in contents[name]["rows"]:
+        if one["peer"] != search.PLAID_PEER:
+            by_case.setdefault(one["case"], set()).add(one["peer"])
+    for peers in by_case.values():
+        assert {search.RERANK if name == "search" else sides.AUTHORS, MULTIVECTOR} <= peers
+
+
+@pytest.mark.parametrize("cut", ["cached", "activations_kept", "expansion"])
+@pytest.mark.parametrize("case", training.quick_cases(), ids=lambda case: case.phase.value)
+def test_sentence_transformers_6_has_our_loss_and_gradient(
+    apart: Apart, tmp_path: Path, case: training.Case, cut: str
+) -> None:
+    case = replace(case, keep_activations=cut == "activations_kept", expansion=cut == "expansion")
+    folder = encoder_folder(case.encoder, TEXTS.vocabulary(), tmp_path)
+    # A budget of so few tokens cuts the batch into several parts.
+    settings = sides.Settings(mini_batch_size=3, peer_mini_batch_tokens=100)
+    found = training.agreement(case, folder, settings, TEXTS, apart)[MULTIVECTOR]
+    assert found["loss_difference"] < 1e-5
+    assert found["gradient_cosine"] > 0.99999
+    assert found["gradient_length_ratio"] == pytest.approx(1, abs=1e-4)
+
+
+def test_what_the_other_process_says_last_is_in_the_error(sentence_transformers_6: Path) -> None:
+    with Apart(sentence_transformers_6) as process, pytest.raises(RunError, match="could not step .*side"):
+        process.ask("step", rows=[])
+
+
 def test_memory_is_measured_in_processes_of_their_own(contents: dict[str, Any]) -> None:
-    peak, kept = contents["memory"]["rows"]
-    assert 0 < peak["ours_mebibytes"] < 2000
-    assert peak["ours_model_mebibytes"] > 50  # a whole interpreter with torch in it
-    assert kept["quantity"] == "activations kept for the backward pass"
-    assert kept["ours_mebibytes"] > 0
+    for one in contents["memory"]["rows"]:
+        assert 0 < one["ours_mebibytes"] < 2000 and 0 < one["peer_mebibytes"] < 2000
+        assert one["ours_model_mebibytes"] > 50  # a whole interpreter with torch in it
+    assert {one["quantity"] for one in contents["memory"]["rows"]} == {
+        memory.PEAK,
+        "activations kept for the backward pass",
+    }
 
 
-def test_exact_search_finds_what_pylate_finds(contents: dict[str, Any]) -> None:
-    exact, half, index = contents["search"]["rows"]
-    assert exact["peer"] == search.RERANK
-    assert exact["ndcg@10_difference"] < 1e-4
-    assert half["peer"] == search.FLOAT32
-    assert 0 < half["top10_agreement"] <= 1
+def test_exact_search_finds_what_its_peers_find(contents: dict[str, Any]) -> None:
+    *rows, index = contents["search"]["rows"]
+    full = [one for one in rows if "bfloat16" not in one["case"]]
+    assert [one["peer"] for one in full] == [search.RERANK, MULTIVECTOR]
+    assert all(one["ndcg@10_difference"] < 1e-4 and one["top10_agreement"] > 0.99 for one in full)
+    half = [one for one in rows if one not in full]
+    assert [one["peer"] for one in half] == [search.RERANK, MULTIVECTOR, search.FLOAT32]
+    assert all(0.5 < one["top10_agreement"] <= 1 for one in half)
     assert index["peer_build_seconds"] > 0
     assert 0 < index["top10_agreement"] <= 1
 

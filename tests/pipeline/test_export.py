@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from pylate import models as pylate_models
 from sentence_transformers import SentenceTransformer
 from typer.testing import CliRunner
 
+from benchmarks.apart import environment
 from colbert_zero_lib.cli import app
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.errors import ParameterError, RunError
@@ -29,7 +29,6 @@ from colbert_zero_lib.profiles import EvaluationSize, get_profile
 from colbert_zero_lib.recipes import Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json
 from colbert_zero_lib.runs.saved import read_settings, store_settings
-from tests.conformance.__main__ import PIN, packages
 
 pytestmark = pytest.mark.pipeline
 
@@ -151,17 +150,6 @@ def exported(
     return found
 
 
-@pytest.fixture(scope="session")
-def sentence_transformers_6(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with that one package, for a process that borrows the rest from here."""
-    try:
-        return packages(tmp_path_factory.mktemp("peers"))
-    except subprocess.CalledProcessError as error:
-        if not os.environ.get("CI"):
-            pytest.skip(f"the package index does not give {PIN.split()[0]}")
-        raise AssertionError(error.stderr) from error
-
-
 @pytest.mark.parametrize("text", RECIPES)
 def test_plain_pylate_and_sentence_transformers_give_the_scores_of_the_suite(
     exported: dict[str, tuple[Run, Path]], toy: Collection, text: str
@@ -176,9 +164,15 @@ def test_sentence_transformers_6_gives_the_scores_of_the_suite(
 ) -> None:
     folders = {text: str(folder) for text, (_, folder) in exported.items()}
     given = json.dumps([list(toy.queries.values()), list(toy.corpus.values()), folders])
-    environment = {**os.environ, "PYTHONPATH": str(sentence_transformers_6)}
     command = [sys.executable, "-c", PLAIN]
-    done = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command,
+        input=given,
+        env=environment(sentence_transformers_6),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     for text, scores in json.loads(done.stdout.splitlines()[-1]).items():
         expected = np.load(exported[text][0].folder / "scores.npy")

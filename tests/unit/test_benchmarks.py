@@ -16,6 +16,7 @@ from benchmarks import __main__ as command
 from benchmarks import cuda, curves, memory, records, roofline, scaling, search, sides, training
 from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
 from benchmarks.statistics import Rounds, alternate, ratio_of
+from benchmarks.steps import half_precision
 from benchmarks.texts import GivenTexts, batches
 from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
 from colbert_zero_lib.figures import benchmarks as figures
@@ -77,14 +78,14 @@ def test_rates_are_work_over_median_seconds() -> None:
 def test_sides_take_turns_on_the_same_batches_after_a_warm_up() -> None:
     calls: list[tuple[str, int]] = []
 
-    def side(name: str) -> Callable[[int], None]:
-        return lambda batch: calls.append((name, batch))
+    def side(name: str, seconds: float) -> Callable[[int], float]:
+        return lambda batch: calls.append((name, batch)) or seconds  # type: ignore[func-returns-value]
 
-    rounds = alternate(side("ours"), side("peer"), itertools.count(), budget=0.0, warmup=2, least=3)
-    assert len(rounds.ours) == len(rounds.peer) == 3
-    assert [batch for _, batch in calls] == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
-    firsts = [name for name, _ in calls[::2]]
-    assert firsts == ["peer", "ours", "peer", "ours", "peer"]
+    timed = {"ours": side("ours", 1.0), "one": side("one", 2.0), "other": side("other", 3.0)}
+    times = alternate(timed, itertools.count(), budget=0.0, warmup=2, least=3)
+    assert times == {"ours": (1.0,) * 3, "one": (2.0,) * 3, "other": (3.0,) * 3}
+    assert [batch for _, batch in calls] == [number for number in range(5) for _ in timed]
+    assert [name for name, _ in calls[::3]] == ["ours", "one", "other", "ours", "one"]
 
 
 # -- the results file --------------------------------------------------------------------------------------------
@@ -175,7 +176,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 @pytest.mark.parametrize("case", training.quick_cases(), ids=lambda case: case.phase.value)
 def test_both_sides_have_one_loss_and_one_gradient(case: training.Case, root: Path) -> None:
     folder = encoder_folder(case.encoder, TEXTS.vocabulary(), root)
-    found = training.agreement(case, folder, sides.Settings(mini_batch_size=3), TEXTS)
+    (found,) = training.agreement(case, folder, sides.Settings(mini_batch_size=3), TEXTS).values()
     assert found["loss_difference"] < 1e-4
     assert found["gradient_cosine"] > 0.9999
     assert found["gradient_length_ratio"] == pytest.approx(1, abs=1e-3)
@@ -197,7 +198,7 @@ def test_half_precision_is_inside_the_encoder_alone(root: Path) -> None:
     model = open_encoder(encoder_folder("nano", TEXTS.vocabulary(), root), 32)
     features = model.tokenize(["a ship"], is_query=False)
     full = model(dict(features))["token_embeddings"]
-    half = sides.half_precision(model)(dict(features))["token_embeddings"]
+    half = half_precision(model)(dict(features))["token_embeddings"]
     assert half.dtype == torch.float32
     assert torch.equal(half, half.bfloat16().float())
     assert not torch.equal(full, half)
@@ -259,11 +260,11 @@ def test_the_papers_sizes_are_those_of_its_table() -> None:
 
 def test_growth_is_against_a_peer_or_the_least_that_must_be_held(root: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(memory, "in_fresh_process", lambda *_, **__: {"step_bytes": 1 << 20})
-    one = memory.growth(4, TEXTS, root, peer=False, encoder="nano")
+    (one,) = memory.growth(4, TEXTS, root, peers=False, encoder="nano")
     assert one["peer"] == memory.LEAST
     assert one["peer_mebibytes"] == one["vectors_and_gradients_mebibytes"]
     assert one["ratio"] == pytest.approx(one["peer_mebibytes"] / one["ours_mebibytes"])
-    more = memory.growth(8, TEXTS, root, peer=False, encoder="nano")
+    (more,) = memory.growth(8, TEXTS, root, peers=False, encoder="nano")
     assert 1.5 < more["activations_mebibytes"] / one["activations_mebibytes"] < 2.5
 
 
