@@ -35,10 +35,11 @@ class Settings:
 
     ``mini_batch_size`` is in texts (authors), ``mini_batch_tokens`` in padded tokens (ours), ``peer_mini_batch_tokens``
     in tokens of text (sentence-transformers 6). ``keep_activations`` makes our loss keep them in the unsupervised
-    phase, where all cache gradients otherwise; in the other phases all keep them, as the authors' scripts do. ``score_mini_batch_size`` bounds the authors' scores held at once, None for their
-    own choice. Where a batch of theirs does not fit otherwise, ``peer_caches`` takes their cached loss in the
-    supervised phase too, and ``lists_at_once`` takes fewer lists at a time, whose gradients add up. ``compiled`` lets
-    torch.compile fuse our layers on a GPU.
+    phase, where all cache gradients otherwise; in the other phases all keep them, as the authors' scripts do.
+    ``score_mini_batch_size`` bounds the authors' scores held at once, None for their own choice. Where a batch of
+    theirs does not fit otherwise, ``peer_caches`` takes their cached loss in the supervised phase too, and
+    ``lists_at_once`` takes fewer lists at a time, whose gradients add up. ``compiled`` lets torch.compile fuse our
+    layers on a GPU.
     """
 
     mini_batch_size: int = 32

@@ -39,8 +39,12 @@ def apart(sentence_transformers_6: Path) -> Iterator[Apart]:
 
 
 @pytest.fixture(scope="module")
-def contents(apart: Apart, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def contents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Every benchmark that has a small size at its smallest, measured for real."""
+    try:
+        apart = request.getfixturevalue("apart")
+    except pytest.skip.Exception:  # its own tests are skipped, no others
+        apart = None
     small = command.Run(TEXTS, tmp_path_factory.mktemp("encoders"), "quick", apart=apart)
     names = [name for name in command.BENCHMARKS if name != "curves"]
     return command.measure(names, small, tmp_path_factory.mktemp("results"), say=lambda _: None)
@@ -57,7 +61,7 @@ def test_every_benchmark_measures_something(contents: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["training", "memory", "scaling", "search"])
-def test_both_peers_are_in_every_table(contents: dict[str, Any], name: str) -> None:
+def test_both_peers_are_in_every_table(apart: Apart, contents: dict[str, Any], name: str) -> None:
     by_case: dict[str, set[str]] = {}
     for one in contents[name]["rows"]:
         if one["peer"] != search.PLAID_PEER:
@@ -99,10 +103,9 @@ def test_memory_is_measured_in_processes_of_their_own(contents: dict[str, Any]) 
 def test_exact_search_finds_what_its_peers_find(contents: dict[str, Any]) -> None:
     *rows, index = contents["search"]["rows"]
     full = [one for one in rows if "bfloat16" not in one["case"]]
-    assert [one["peer"] for one in full] == [search.RERANK, MULTIVECTOR]
     assert all(one["ndcg@10_difference"] < 1e-4 and one["top10_agreement"] > 0.99 for one in full)
     half = [one for one in rows if one not in full]
-    assert [one["peer"] for one in half] == [search.RERANK, MULTIVECTOR, search.FLOAT32]
+    assert {one["peer"] for one in half} >= {search.RERANK, search.FLOAT32}
     assert all(0.5 < one["top10_agreement"] <= 1 for one in half)
     assert index["peer_build_seconds"] > 0
     assert 0 < index["top10_agreement"] <= 1
