@@ -18,11 +18,12 @@ from colbert_zero_lib.profiles import PhaseBudget
 from .marks import count_axis, headline, key, legend, name_rows, with_interval
 from .theme import COLOURS, SMALL, WIDTH, canvas
 
-_LOOKS = {  # of a side: the start of its columns, its name, colour and marker
+_LOOKS = {  # of a side: the beginning of its name in the results, its name here, colour and marker
     "ours": ("ours", COLOURS["blue"], "o"),
-    "peer": ("the authors' way", COLOURS["orange"], "s"),
+    "PyLate": ("the authors' way", COLOURS["orange"], "s"),
+    "sentence-transformers": ("sentence-transformers 6.2", COLOURS["purple"], "D"),
 }
-_OURS, _PEER = (colour for _, colour, _ in _LOOKS.values())
+_OURS, _PEER, _OTHER = (colour for _, colour, _ in _LOOKS.values())
 _PHASE = {
     "unsupervised": (COLOURS["blue"], "o"),
     "supervised": (COLOURS["green"], "s"),
@@ -46,6 +47,11 @@ def _by_phase(rows: Rows) -> dict[str, Rows]:
     return {phase: own for phase, own in found.items() if own}
 
 
+def _by_peer(rows: Rows) -> dict[str, Rows]:
+    found = {peer: [row for row in rows if row["peer"].startswith(peer)] for peer in _LOOKS if peer != "ours"}
+    return {peer: own for peer, own in found.items() if own}
+
+
 def _label(row: Mapping[str, Any]) -> str:
     """Encoder and length of a training case, and what is unusual about it."""
     words = f"{row['encoder']}, {row['document_length']} tokens"
@@ -63,43 +69,60 @@ def _span(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def _times(found: Mapping[str, Rows], words: str) -> str:
+    """The ratios of each peer's rows as words: "1.2 to 3 times as fast as one, 1.1 times as fast as another"."""
+    spans = {peer: _span([row["ratio"] for row in rows]) for peer, rows in found.items()}
+    return ", ".join(f"{span} times {words} {_LOOKS[peer][0]}" for peer, span in spans.items())
+
+
 def _line(axes: Axes, rows: Rows, x: str, y: str, side: str, factor: float = 1, name: str = "") -> None:
-    """Column ``y`` of rows over their column ``x``, in the look of ``side``."""
+    """Column ``y`` of rows over their column ``x``, in ``side``'s look; the first row of an ``x`` counts."""
     label, colour, marker = _LOOKS[side]
     look: dict[str, Any] = {"color": colour, "label": name or label, "markersize": 4.5}
-    axes.plot([row[x] for row in rows], [factor * row[y] for row in rows], f"{marker}-", **look)
+    points = {row[x]: factor * row[y] for row in reversed(rows)}
+    axes.plot(*zip(*sorted(points.items()), strict=True), f"{marker}-", **look)
 
 
-def _ratios(content: Content, quantity: str, title: str, label: str) -> Figure:
-    """Ratios by phase, encoder and length, each with its interval, beside the line of equality."""
-    phases = _by_phase(_rows(content, quantity))
+def _lines(axes: Axes, rows: Rows, x: str, quantity: str) -> None:
+    """Ours and every peer's ``quantity`` over column ``x``."""
+    _line(axes, rows, x, f"ours_{quantity}", "ours")
+    for peer, own in _by_peer(rows).items():
+        _line(axes, own, x, f"peer_{quantity}", peer)
+
+
+def _ratios(content: Content, quantity: str, title: str, words: str, label: str) -> Figure:
+    """Ratios by phase, encoder and length, each with its interval beside the line of equality; a panel a peer."""
+    peers = _by_peer(_rows(content, quantity))
+    phases = _by_phase(next(iter(peers.values())))
     ordered = [row for rows in phases.values() for row in rows]
-    figure, axes = canvas(WIDTH, 1.1 + 0.24 * len(ordered))
-    for place, row in enumerate(ordered):
-        interval = (row["ratio"], row["ratio_low"], row["ratio_high"])
-        with_interval(axes, place, interval, *_PHASE[row["phase"]], horizontal=True)
-    axes.axvline(1, color=COLOURS["ink"], linewidth=0.9)
+    places = {row["case"]: place for place, row in enumerate(ordered)}
+    figure, panels = canvas(WIDTH, 1.3 + 0.24 * len(ordered), columns=len(peers), sharey=True, squeeze=False)
+    for axes, (peer, rows) in zip(panels[0], peers.items(), strict=True):
+        for row in rows:
+            interval = (row["ratio"], row["ratio_low"], row["ratio_high"])
+            with_interval(axes, places[row["case"]], interval, *_PHASE[row["phase"]], horizontal=True)
+        axes.axvline(1, color=COLOURS["ink"], linewidth=0.9)
+        axes.set_title(_LOOKS[peer][0], fontsize=9)
+        name_rows(axes, [_label(row) for row in ordered], label)
+        axes.set_xlim(0, None)
     for phase in phases:
-        key(axes, phase, *_PHASE[phase])
-    name_rows(axes, [_label(row) for row in ordered], label)
-    axes.set_xlim(0, None)
+        key(panels[0][0], phase, *_PHASE[phase])
     legend(figure, 3)
-    return headline(figure, title.format(_span([row["ratio"] for row in ordered])))
+    return headline(figure, title.format(_times(peers, words)))
 
 
 def memory_growth(content: Content) -> Figure:
     """Peak memory of the unsupervised step by batch size, between what vectors and what activations alone take."""
     rows = sorted(_rows(content, _PEAK), key=lambda row: row["batch_size"])
     figure, axes = canvas(WIDTH, 3.1)
-    sizes = [row["batch_size"] for row in rows]
-    _line(axes, rows, "batch_size", "ours_mebibytes", "ours")
-    theirs = [row for row in rows if row["peer"].startswith("PyLate")]
-    _line(axes, theirs, "batch_size", "peer_mebibytes", "peer")
+    sizes = sorted({row["batch_size"] for row in rows})
+    _lines(axes, rows, "batch_size", "mebibytes")
     for column, dots, name in (
         ("activations_mebibytes", (0, (1, 1.5)), "activations of all tokens, if they were kept"),
         ("vectors_and_gradients_mebibytes", (0, (4, 3)), "token vectors and gradients alone"),
     ):
-        axes.plot(sizes, [row[column] for row in rows], color=COLOURS["grey"], linestyle=dots, label=name)
+        points = {row["batch_size"]: row[column] for row in rows}
+        axes.plot(list(points), list(points.values()), color=COLOURS["grey"], linestyle=dots, label=name)
     axes.set(xscale="log", yscale="log", xlabel="pairs in a batch", ylabel="MiB above the loaded model")
     count_axis(axes, sizes)
     axes.legend(loc="upper left", frameon=False)
@@ -109,28 +132,41 @@ def memory_growth(content: Content) -> Figure:
 
 
 def search_speed(content: Content) -> Figure:
-    """Exact search against PyLate's reranking, and seconds a query with and without an index by corpus size."""
+    """Exact search against its peers', and seconds a query with and without an index by corpus size."""
     rows, whole, built = _rows(content), "time to encode and search", "time to build an index and search"
-    exact = [row for row in rows if row["quantity"] == whole and "peer_encoding_seconds" in row]
+    exact = [row for row in rows if row["quantity"] == whole]
     index = [row for row in rows if row["quantity"] == built]
     index.sort(key=lambda row: row["documents"])
     if not exact or not index:
         raise DataError(
             "The results of search lack exact search or index: run 'python -m benchmarks --only search'."
         )
-    figure, (left, right) = canvas(WIDTH, 2.9, columns=2)
-    for place, row in enumerate(exact):
-        ours, times = row["ours_seconds"], f" {row['ratio']:.1f} times as fast"
-        left.barh(place - 0.18, row["peer_seconds"], height=0.34, color=_PEER)
-        left.barh(place + 0.18, ours, height=0.34, color=_OURS)
-        left.text(ours, place + 0.18, times, va="center", fontsize=SMALL)
-    for name, colour in (("PyLate, every document reranked", _PEER), ("ours, exact", _OURS)):
-        left.bar(0, 0, color=colour, label=name)
-    name_rows(left, [row["encoder"] for row in exact], "seconds, encoding included")
+    figure, (left, right) = canvas(WIDTH, 3.1, columns=2)
+    bars: dict[str, dict[str, float]] = {}
+    for row in exact:
+        half = row["case"].endswith("bfloat16")
+        took = bars.setdefault(row["encoder"], {})
+        took["ours, bfloat16" if half else "ours, float32"] = row["ours_seconds"]
+        if row["peer"].startswith("PyLate"):
+            took["PyLate, every document reranked"] = row["peer_seconds"]
+        elif row["peer"].startswith("sentence") and not half:
+            took["sentence-transformers 6.2"] = row["peer_seconds"]
+    looks = {
+        "PyLate, every document reranked": (_PEER, 1.0),
+        "sentence-transformers 6.2": (_OTHER, 1.0),
+        "ours, float32": (_OURS, 0.55),
+        "ours, bfloat16": (_OURS, 1.0),
+    }
+    for number, (name, (colour, alpha)) in enumerate(looks.items()):
+        known = {place: took[name] for place, took in enumerate(bars.values()) if name in took}
+        heights = [place + 0.2 * (number - 1.5) for place in known]
+        drawn = left.barh(heights, list(known.values()), height=0.19, color=colour, alpha=alpha, label=name)
+        left.bar_label(drawn, fmt=" {:.0f}", fontsize=SMALL)
+    name_rows(left, list(bars), "seconds, encoding included")
     left.set_xlim(0, None)
     left.set_title(f"{exact[0]['documents']:,} documents, {exact[0]['queries']} queries")
-    for side, name in (("ours", "exact"), ("peer", "index")):
-        _line(right, index, "documents", f"{side}_seconds_per_query", side, 1000, name)
+    for side, look, name in (("ours", "ours", "exact"), ("peer", "PyLate", "index")):
+        _line(right, index, "documents", f"{side}_seconds_per_query", look, 1000, name)
     right.set(xscale="log", yscale="log", xlabel="documents", ylabel="milliseconds a query")
     count_axis(right, [row["documents"] for row in index])
     right.yaxis.set_major_formatter("{x:g}")
@@ -138,11 +174,11 @@ def search_speed(content: Content) -> Figure:
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     pays = [row for row in index if row["pays_after_queries"] is not None]
     right.set_title(f"An index pays from {pays[0]['documents']:,}" if pays else "An index pays nowhere here")
-    return headline(figure, "Exact search in large tiles against one query at a time, and against an index")
+    return headline(figure, "Exact search in large tiles against its peers', and against an index")
 
 
 def scaling(content: Content) -> Figure:
-    """Throughput by batch size, document length and threads, ours and the authors' way."""
+    """Throughput by batch size, document length and threads, ours and its peers'."""
     names = {
         "batch_size": "pairs in a batch",
         "document_length": "document tokens",
@@ -155,9 +191,8 @@ def scaling(content: Content) -> Figure:
         raise DataError("The results of scaling hold no axis: run 'python -m benchmarks --only scaling'.")
     figure, panels = canvas(WIDTH, 2.7, columns=len(present), sharey=True, squeeze=False)
     for (axis, rows), axes in zip(present.items(), panels[0], strict=True):
-        for side in _LOOKS:
-            _line(axes, rows, axis, f"{side}_rate", side)
-        places = [row[axis] for row in rows]
+        _lines(axes, rows, axis, "rate")
+        places = sorted({row[axis] for row in rows})
         if axis != "threads":
             axes.set_xscale("log", base=2)
         axes.set_xticks(places, [f"{place:,}" for place in places])
@@ -165,10 +200,9 @@ def scaling(content: Content) -> Figure:
         axes.set_xlabel(names[axis])
         axes.set_ylim(0, None)
     panels[0][0].set_ylabel("pairs per second")
-    panels[0][0].legend(frameon=False)
-    ratios = [row["ratio"] for rows in present.values() for row in rows]
-    between = f"Between {min(ratios):.1f} and {max(ratios):.1f}"
-    return headline(figure, f"{between} times the authors' throughput at every size")
+    legend(figure, 3, handles=panels[0][0].lines, handletextpad=None)
+    peers = _by_peer([row for rows in present.values() for row in rows])
+    return headline(figure, f"Throughput is {_times(peers, 'that of')}")
 
 
 def roofline(content: Content) -> Figure:
@@ -176,11 +210,11 @@ def roofline(content: Content) -> Figure:
     shares = _rows(content, "share of the machine's rate")
     work = _rows(content, "operations of a training step")
     figure, (left, right) = canvas(WIDTH, 1.2 + 0.3 * len(work), columns=2, sharey=True)
+    columns = {"ours": "ours", "PyLate": "peer"}
     reached = {
-        side: [100 * row["ratio"] for row in shares if (row["side"] == "ours") == (side == "ours")]
-        for side in _LOOKS
+        side: [100 * row["ratio"] for row in shares if row["side"].startswith(side)] for side in columns
     }
-    needed = {side: [row[f"{side}_operations"] / 1e9 for row in work] for side in _LOOKS}
+    needed = {side: [row[f"{column}_operations"] / 1e9 for row in work] for side, column in columns.items()}
     for axes, of_sides in ((left, needed), (right, reached)):
         for (side, values), offset in zip(of_sides.items(), (-0.16, 0.16), strict=True):
             _, colour, marker = _LOOKS[side]
@@ -194,8 +228,8 @@ def roofline(content: Content) -> Figure:
     right.set(xlabel="share of the machine's rate (%)")
     right.set_xlim(0, None)
     right.grid(axis="y", visible=False)
-    for look in _LOOKS.values():
-        key(left, *look)
+    for side in columns:
+        key(left, *_LOOKS[side])
     legend(figure, 2)
     span = _span([row["ratio"] for row in work])
     return headline(figure, f"Padding is work: the authors' way needs {span} times the products")
@@ -251,16 +285,14 @@ def training_curves(content: Content) -> Figure:
 
 FIGURES: dict[str, Callable[[Content], Figure]] = {
     "training": lambda content: _ratios(
-        content,
-        _TIME,
-        "A training step is {} times as fast as the authors' way",
-        "seconds of the authors' way divided by ours, same batches, 95% interval",
+        content, _TIME, "A training step is {}", "as fast as", "its seconds divided by ours"
     ),
     "memory": lambda content: _ratios(
         content,
         _PEAK,
-        "The authors' way takes {} times the memory of a training step",
-        "peak memory of the authors' way divided by ours, model not counted",
+        "Peak memory of a step, model not counted: ours is {}",
+        "less than",
+        "its peak divided by ours",
     ),
     "growth": memory_growth,
     "search": search_speed,
