@@ -75,7 +75,7 @@ def memory(run: Run) -> Cases:
     cases = cases_of.quick_cases()[:1] if run.quick else cases_of.default_cases()[:6]
     for case in cases_of.all_cases() if run.full else cases:
 
-        def measure(case: cases_of.Case = case, repeats: int = 1 if run.quick else 3) -> Rows:
+        def measure(case: cases_of.Case = case, repeats: int = 1 if run.quick else 2) -> Rows:
             return own.memory(case, run.texts, run.root, run.packages, repeats=repeats)
 
         yield case.name, measure

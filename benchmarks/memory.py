@@ -80,7 +80,7 @@ def memory(
     root: Path,
     packages: Path | None = None,
     settings: Settings | None = None,
-    repeats: int = 3,
+    repeats: int = 2,
 ) -> list[dict[str, Any]]:
     """Two rows a peer: peak memory of a step above model and optimiser; bytes that autograd keeps.
 

@@ -6,6 +6,7 @@ Token-level models are in `late_interaction`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 
 from colbert_zero_lib import group
 
-from .encode import precision_type
+from .encode import length_batches, positions_of, precision_type
 from .ranking import Ranking
 from .topk import TopK
 
@@ -32,6 +33,7 @@ class DenseRetriever:
     """Ranks by the cosine of query and document vectors, with the model's own prompts if it has them.
 
     ``precision`` ``bfloat16`` runs the encoder under autocast; vectors are compared in float32 either way.
+    ``positions`` bounds the padded tokens of one forward pass, in which texts of nearly equal length go together.
     ``together``: the processes of the job share the batches of documents, and each gets the whole ranking, equal to
     that of one process to the last bit. With one process nothing changes.
     """
@@ -39,12 +41,13 @@ class DenseRetriever:
     def __init__(
         self,
         model: SentenceTransformer,
-        batch_size: int = 32,
         precision: str = "float32",
+        positions: int | None = None,
         together: bool = False,
     ) -> None:
         self.together = together
-        self.model, self.batch_size, self.precision = model, batch_size, precision
+        self.model, self.precision = model, precision
+        self.positions = positions or positions_of(model.device)
         self._kind = precision_type(precision)
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
@@ -54,32 +57,38 @@ class DenseRetriever:
         best = TopK(len(queries), min(k, len(documents)), queries.device)
         for start in range(0, len(documents), _BLOCK):
             texts = documents[start : start + _BLOCK]
-            shared = self.together and group.size() > 1
-            block = self._encode_together(texts, queries) if shared else self._encode(texts, "document")
+            block = self._encode(texts, "document", self.together)
             rows = torch.arange(start, start + len(block), device=block.device)
             best.add(queries @ block.T, rows)
         return Ranking(tuple(collection.queries), *best.result())
 
-    def _encode_together(self, texts: Sequence[str], like: torch.Tensor) -> torch.Tensor:
-        """The vectors of documents, each batch of them encoded by one process, all of them on every process."""
-        vectors = like.new_zeros(len(texts), like.shape[1])
-        # As `encode` itself sorts them, so that each batch is the one that one process would encode.
-        order = np.argsort([-len(text) for text in texts])
-        for start in range(group.rank() * self.batch_size, len(texts), group.size() * self.batch_size):
-            places = order[start : start + self.batch_size].tolist()
-            vectors[places] = self._encode([texts[place] for place in places], "document")
-        dist.all_reduce(vectors)
+    def _encode(self, texts: Sequence[str], name: str, together: bool = False) -> torch.Tensor:
+        """Unit vectors [texts, dim]; ``together``: each batch is encoded by one process, and all get all of them."""
+        vectors = torch.zeros(len(texts), self._dimension, device=self.model.device)
+        prompt_name = name if (self.model.prompts or {}).get(name) else None
+        batches = length_batches(self._lengths(texts), self.positions)
+        shared = together and group.size() > 1
+        for rows in islice(batches, group.rank(), None, group.size()) if shared else batches:
+            with torch.autocast(self.model.device.type, self._kind, enabled=self._kind is not torch.float32):
+                found = self.model.encode(
+                    [texts[row] for row in rows],
+                    prompt_name=prompt_name,
+                    batch_size=len(rows),
+                    convert_to_tensor=True,
+                    show_progress_bar=False,
+                )
+            vectors[rows] = F.normalize(found.float(), dim=-1)
+        if shared:
+            dist.all_reduce(vectors)
         return vectors
 
-    def _encode(self, texts: Sequence[str], name: str) -> torch.Tensor:
-        prompt_name = name if (self.model.prompts or {}).get(name) else None
-        kind = self._kind
-        with torch.autocast(self.model.device.type, kind, enabled=kind is not torch.float32):
-            vectors = self.model.encode(
-                list(texts),
-                prompt_name=prompt_name,
-                batch_size=self.batch_size,
-                convert_to_tensor=True,
-                show_progress_bar=False,
-            )
-        return F.normalize(vectors.float(), dim=-1)
+    @property
+    def _dimension(self) -> int:
+        return int(self.model.get_sentence_embedding_dimension() or 0)
+
+    def _lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each text, prompts not counted: they are as many for all."""
+        limit = self.model.max_seq_length
+        options = {"truncation": limit is not None, "max_length": limit, "return_attention_mask": False}
+        found = self.model.tokenizer(list(texts), **options)["input_ids"] if texts else []
+        return np.array([len(ids) for ids in found], dtype=np.int64)

@@ -65,6 +65,11 @@ class _Tokens(NamedTuple):
     lengths: np.ndarray
 
 
+def positions_of(device: torch.device) -> int:
+    """Padded tokens of one forward pass on a device."""
+    return _POSITIONS.get(device.type, _POSITIONS["cpu"])
+
+
 def precision_type(name: str) -> torch.dtype:
     """The torch type of a precision's name."""
     if name not in PRECISIONS:
@@ -106,11 +111,11 @@ def encode_positions(
     device = model.device
     skipped = torch.tensor(sorted(set(model.skiplist)), dtype=torch.int64, device=device)
     unscored = unscored_positions(model, is_query)
-    positions = positions or _POSITIONS.get(device.type, _POSITIONS["cpu"])
+    positions = positions or positions_of(device)
     model.eval()
     go_fast(model, precision)
     packed = kind is torch.bfloat16 and packs(model, is_query)
-    batches = _batches(tokens.lengths, positions)
+    batches = length_batches(tokens.lengths, positions)
     for rows in islice(batches, group.rank(), None, group.size()) if together else batches:
         ids, attended, present = _padded(tokens, rows, model.tokenizer.pad_token_id, device)
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=kind is not torch.float32):
@@ -160,7 +165,7 @@ def _tokenize(model: ColBERT, texts: Sequence[str], is_query: bool) -> _Tokens:
     return _Tokens(torch.cat([empty, *ids]), torch.cat([empty.bool(), *attended]), starts, lengths)
 
 
-def _batches(lengths: np.ndarray, positions: int) -> Iterator[np.ndarray]:
+def length_batches(lengths: np.ndarray, positions: int) -> Iterator[np.ndarray]:
     """Rows by falling length, cut so that rows x longest stays within ``positions`` (at least one row)."""
     order = np.argsort(-lengths, kind="stable")
     start = 0

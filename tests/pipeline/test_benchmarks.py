@@ -93,7 +93,8 @@ def test_what_the_other_process_says_last_is_in_the_error(sentence_transformers_
 
 def test_memory_is_measured_in_processes_of_their_own(contents: dict[str, Any]) -> None:
     for one in contents["memory"]["rows"]:
-        assert 0 < one["ours_mebibytes"] < 2000 and 0 < one["peer_mebibytes"] < 2000
+        # A step of so small an encoder takes little: no process counts what its parent holds.
+        assert 0 < one["ours_mebibytes"] < 250 and 0 < one["peer_mebibytes"] < 250
         assert one["ours_model_mebibytes"] > 50  # a whole interpreter with torch in it
     assert {one["quantity"] for one in contents["memory"]["rows"]} == {
         memory.PEAK,

@@ -84,7 +84,7 @@ def rankings(shop: Workshop, colbert: Run, dense: Run, together: bool) -> dict[s
     """Indices and scores of every query of a collection, by a late-interaction and by a dense model."""
     collection = shop.collections["wiki"]
     late = LateInteractionRetriever(shop.open(colbert), positions=256, together=together)  # type: ignore[arg-type]
-    flat = DenseRetriever(shop.open(dense), batch_size=3, together=together)
+    flat = DenseRetriever(shop.open(dense), positions=60, together=together)
     found = {"late": late.search(collection, 20), "flat": flat.search(collection, 20)}
     return {f"{name}_{part}": getattr(r, part) for name, r in found.items() for part in ("indices", "scores")}
 

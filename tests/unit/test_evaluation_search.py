@@ -114,6 +114,13 @@ def test_dense_search_is_brute_force_cosine_with_the_prompts(
     )
 
 
+def test_a_dense_ranking_does_not_depend_on_its_batches(tiny_dense, toy_collection: Collection):
+    whole = DenseRetriever(tiny_dense).search(toy_collection, k=5)
+    alone = DenseRetriever(tiny_dense, positions=1).search(toy_collection, k=5)
+    np.testing.assert_array_equal(whole.indices, alone.indices)
+    np.testing.assert_allclose(whole.scores, alone.scores, atol=1e-6)
+
+
 def test_every_retriever_keeps_the_contract(
     tiny_dense: SentenceTransformer, tiny_colbert: models.ColBERT, toy_collection: Collection
 ):
