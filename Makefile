@@ -14,6 +14,8 @@ export TOKENIZERS_PARALLELISM ?= false
 OFFLINE := $(if $(filter base paper,$(PROFILE)),,HF_HUB_OFFLINE=1)
 # Test files are given to two processes, the longest first (tests/conftest.py): one learns at tiny, the other does the rest.
 WORKERS ?= 2
+# Notebooks at a time: one more than two cores, since one may wait for what another trains.
+JOBS ?= 3
 INSTALLED := $(VENV)/.installed
 RUN := $(VENV)/bin
 # No progress bars where nobody watches.
@@ -56,7 +58,7 @@ data: $(INSTALLED)
 	@$(RUN)/colbert-zero data fetch $(if $(CI),--quiet)
 
 notebooks: data
-	@$(OFFLINE) $(RUN)/colbert-zero notebooks --profile $(PROFILE)
+	@$(OFFLINE) $(RUN)/colbert-zero notebooks --profile $(PROFILE) --jobs $(JOBS)
 
 figures: $(INSTALLED)
 	@$(RUN)/colbert-zero figures

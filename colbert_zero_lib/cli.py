@@ -201,6 +201,7 @@ def notebooks(
     output: Annotated[
         Path | None, typer.Option(help="Folder of the executed notebooks and the report.")
     ] = None,
+    jobs: Annotated[int, typer.Option(help="How many run at a time.")] = 1,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Execute in place and clean the outputs.")
     ] = False,
@@ -222,7 +223,9 @@ def notebooks(
         return
     folder = output or suite.notebooks_folder().parent / "report"
     given = _assignments(parameter or [])
-    finished = suite.run_notebooks(names or (), given, folder / "notebooks", profile=profile, say=typer.echo)
+    finished = suite.run_notebooks(
+        names or (), given, folder / "notebooks", profile=profile, jobs=jobs, say=typer.echo
+    )
     page = report.write_report(finished, folder, profile)
     typer.echo(f"report: {page}")
 

@@ -12,14 +12,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from itertools import starmap
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from traitlets.config import Config
 
-from .errors import NotebookError, UnknownNameError
+from .errors import NotebookError, ParameterError, UnknownNameError
 from .home import home, repository
 from .parameters import Parameter, check_given, declared
 from .reading import check_ordinary
@@ -188,14 +191,18 @@ def run_notebooks(
     *,
     profile: str | None = None,
     folder: Path | None = None,
+    jobs: int = 1,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> list[NotebookRun]:
     """Run the named notebooks (all by default) in reading order, each in a fresh kernel.
 
     Every notebook must know every one of ``parameters``; ``profile`` goes only to those that have a profile.
     All are checked before the first one starts. Outputs go to ``output_folder``, ``report/notebooks`` of the
-    checkout by default. Raises ParameterError, UnknownNameError or NotebookError.
+    checkout by default. ``jobs`` run at a time, sharing the cores; one that wants a run which another is training waits
+    for it. Raises ParameterError, UnknownNameError or NotebookError; none begins after one has failed.
     """
+    if jobs < 1:
+        raise ParameterError(f"{jobs} notebooks at a time make no progress: give --jobs 1 or more.")
     paths = find_notebooks(names, folder)
     if not paths:
         raise NotebookError(
@@ -210,12 +217,27 @@ def run_notebooks(
             given.setdefault("profile", profile)
         check_parameters(path, given)
         planned.append((path, given))
+    work = [(path, given, output_folder / path.name) for path, given in planned]
+    say(f"{len(work)} notebooks" + f", {jobs} at a time" * (jobs > 1))
     done = []
-    for path, given in planned:
-        say(f"{path.stem} ...")
-        done.append(run_notebook(path, given, output_folder / path.name))
-        say(f"{path.stem}: {done[-1].seconds:.0f} s")
-    return done
+    for run in _side_by_side(work, jobs) if jobs > 1 else starmap(run_notebook, work):
+        done.append(run)
+        say(f"{run.name}: {run.seconds:.0f} s")
+    return sorted(done, key=lambda run: run.name)
+
+
+def _side_by_side(work: Sequence[tuple[Path, dict[str, Any], Path]], jobs: int) -> Iterator[NotebookRun]:
+    """`run_notebook` in ``jobs`` processes, since a kernel's environment is its process's; runs as they end."""
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_share_cores, initargs=(jobs,)) as pool:
+        try:
+            for future in as_completed([pool.submit(run_notebook, *each) for each in work]):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _share_cores(jobs: int) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
 
 
 def _shown(path: Path) -> str:

@@ -164,8 +164,9 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path: Path, text: str) -> None:
         suite.read_parameters(path)
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
 def test_runs_get_their_parameters_and_this_interpreter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
     """A python3 kernel and an IPython start-up file in the user's home must not interfere."""
     users = tmp_path / "user"
@@ -188,7 +189,9 @@ def test_runs_get_their_parameters_and_this_interpreter(
         "import os, sys\nprint(profile, seed, sys.executable, os.getcwd(), sep='\\n')",
     )
     write(notebooks, "02_b.ipynb", "print(seed)", parameters="seed: int = 0  # no profile here")
-    done = suite.run_notebooks([], {"seed": 7}, tmp_path / "out", profile="laptop", folder=notebooks)
+    done = suite.run_notebooks(
+        [], {"seed": 7}, tmp_path / "out", profile="laptop", folder=notebooks, jobs=jobs
+    )
 
     assert [run.name for run in done] == ["01_a", "02_b"]
     assert texts(done[0].output) == [f"laptop\n7\n{sys.executable}\n{notebooks}\n"]
@@ -213,6 +216,17 @@ def test_a_failing_cell_is_named_and_the_output_up_to_it_is_kept(tmp_path: Path)
     with pytest.raises(NotebookError, match=r"01_a.ipynb stopped at cell 4: ValueError: no such shelf"):
         suite.run_notebook(path, {"seed": 1}, output)
     assert texts(output) == ["before\n"]
+
+
+def test_beside_one_another_notebooks_fail_like_one_and_no_further_one_begins(tmp_path: Path) -> None:
+    write(tmp_path, "01_a.ipynb", "raise ValueError('no such shelf')")
+    for number in range(2, 10):
+        write(tmp_path, f"0{number}_b.ipynb", "import time\ntime.sleep(2)")
+    with pytest.raises(NotebookError, match=r"01_a.ipynb stopped at cell 3: ValueError: no such shelf"):
+        suite.run_notebooks([], {}, tmp_path / "out", folder=tmp_path, jobs=2)
+    assert not (tmp_path / "out" / "09_b.ipynb").exists()
+    with pytest.raises(ParameterError, match="--jobs 1 or more"):
+        suite.run_notebooks([], {}, tmp_path / "out", folder=tmp_path, jobs=0)
 
 
 def test_a_killed_kernel_is_one_sentence(tmp_path: Path) -> None:
