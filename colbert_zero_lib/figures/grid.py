@@ -16,14 +16,16 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.verdicts.grid import delta_caption
 from colbert_zero_lib.verdicts.verdict import (
     AGREES,
+    CLEARLY,
     DIFFERS,
     NOT_RESOLVABLE,
     NOT_RUN,
     SIGN_RULE,
     WITHIN_NOISE,
+    lent_words,
 )
 
-from .marks import cross, headline, in_row, key, legend, write, write_right, zero_line
+from .marks import cross, headline, in_row, key, legend, over, write, write_right, zero_line
 from .tables import PaperTable, interval_texts, make_table
 from .theme import COLOURS, WIDTH, canvas
 
@@ -50,12 +52,11 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
     figure, axes, places = _rows(findings, [_EFFECT[str(effect)] for effect in findings["effect"]])
     for place, row in zip(places, findings.itertuples(), strict=True):
         if row.seeds:
-            in_row(axes, place, row, COLOURS["blue" if row.verdict in (AGREES, DIFFERS) else "grey"])
+            in_row(axes, place, row, COLOURS["blue" if row.verdict in CLEARLY else "grey"])
         cross(axes, row.paper, place)
         write_right(axes, place, short(row.verdict))
     zero_line(axes, zorder=1)
-    over = "queries and seeds" if findings["seeds"].max() > 1 else "queries"
-    axes.set_xlabel(f"points of nDCG@10 over the arm with neither, 95% interval over {over}")
+    axes.set_xlabel(f"points of nDCG@10 over the arm with neither, {over(findings)}")
     low, high = axes.get_xlim()
     axes.set_xlim(low - 0.18 * (high - low), high)  # room for the names of the rows
     legend_of_source(figure, axes, findings)
@@ -162,9 +163,11 @@ def row_table(number: int, *findings: pd.DataFrame) -> PaperTable:
     table = table.assign(**beside(findings, "{}: less neither"))
     table["smallest shown"], table["verdict"] = last["smallest"], last["verdict"]
     formats = {"paper": "{:.2f}", "paper: less neither": "{:+.2f}", "smallest shown": "±{:.2f}"}
+    lent = lent_words(zip(last["seeds"], last["mean_spread"], strict=True))
     caption = (
-        f"Table {number} and runs of another scale, nDCG@10 in points: means with 95% intervals over queries and "
-        f"seeds. Runs are asked for the sign of the difference from the arm with neither switch; {SIGN_RULE}."
+        f"Table {number} and runs of another scale, nDCG@10 in points: means with 95% intervals over queries and seeds "
+        f"(two-level test).{lent} Runs are asked for the sign of the difference from the arm with neither switch; "
+        f"{SIGN_RULE}."
     )
     return make_table(table, f"grid_table{number}", caption, formats, labels=["start", "stage"])
 

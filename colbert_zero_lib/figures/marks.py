@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -121,3 +122,11 @@ def legend(figure: Figure, columns: int, **options: Any) -> None:
     """The legend below the whole figure."""
     options = {"loc": "outside lower center", "handletextpad": 0.2, **options}
     figure.legend(ncols=columns, frameon=False, **options)
+
+
+def over(findings: pd.DataFrame) -> str:
+    """What the intervals of a table of `findings` speak about."""
+    run = findings[findings["seeds"] > 0]
+    if run.empty:
+        return "not run"
+    return "95% over queries and seeds" if run["p"].notna().all() else "95% over queries alone"

@@ -26,6 +26,7 @@ from .marks import (
     key,
     legend,
     name_rows,
+    over,
     with_interval,
     write_right,
     zero_line,
@@ -70,7 +71,7 @@ def effects_figure(findings: pd.DataFrame) -> Figure:
             write_right(axes, place, short(row.verdict))
         axes.set_xlabel("points over the arm with nothing")
     legend_of_source(figure, panels[0], findings)
-    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
+    return headline(figure, f"{_counted(rows)} ({over(rows)})" if rows["seeds"].any() else _only_paper(rows))
 
 
 def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
@@ -113,7 +114,7 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
         if below["seeds"].any()
         else _counted(above)
     )
-    return headline(figure, f"{words} ({_over(above)})" if above["seeds"].any() else _only_paper(above))
+    return headline(figure, f"{words} ({over(above)})" if above["seeds"].any() else _only_paper(above))
 
 
 def _by_tokens(axes: Axes, run: pd.DataFrame) -> None:
@@ -164,7 +165,7 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
         panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
     legend(figure, 3)
     none = "No such evaluation is recorded yet, and the paper has none"
-    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
+    return headline(figure, f"{_counted(rows)} ({over(rows)})" if rows["seeds"].any() else none)
 
 
 def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
@@ -288,11 +289,6 @@ def _counted(rows: pd.DataFrame, where: str = "") -> str:
     run = int((rows["seeds"] > 0).sum())
     of = "" if run == len(rows) else f", {run} of them run"
     return f"Of {len(rows)} differences{where}{of}: {', '.join(words)}"
-
-
-def _over(rows: pd.DataFrame) -> str:
-    known = rows.loc[rows["seeds"] > 0, "p"].notna().all()
-    return "95% over queries and seeds" if known else "95% over queries alone"
 
 
 def _only_paper(rows: pd.DataFrame) -> str:

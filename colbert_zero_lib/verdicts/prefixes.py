@@ -17,10 +17,10 @@ from ..published.comparison import Claim, Clause
 from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs.arms import arm_name
 from ..runs.prefix_arms import CONTEXT, SLOTS, STARTS, PrefixArm, in_default_size, prefix_arms
-from .deltas import Comparison, findings, lent_words
+from .deltas import Comparison, findings
 from .evidence import RunEvidence
 from .grid import paper_deltas
-from .verdict import CLEAR, CORRECTED_RULE, corrected_verdict
+from .verdict import CLEAR, CORRECTED_RULE, lent_words
 
 Prompts = tuple[int, int] | None  # the tokens that the (query, document) prompts take, where they are known
 
@@ -160,7 +160,7 @@ def prefix_caption(findings: pd.DataFrame, what: str) -> str:
     sources = ", ".join(sorted(set(findings["source"])))
     return (
         f"{what}, points of nDCG@10, {sources}: {len(run)} of {len(findings)} rows run, {tested} "
-        f"tested.{lent_words(run)} {CORRECTED_RULE}."
+        f"tested.{lent_words(zip(run['seeds'], run['spread'], strict=True))} {CORRECTED_RULE}."
     )
 
 
@@ -211,4 +211,4 @@ def _findings(
             mine = found.setdefault(name, {})
             found[name] = {**mine, **of_seeds} if name == recipe else {**of_seeds, **mine}
         source = replace(source, evaluations=found)
-    return findings(source, rows, corrected_verdict, family)
+    return findings(source, rows, family, signs=False)
