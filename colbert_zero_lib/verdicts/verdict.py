@@ -256,10 +256,11 @@ def claims_table(claims: Iterable[Claim | str], evidences: Sequence[Evidence]) -
         cells = {name: one.to_text() for name, one in found.items()}
         rows.append({"claim": text, **cells, "verdict": NOTHING if said == NO_FIGURES else said})
     table = pd.DataFrame(rows)
+    lent = lent_words((one.seeds, one.spread) for one in estimates)
     table.attrs["caption"] = (
         "Points of nDCG@10, 95% intervals: of published figures over data sets (bootstrap), of runs over queries and "
-        f"seeds (two-level test).{lent_words((one.seeds, one.spread) for one in estimates)} Verdicts are on "
-        f"{evidences[-1].name}; {SIGN_RULE}."
+        f"seeds (two-level test; *: queries alone).{lent} Verdicts are on {evidences[-1].name}; "
+        f"{SIGN_RULE}."
     )
     return table
 
@@ -269,14 +270,15 @@ def lent_words(spreads: Iterable[tuple[int, str]]) -> str:
     counted = Counter((lender, seeds > 1) for seeds, lender in spreads)
     words = []
     for lender in (BORROWED, BORROWED_AGAIN):
+        told = f"the spread between seeds is {lender}."
         if single := counted[lender, False]:
-            words.append(f" The spread between seeds is {lender}, where there is one seed ({single} times).")
+            words.append(f" Where there is one seed ({single} times) {told}")
         if several := counted[lender, True]:
-            words.append(
-                f" It is {lender}, where two or three seeds agree more closely than those do ({several} times)."
-            )
+            words.append(f" Where two or three seeds agree too closely ({several} times) {told}")
     if unknown := counted[UNKNOWN, False]:
-        words.append(f" Of one seed it is not known ({unknown} times, *): queries alone, and no p.")
+        words.append(
+            f" Where one seed has nobody to borrow from ({unknown} times): over queries alone, and no p."
+        )
     return "".join(words)
 
 
@@ -284,7 +286,7 @@ def multiplicity(table: pd.DataFrame) -> str:
     """One sentence on how many verdicts of :func:`judge_all` are clear, and how many would be by chance."""
     level = 1 - LEVEL
     made = table[table["verdict"] != NO_FIGURES]
-    clear = int((made["verdict"] != WITHIN_NOISE).sum())
+    clear = int(made["verdict"].isin(CLEARLY).sum())
     kept = int((made["p_holm"] < level).sum())
     return (
         f"{len(made)} verdicts, {clear} of them clear at the {LEVEL:.0%} level; if nothing were there, some "

@@ -300,7 +300,9 @@ def test_what_one_seed_says_of_queries_alone_is_marked_and_decides_nothing() -> 
     assert (found.value, found.low, found.high) == pytest.approx([100 * end for end in expected[:3]])
     table = claims_table(["full-pretraining-beats-kd-only"], [paper_evidence(), alone])
     assert found.low > 10 and table["verdict"].tolist() == [NOT_RESOLVABLE]
-    assert table["alone"][0].endswith("]*") and "times, *): queries alone" in table.attrs["caption"]
+    assert (
+        table["alone"][0].endswith("]*") and "has nobody to borrow from (1 times)" in table.attrs["caption"]
+    )
 
 
 def test_what_arms_share_cancels_in_a_contrast() -> None:
@@ -324,7 +326,10 @@ def test_seeds_that_agree_by_luck_borrow_the_spread_of_the_others() -> None:
     assert steady is not None and wide is not None
     assert (steady.seeds, steady.spread, steady.value) == (4, "its own 4 seeds", pytest.approx(wide.value))
     assert (wide.seeds, wide.spread) == (2, BORROWED) and wide.low < 0 < steady.low
-    assert "where two or three seeds agree" in claims_table(["full-pretraining-beats-kd-only"], [two]).attrs["caption"]
+    assert (
+        "Where two or three seeds agree too closely"
+        in claims_table(["full-pretraining-beats-kd-only"], [two]).attrs["caption"]
+    )
 
 
 def test_recorded_runs_are_evidence_and_profiles_are_checked() -> None:
