@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def said(
     weights: Weights, source: str, where: str, cell: str = "", verdict: str = "", claim: str = ""
 ) -> Said:
     """With the arms in one order and of one scale, so that the same comparison is known again."""
-    first, scale = min(weights.items())
+    scale = weights[min(weights)]
     arms = tuple(sorted((arm, round(weight / scale, 6)) for arm, weight in weights.items()))
     found = _FIGURES.match(cell)
     figures, digits = None, 2
@@ -77,7 +78,7 @@ def tables(notebook: Mapping) -> Iterator[tuple[int, list[str], list[list[str]]]
                 if found
             ]
             if rows:
-                for above, row in zip(rows[1:], rows[2:], strict=False):
+                for above, row in pairwise(rows[1:]):
                     for column in range(min(2, len(row))):
                         row[column] = row[column] or above[column]
                 yield place, rows[0], rows[1:]
@@ -103,10 +104,10 @@ def compared() -> dict[tuple[str, ...], tuple[Weights, str]]:
         for recipe, mean in printed.items():
             name, below = arm_name(Recipe.parse(recipe)), baseline_of(Recipe.parse(recipe))
             labels = (name.start, name.stage, name.switches.replace("−", "-"))
-            known["mean", *labels] = {recipe: 1.0}, ""
+            known[("mean", *labels)] = {recipe: 1.0}, ""
             if below and str(below) in printed:
                 sign = ">" if mean > printed[str(below)] else "<"
-                known["switches", *labels] = {recipe: 1.0, str(below): -1.0}, sign
+                known[("switches", *labels)] = {recipe: 1.0, str(below): -1.0}, sign
     for start in STARTS:
         begin = arm_name(start).stage
         arms = prefix_arms(start, prompts=PROMPTS)
@@ -150,7 +151,7 @@ def collected(notebook: Mapping, name: str, profiles: Mapping[str, str]) -> Iter
             sources = [head for head in heads if _SOURCE.match(head) and head != "paper"]
             for row in rows:
                 if (kind, *row[: len(labels)]) in compared():
-                    weights, claim = compared()[kind, *row[: len(labels)]]
+                    weights, claim = compared()[(kind, *row[: len(labels)])]
                     own = [head for head in sources if kind != "switches" or head.endswith(": less neither")]
                     for head in own:
                         verdict = row[-1] if head == own[-1] else ""
@@ -158,7 +159,7 @@ def collected(notebook: Mapping, name: str, profiles: Mapping[str, str]) -> Iter
                         yield said(weights, source, where, cell, verdict if verdict != NOTHING else "", claim)
                 if kind == "switches":
                     for head in (head for head in sources if not head.endswith(": less neither")):
-                        yield said(compared()["mean", *row[:3]][0], head, where, row[heads.index(head)])
+                        yield said(compared()[("mean", *row[:3])][0], head, where, row[heads.index(head)])
 
 
 def printed(text: str, where: str, source: str) -> Iterator[Said]:
