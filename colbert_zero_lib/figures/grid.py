@@ -16,6 +16,7 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.verdicts.grid import delta_caption
 from colbert_zero_lib.verdicts.verdict import (
     AGREES,
+    CLEAR,
     CLEARLY,
     DIFFERS,
     NOT_RESOLVABLE,
@@ -39,6 +40,7 @@ _SWITCHES = {
 }
 _SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _PLURAL = {AGREES: "agree", DIFFERS: "differ"}
+_ORDER = (AGREES, DIFFERS, CLEAR, WITHIN_NOISE, NOT_RESOLVABLE)
 _GAP = 0.7  # rows left free between blocks
 
 
@@ -106,17 +108,17 @@ def _block(start: str, stage: str) -> str:
 
 def deltas_headline(findings: pd.DataFrame) -> str:
     """The finding of a table of deltas in one line: how many verdicts of each kind."""
-    run = findings[findings["verdict"] != NOT_RUN]
-    if run.empty:
+    if not findings["seeds"].any():
         return f"None of the paper's {len(findings)} deltas has been run yet"
+    return counted(findings, f"the paper's {len(findings)} deltas")
+
+
+def counted(findings: pd.DataFrame, what: str) -> str:
+    """How many verdicts of each kind there are among ``what``: ``Of 16 differences, 5 of them run: 5 clear``."""
+    run = findings[findings["seeds"] > 0]
     counts = run["verdict"].value_counts()
-    words = [
-        f"{counts[said]} {_PLURAL.get(said) or short(said)}"
-        for said in (AGREES, DIFFERS, WITHIN_NOISE, NOT_RESOLVABLE)
-        if said in counts
-    ]
-    of = "" if len(run) == len(findings) else f", {len(run)} of them run"
-    return f"Of the paper's {len(findings)} deltas{of}: {', '.join(words)}"
+    words = [f"{counts[said]} {_PLURAL.get(said) or short(said)}" for said in _ORDER if said in counts]
+    return f"Of {what}{'' if len(run) == len(findings) else f', {len(run)} of them run'}: {', '.join(words)}"
 
 
 def delta_table(*findings: pd.DataFrame) -> PaperTable:

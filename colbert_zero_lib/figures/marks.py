@@ -14,6 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from colbert_zero_lib.verdicts.verdict import NOT_RUN
+
 from .theme import COLOURS, SMALL
 
 
@@ -128,5 +130,5 @@ def over(findings: pd.DataFrame) -> str:
     """What the intervals of a table of `findings` speak about."""
     run = findings[findings["seeds"] > 0]
     if run.empty:
-        return "not run"
+        return NOT_RUN
     return "95% over queries and seeds" if run["p"].notna().all() else "95% over queries alone"

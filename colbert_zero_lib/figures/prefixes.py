@@ -5,7 +5,7 @@ Effects are measured in `verdicts.prefixes` (points of nDCG@10), shares in `eval
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.verdicts.prefixes import prefix_caption
-from colbert_zero_lib.verdicts.verdict import CLEAR, NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
+from colbert_zero_lib.verdicts.verdict import CLEAR, NOT_RUN
 
-from .grid import beside, findings_table, legend_of_source, short
+from .grid import beside, counted, findings_table, legend_of_source, short
 from .marks import (
     count_axis,
     cross,
@@ -281,14 +281,7 @@ def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, Sequence[Axes], 
 
 
 def _counted(rows: pd.DataFrame, where: str = "") -> str:
-    """How many differences came out how, e.g. ``Of 16 differences, 5 run: 1 clear, 4 not resolvable``."""
-    counts: Mapping[str, int] = rows["verdict"].value_counts().to_dict()
-    words = [
-        f"{counts[said]} {short(said)}" for said in (CLEAR, WITHIN_NOISE, NOT_RESOLVABLE) if said in counts
-    ]
-    run = int((rows["seeds"] > 0).sum())
-    of = "" if run == len(rows) else f", {run} of them run"
-    return f"Of {len(rows)} differences{where}{of}: {', '.join(words)}"
+    return counted(rows, f"{len(rows)} differences{where}")
 
 
 def _only_paper(rows: pd.DataFrame) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from ..published.comparison import Relation
-from .evidence import RunEvidence
-from .verdict import decide, holm
+from .evidence import LEVEL, RunEvidence
+from .verdict import decide, holm, lent_words
 
 # What a row of a table says of itself, and the comparison that it makes: arms (printed recipes) and their weights.
 Comparison = tuple[Mapping[str, Any], Mapping[str, float]]
@@ -53,3 +53,15 @@ def findings(
 def _relation(paper: float) -> Relation:
     """What the paper's delta asks of a sign; one of exactly 0 has none."""
     return ">" if paper > 0 else "<" if paper < 0 else "about"
+
+
+def caption(findings: pd.DataFrame, what: str, rule: str) -> str:
+    """What stands above a table of `findings`: what was tested and corrected, how it came out, and the rule."""
+    run = findings[findings["seeds"] > 0]
+    kept, tested = int((run["p_holm"] < 1 - LEVEL).sum()), int(run["p"].notna().sum())
+    lent = lent_words(zip(run["seeds"], run["spread"], strict=True))
+    return (
+        f"{what}, {', '.join(sorted(set(findings['source'])))}, points of nDCG@10: {len(run)} of {len(findings)} run. "
+        "Intervals and p count queries and seeds (two-level test); p (Holm) is corrected for what is asked together: "
+        f"of {tested} tested {kept} stay below {1 - LEVEL:.2f}.{lent} {rule}."
+    )

@@ -16,10 +16,10 @@ from ..evaluation.power import seeds_needed
 from ..published.tables import paper_table
 from ..recipes import Recipe
 from ..runs.arms import arm_name, baseline_of
-from .deltas import Comparison, findings
+from .deltas import Comparison, caption, findings
 from .effects import EFFECTS, blocks, contrast, start_of
 from .evidence import LEVEL, POWER, RunEvidence
-from .verdict import EFFECT, NOTHING, SIGN_RULE, lent_words
+from .verdict import EFFECT, NOTHING, SIGN_RULE
 
 # `sum` is no question of its own: it is what both would be without an interaction.
 SHOWN = ("prompts", "length", "both", "interaction", "length at evaluation")
@@ -152,17 +152,8 @@ def power_findings(source: RunEvidence, effect: float = EFFECT) -> pd.DataFrame:
 
 
 def delta_caption(findings: pd.DataFrame) -> str:
-    """What stands above a table of `delta_findings`: what was tested and corrected, how it came out, and the rule."""
-    run = findings[findings["seeds"] > 0]
-    tested = int(run["p"].notna().sum())
-    kept = int((run["p_holm"] < 1 - LEVEL).sum())
-    sources = ", ".join(sorted(set(findings["source"])))
-    lent = lent_words(zip(run["seeds"], run["spread"], strict=True))
-    return (
-        f"Table 5 and {sources}: deltas in points of nDCG@10, {len(run)} of {len(findings)} run. Intervals and p count "
-        f"queries and seeds (two-level test); p (Holm) is corrected over the {tested} deltas tested, and {kept} of "
-        f"them stay below {1 - LEVEL:.2f}.{lent} Verdicts ask for the sign only, each by its own interval; {SIGN_RULE}."
-    )
+    """What stands above a table of `delta_findings`."""
+    return caption(findings, "Deltas of Table 5", f"Verdicts ask for the sign only; {SIGN_RULE}")
 
 
 def _mean(source: RunEvidence, recipe: str) -> dict[str, Any]:

@@ -9,18 +9,15 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ParameterError
 from ..evaluation.statistics import UNKNOWN
 from ..published.claims import find_claim
 from ..published.comparison import Claim, Clause, Relation
 from .evidence import BORROWED, BORROWED_AGAIN, LEVEL, POWER, Estimate, Evidence, TableEvidence
 
-Verdict = Literal["agrees", "within noise", "differs"]
 AGREES, WITHIN_NOISE, DIFFERS = "agrees", "within noise", "differs"
 NO_FIGURES = "no figures"
 NOT_RUN = "not run"
@@ -39,33 +36,6 @@ CORRECTED_RULE = (
     f"true difference of {EFFECT:g} points would show in {POWER:.0%} of all cases; {NOT_RESOLVABLE}: it is not, and "
     "such a difference would not show"
 )
-
-
-def verdict(published: float, low: float, high: float, tolerance: float | None = None) -> Verdict:
-    """Whether an interval of ours, [low, high], bears out a published figure; same units on all sides.
-
-    Without ``tolerance`` the figure is a delta and the claim is its sign: an interval wholly on that side of
-    zero ``agrees``, wholly on the other ``differs``, and one that holds zero is ``within noise``. This is the
-    only question that a run at a smaller scale than the paper's can answer.
-
-    With ``tolerance`` the claim is the figure itself, give or take: an interval inside published +- tolerance
-    ``agrees``, one outside of it ``differs``, and one that straddles its edge is ``within noise``.
-
-    ParameterError for an interval that is none, a negative tolerance, or a delta of 0 without a tolerance.
-    """
-    if not all(map(math.isfinite, (published, low, high))) or low > high:
-        raise ParameterError(f"A verdict needs finite numbers with low <= high, not [{low}, {high}].")
-    if tolerance is None:
-        if published == 0:
-            raise ParameterError("A published delta of 0 has no sign: give verdict() a tolerance.")
-        if low <= 0 <= high:
-            return "within noise"
-        return "agrees" if (low > 0) == (published > 0) else "differs"
-    if tolerance < 0:
-        raise ParameterError(f"The tolerance of a verdict is {tolerance}: it cannot be negative.")
-    if published - tolerance <= low and high <= published + tolerance:
-        return "agrees"
-    return "differs" if high < published - tolerance or low > published + tolerance else "within noise"
 
 
 def decide(
@@ -89,9 +59,12 @@ def decide(
     if p is not None:
         said = CLEAR if p < 1 - LEVEL else WITHIN_NOISE
     elif relation == "about":
-        said = verdict(0.0, found.low, found.high, tolerance=bound)
+        inside = -bound <= found.low and found.high <= bound
+        said = AGREES if inside else DIFFERS if max(found.low, -found.high) > bound else WITHIN_NOISE
+    elif found.low <= bound <= found.high:
+        said = WITHIN_NOISE
     else:
-        said = verdict(-1.0 if relation == "<" else 1.0, found.low - bound, found.high - bound)
+        said = AGREES if (found.low > bound) == (relation == ">") else DIFFERS
     return NOT_RESOLVABLE if said == WITHIN_NOISE and found.smallest > size else said
 
 

@@ -412,7 +412,7 @@ def test_arms_that_were_not_run_are_empty_cells() -> None:
     none = RunEvidence("nothing", {})
     assert set(delta_findings(none)["verdict"]) == {NOT_RUN}
     assert power_findings(none)["needed"].isna().all()
-    assert "0 of 17" in delta_caption(delta_findings(none))
+    assert "0 of 17 run" in delta_caption(delta_findings(none))
 
 
 def test_rows_of_both_tables_carry_the_papers_means_and_the_same_deltas() -> None:
@@ -504,9 +504,9 @@ def test_the_readers_runs_stand_beside_the_recorded_ones(tmp_path: Path) -> None
 def test_the_rule_and_the_correction_stand_in_the_captions() -> None:
     deltas, rows = deltas_as_in_the_paper(), rows_as_in_the_paper(3)
     table = drawings.delta_table(deltas)
-    assert SIGN_RULE in table.caption and "Holm" in table.caption and "17 deltas tested" in table.caption
+    assert SIGN_RULE in table.caption and "Holm" in table.caption and "of 17 tested" in table.caption
     kept = int((deltas["p_holm"] < 0.05).sum())
-    assert f"{kept} of them stay below" in table.caption
+    assert f"{kept} stay below" in table.caption
     assert SIGN_RULE in drawings.row_table(3, rows).caption
     assert len(drawings.row_table(3, rows).cells) == 9
     power = drawings.power_table(power_findings(as_in_the_paper()), 0.3)
