@@ -165,9 +165,7 @@ def _scores(run: Run) -> str:
         lines.append(f"| {name} | {len(series)} | {mean:.4f} | {low:.4f} to {high:.4f} |")
     mean, low, high = evaluation.interval()
     lines.append(f"| **mean** | | **{mean:.4f}** | {low:.4f} to {high:.4f} |")
-    return "\n".join(
-        [*lines, "", "Bootstrap over queries, within each collection; one seed, so not over seeds."]
-    )
+    return "\n".join([*lines, "", "Over queries, within each collection; one seed, so not over seeds."])
 
 
 def _use(settings: Mapping[str, Any], passport: Mapping[str, Any], late: bool) -> str:

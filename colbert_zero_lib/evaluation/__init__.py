@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .ranking import Ranking, Retriever
     from .results import Evaluation, evaluate
     from .sessions import evaluate_model, find_sets
-    from .statistics import Contrast, Difference, Interval, SeedSummary, contrast, difference, seed_summary
+    from .statistics import Difference, Interval, by_collection, difference
     from .subjects import SearchOptions, find_subject
     from .vectors import VectorStore
 
@@ -45,13 +45,10 @@ _HOMES = {
     "evaluate": "results",
     "evaluate_model": "sessions",
     "find_sets": "sessions",
-    "Contrast": "statistics",
+    "by_collection": "statistics",
     "Difference": "statistics",
     "Interval": "statistics",
-    "SeedSummary": "statistics",
-    "contrast": "statistics",
     "difference": "statistics",
-    "seed_summary": "statistics",
     "SearchOptions": "subjects",
     "find_subject": "subjects",
     "VectorStore": "vectors",
@@ -60,7 +57,6 @@ _HOMES = {
 __all__ = [
     "BM25",
     "METRICS",
-    "Contrast",
     "DenseRetriever",
     "Difference",
     "Evaluation",
@@ -70,10 +66,9 @@ __all__ = [
     "Ranking",
     "Retriever",
     "SearchOptions",
-    "SeedSummary",
     "VectorStore",
+    "by_collection",
     "choose_search",
-    "contrast",
     "contribution_intervals",
     "difference",
     "evaluate",
@@ -85,7 +80,6 @@ __all__ = [
     "retriever_for",
     "score_contributions",
     "score_ranking",
-    "seed_summary",
     "token_vectors",
 ]
 

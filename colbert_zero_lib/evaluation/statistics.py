@@ -1,12 +1,14 @@
-"""How sure a mean or a difference is: bootstrap over queries, and over seeds where there are several.
+"""How sure a mean or a difference of trained runs is: a test over queries and seeds; of printed ones, a bootstrap.
 
-Plain numpy on per-query figures; whether a difference agrees with the paper is decided in `published`.
+What single models reach on single queries comes from `results`; whether a difference agrees with the paper is decided
+in ``verdicts``, how many seeds it would take worked out in `power`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,86 +20,48 @@ if TYPE_CHECKING:
     from .results import Evaluation
 
 
+MOST_STEADIED = 3  # seeds that may agree by luck
+UNKNOWN = "not known from one seed"
+
+
 class Interval(NamedTuple):
-    """A mean and the percentile bootstrap interval around it."""
+    """A mean and the interval around it."""
 
     mean: float
     low: float
     high: float
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """How far A is above B: ``delta`` = mean(A) - mean(B), unweighted over collections.
-
-    ``low``, ``high``: bootstrap interval at ``level``; ``p``: two-sided bootstrap p-value of no difference;
-    ``collections``: the same for each collection (index: name; columns queries, a, b, delta, low, high, p).
-    """
-
-    metric: str
-    delta: float
-    low: float
-    high: float
-    p: float
-    level: float
-    collections: pd.DataFrame
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves out zero."""
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True, eq=False)
-class Contrast:
-    """A weighted sum of means, each unweighted over collections, such as mean(A) - 2 mean(B) + mean(C).
-
-    ``low``, ``high``: bootstrap interval at ``level``; ``drawn`` [samples]: the draws that it comes from;
-    ``collections``: the same for each collection (index: name; columns queries, value, low, high).
-    """
-
-    metric: str
-    value: float
-    low: float
-    high: float
-    level: float
-    seeds: int
-    collections: pd.DataFrame
-    drawn: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class SeedSummary:
-    """One recipe over several seeds: the mean, its interval over seeds and queries, and the spread between
-    seeds.
-
-    ``seeds``: each seed's mean over collections; ``deviation``: their standard deviation (n - 1; NaN for one
-    seed); ``collections``: index name, columns queries, mean, low, high, deviation.
-    """
-
-    metric: str
-    mean: float
-    low: float
-    high: float
-    deviation: float
-    level: float
-    seeds: tuple[float, ...]
-    collections: pd.DataFrame
 
 
 def bootstrap_mean_interval(
-    scores: Mapping[str, np.ndarray], level: float = 0.95, samples: int = 2000, seed: int = 0
+    values: Sequence[float] | np.ndarray, level: float = 0.95, samples: int = 10_000
 ) -> Interval:
-    """Interval of the unweighted mean over collections, queries being drawn with replacement within each
-    collection.
+    """Percentile bootstrap of a mean, for printed figures of data sets [sets], of which nobody has queries or seeds.
 
-    ``scores`` maps a collection to its per-query figures [queries]. The collections themselves are taken as
-    given: the interval says what other queries would have done, not what other collections would.
+    It says what other data sets would have done. With 15 it is a little narrow: in simulations it misses the truth 7
+    (normal) to 11 (skewed) times in 100 instead of 5.
     """
-    matrices = [np.asarray(values, dtype=np.float64)[None] for values in scores.values()]
-    point, drawn = _bootstrap(matrices, samples, seed)
-    low, high = _percentiles(over_collections(drawn, list(scores)), level)
-    return Interval(float(over_collections(point, list(scores))), low, high)
+    numbers = np.asarray(values, dtype=np.float64)
+    low, high = percentiles(numbers[resamples(len(numbers), samples)].mean(axis=1), level)
+    return Interval(float(numbers.mean()), low, high)
+
+
+def resamples(count: int, samples: int) -> np.ndarray:
+    """Which of ``count`` things each draw takes: [samples, count], the same ones in every call."""
+    if samples < 1:
+        raise ParameterError(f"the bootstrap needs at least one sample, not {samples}.")
+    return np.random.default_rng([0, 1]).integers(count, size=(samples, count))
+
+
+def percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    """The ends of the middle ``level`` of draws."""
+    low, high = np.quantile(drawn, [(1 - _checked(level)) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _checked(level: float) -> float:
+    if not 0 < level < 1:
+        raise ParameterError(f"the level of an interval lies between 0 and 1, not at {level}.")
+    return level
 
 
 def group_of(collection: str) -> str:
@@ -115,73 +79,214 @@ def over_collections(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     return np.stack([values[..., places].mean(axis=-1) for places in groups.values()], axis=-1).mean(axis=-1)
 
 
+@dataclass(frozen=True)
+class Variances:
+    """What makes the mean of a paired difference uncertain, in points.
+
+    The mean over n seeds has variance ``queries + seeds / n``: ``queries`` is the share of the queries at hand, fixed
+    by the collections and lowered by no number of seeds; ``seeds`` is the variance between one seed's mean and
+    another's on the same queries (NaN where only one was seen). ``count``: seeds seen; ``degrees`` and
+    ``seed_degrees``: degrees of freedom of the two; ``source``: where ``seeds`` comes from. With one seed,
+    ``queries`` holds what that seed does to single queries too and is a little too large.
+    """
+
+    value: float
+    queries: float
+    seeds: float
+    count: int
+    degrees: float
+    seed_degrees: float
+    source: str
+
+    def standard_error(self, seeds: int) -> float:
+        """Standard error of the mean over ``seeds`` seeds, in points."""
+        return math.sqrt(self.queries + self.seeds / seeds)
+
+    def freedom(self, seeds: int) -> float:
+        """Degrees of freedom of the spread between seeds, were it estimated from as many.
+
+        For as many seeds as were seen, those of the estimate at hand, which may be borrowed. ParameterError for a
+        single seed that lends no estimate.
+        """
+        found = self.seed_degrees if seeds == self.count else seeds - 1.0
+        if not found > 0:
+            raise ParameterError(f"A spread between seeds needs two seeds or more, not {seeds}: run another.")
+        return found
+
+
+@dataclass(frozen=True)
+class TwoLevelTest:
+    """A test of a mean against zero that counts both queries and seeds: points, two-sided p, 95 % interval."""
+
+    value: float
+    error: float
+    p: float
+    low: float
+    high: float
+    seeds: int
+
+
+def decompose(
+    arms: Sequence[tuple[float, Evaluation | Sequence[Evaluation]]], metric: str = "ndcg@10"
+) -> Variances:
+    """The variances of a weighted sum of arms' means; arms as in `paired_scores`: paired by query and by seed."""
+    return split(paired_scores(arms, metric))
+
+
+def split(scores: Mapping[str, np.ndarray]) -> Variances:
+    """The variances of per-query figures: collection -> [seeds, queries], each from 0 to 1 (or their differences).
+
+    Collections count as in `over_collections`. A two-way analysis of variance (seeds x queries) in each collection
+    keeps what single queries do under single seeds out of the share of the queries.
+    """
+    matrices = [100 * np.asarray(matrix, dtype=float) for matrix in scores.values()]
+    if not matrices or any(matrix.ndim != 2 or matrix.shape[1] < 2 for matrix in matrices):
+        raise ParameterError("Variances need collections of two queries or more: leave out smaller ones.")
+    count = matrices[0].shape[0]
+    weights = over_collections(np.eye(len(matrices)), list(scores))
+    of_queries, below = 0.0, 0.0
+    for weight, matrix in zip(weights, matrices, strict=True):
+        queries = matrix.shape[1]
+        variance = float(matrix.mean(axis=0).var(ddof=1))
+        if count > 1:
+            rest = matrix - matrix.mean(axis=0) - matrix.mean(axis=1, keepdims=True) + matrix.mean()
+            error = float((rest**2).sum()) / ((count - 1) * (queries - 1))
+            variance = max(0.0, variance - error / count)
+        share = float(weight) ** 2 * variance / queries
+        of_queries += share
+        below += share**2 / (queries - 1)
+    means = weights @ np.array([matrix.mean(axis=1) for matrix in matrices])  # [seeds]
+    return Variances(
+        value=float(means.mean()),
+        queries=of_queries,
+        seeds=float(means.var(ddof=1)) if count > 1 else math.nan,
+        count=count,
+        degrees=of_queries**2 / below if below > 0 else math.inf,
+        seed_degrees=count - 1.0,
+        source=f"its own {count} seeds" if count > 1 else UNKNOWN,
+    )
+
+
+def pooled_spread(means: Iterable[Sequence[float]]) -> tuple[float, float]:
+    """The variance between seeds of one arm's mean, pooled over arms, and its degrees of freedom.
+
+    ``means``: an arm's means (or differences), one a seed, in points; arms of a single seed say nothing. (NaN, 0) if
+    none says anything.
+    """
+    arms = [np.asarray(of_seeds, dtype=float) for of_seeds in means if len(of_seeds) > 1]
+    degrees = float(sum(len(arm) - 1 for arm in arms))
+    total = float(sum(((arm - arm.mean()) ** 2).sum() for arm in arms))
+    return (total / degrees if degrees else math.nan), degrees
+
+
+def borrow(variances: Variances, seeds: float, degrees: float, source: str) -> Variances:
+    """The same, with a variance between seeds (and its degrees of freedom) taken from elsewhere: ``source`` says where.
+
+    Of two arms whose seeds are unrelated it is the sum of the two arms' own variances; arms that share trained steps
+    vary less against each other, so that the sum errs on the side of caution.
+    """
+    if not (math.isfinite(seeds) and seeds >= 0 and degrees > 0):
+        raise ParameterError(
+            f"A variance between seeds is a number from 0 upwards with some degrees of freedom, not {seeds} with "
+            f"{degrees:g}."
+        )
+    return replace(variances, seeds=float(seeds), seed_degrees=float(degrees), source=source)
+
+
+def steadied(found: Variances, seeds: float, degrees: float, source: str) -> Variances:
+    """The same with a lent variance between seeds, as in `borrow`, where its own is not there or too small to trust.
+
+    The rule, fixed before it met a recorded run: one seed borrows. Two or three can agree by luck, so they borrow, too,
+    where their own spread would make the 95 % interval narrower than the lent one does. From four seeds on the own
+    spread counts, whatever it is. No interval gets narrower by this, hence none is wrong more often than without it;
+    where seeds agreed by luck, the plain test was wrong in up to 28 cases of 100. Pooling the two would be sharper, and
+    wrong in up to 25 where an arm varies twice as much as those that lend.
+    """
+    lent = borrow(found, seeds, degrees, source)
+    if found.count == 1:
+        return lent
+    widths = [margin_of(one, one.seeds / one.count, one.seed_degrees, 0.05) for one in (found, lent)]
+    return lent if found.count <= MOST_STEADIED and widths[0] < widths[1] else found
+
+
+def mean_test(found: Variances, level: float = 0.95) -> TwoLevelTest:
+    """The test of a mean whose variances are known: queries and seeds, or queries alone where one seed was seen.
+
+    The half-width of the interval is the root of the summed squares of two t intervals' half-widths, one over queries
+    and one over seeds (Howe's approximation, the MOVER of later writers). Two or three seeds say little about their
+    spread, and this is as wide as that makes it: in simulations it misses the truth in at most 5 cases of 100 for any
+    mix of the two, where Satterthwaite's degrees of freedom miss it in 12 with two seeds and 8 with three, and the
+    percentile bootstrap in 20 with three.
+    """
+    _checked(level)
+    known = not math.isnan(found.seeds)
+    error = found.standard_error(found.count) if known else math.sqrt(found.queries)
+    between = found.seeds / found.count if known else 0.0
+    freedom = found.freedom(found.count) if known else 1.0
+
+    def margin(alpha: float) -> float:
+        return float(margin_of(found, between, freedom, alpha))
+
+    half = margin(1 - level)
+    if error == 0:
+        p = 1.0 if found.value == 0 else 0.0
+    else:  # the level at which the interval would end at zero
+        low, high = -30.0, 0.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if margin(10**middle) > abs(found.value) else (low, middle)
+        p = 10**high
+    return TwoLevelTest(found.value, error, p, found.value - half, found.value + half, found.count)
+
+
+def margin_of(found: Variances, between: np.ndarray | float, freedom: float, alpha: float) -> np.ndarray:
+    """Half-width of the interval at level 1 - alpha, for one or many estimates of the variance between seeds."""
+    from scipy.special import stdtrit  # on first use: nothing else of the evaluation needs scipy
+
+    of_queries = found.queries and found.queries * float(stdtrit(min(found.degrees, 1e9), alpha / 2)) ** 2
+    return np.sqrt(of_queries + np.asarray(between) * float(stdtrit(freedom, alpha / 2)) ** 2)
+
+
+class Difference(NamedTuple):
+    """How far A is above B, with its interval and the p-value of no difference; unweighted over collections, 0 to 1."""
+
+    delta: float
+    low: float
+    high: float
+    p: float
+
+
 def difference(
     a: Evaluation | Sequence[Evaluation],
     b: Evaluation | Sequence[Evaluation],
     metric: str = "ndcg@10",
     level: float = 0.95,
-    samples: int = 2000,
-    seed: int = 0,
 ) -> Difference:
-    """Paired comparison of A with B on the same queries; give sequences to compare over seeds.
+    """A less B, paired by query and, with one evaluation a seed on each side, by seed: see `mean_test`.
 
-    Each draw takes the same queries for A and B, so that easy and hard queries cancel. With several
-    evaluations a side, seeds are drawn too, independently for A and B. p counts the draws whose distance from
-    the observed delta reaches the delta itself (the bootstrap centred on no difference), plus one, over
-    ``samples`` plus one.
+    Of single evaluations it speaks of queries alone: whether these weights are better, not whether their recipe is.
     """
-    names, (left, right) = _aligned([_several(a), _several(b)], metric)
-    point_a, drawn_a = _bootstrap(left, samples, seed, stream=1)
-    point_b, drawn_b = _bootstrap(right, samples, seed, stream=2)
-    deltas, drawn = point_a - point_b, drawn_a - drawn_b
-    rows = [
-        (
-            left[i].shape[1],
-            point_a[i],
-            point_b[i],
-            deltas[i],
-            *_percentiles(drawn[:, i], level),
-            _p(deltas[i], drawn[:, i]),
-        )
-        for i in range(len(names))
-    ]
-    table = pd.DataFrame(rows, index=names, columns=["queries", "a", "b", "delta", "low", "high", "p"])
-    delta, over_all = float(over_collections(deltas, names)), over_collections(drawn, names)
-    low, high = _percentiles(over_all, level)
-    return Difference(metric, delta, low, high, _p(delta, over_all), level, table.rename_axis("collection"))
+    found = tested(paired_scores([(1.0, a), (-1.0, b)], metric), level)
+    return Difference(found.value / 100, found.low / 100, found.high / 100, found.p)
 
 
-def contrast(
-    arms: Sequence[tuple[float, Evaluation | Sequence[Evaluation]]],
-    metric: str = "ndcg@10",
-    level: float = 0.95,
-    samples: int = 2000,
-    seed: int = 0,
-) -> Contrast:
-    """Weighted sum of several arms' means on the same queries; each arm is (weight, one evaluation a seed).
+def by_collection(
+    evaluations: Evaluation | Sequence[Evaluation], metric: str = "ndcg@10", level: float = 0.95
+) -> pd.DataFrame:
+    """Each collection's mean, over seeds if there are several, with its interval: mean, low, high (0 to 1)."""
+    scores = paired_scores([(1.0, evaluations)], metric)
+    tests = [tested({name: matrix}, level) for name, matrix in scores.items()]
+    rows = [(test.value / 100, test.low / 100, test.high / 100) for test in tests]
+    return pd.DataFrame(rows, index=pd.Index(scores, name="collection"), columns=["mean", "low", "high"])
 
-    The sum is taken query by query and seed by seed before anything is drawn, so that what arms share cancels:
-    hard queries, and training that runs of one seed have in common. Hence every arm needs the same seeds, in the
-    same order; ParameterError if their numbers differ, DataError if collections or queries do. (`difference`
-    draws the seeds of its two sides apart and takes any number of either.)
-    """
-    summed = paired_scores(arms, metric)
-    names, matrices = list(summed), list(summed.values())
-    point, drawn = _bootstrap(matrices, samples, seed)
-    rows = [
-        (matrix.shape[1], point[i], *_percentiles(drawn[:, i], level)) for i, matrix in enumerate(matrices)
-    ]
-    table = pd.DataFrame(rows, index=names, columns=["queries", "value", "low", "high"])
-    over_all = over_collections(drawn, names)
-    return Contrast(
-        metric,
-        float(over_collections(point, names)),
-        *_percentiles(over_all, level),
-        level,
-        len(matrices[0]),
-        table.rename_axis("collection"),
-        over_all,
-    )
+
+def tested(scores: Mapping[str, np.ndarray], level: float = 0.95) -> TwoLevelTest:
+    """`mean_test`, or its value alone where a collection has a single query, which says nothing of others."""
+    if min(matrix.shape[1] for matrix in scores.values()) > 1:
+        return mean_test(split(scores), level)
+    value = 100 * float(over_collections(np.array([m.mean() for m in scores.values()]), list(scores)))
+    nothing = math.nan
+    return TwoLevelTest(value, nothing, nothing, nothing, nothing, len(next(iter(scores.values()))))
 
 
 def paired_scores(
@@ -189,7 +294,9 @@ def paired_scores(
 ) -> dict[str, np.ndarray]:
     """The weighted sum of several arms query by query and seed by seed: collection -> [seeds, queries].
 
-    Arms and errors as in `contrast`.
+    Each arm is (weight, one evaluation a seed). What arms share cancels: hard queries, and training that runs of one
+    seed have in common. Hence every arm needs the same seeds, in the same order; ParameterError if their numbers
+    differ, DataError if collections or queries do.
     """
     weights = [float(weight) for weight, _ in arms]
     sides = [_several(evaluations) for _, evaluations in arms]
@@ -203,88 +310,6 @@ def paired_scores(
         for of_collection in zip(*matrices, strict=True)
     )
     return dict(zip(names, map(np.asarray, summed), strict=True))
-
-
-def seed_summary(
-    evaluations: Sequence[Evaluation],
-    metric: str = "ndcg@10",
-    level: float = 0.95,
-    samples: int = 2000,
-    seed: int = 0,
-) -> SeedSummary:
-    """Mean over seeds with an interval over both seeds and queries (hierarchical bootstrap).
-
-    Every evaluation must hold the same queries. With one evaluation only queries are drawn and the interval
-    knows nothing of seeds; with two or three it is still a rough guide.
-    """
-    names, (matrices,) = _aligned([_several(evaluations)], metric)
-    point, drawn = _bootstrap(matrices, samples, seed)
-    by_seed = np.stack([matrix.mean(axis=1) for matrix in matrices], axis=1)  # [seeds, collections]
-    rows = [
-        (matrices[i].shape[1], point[i], *_percentiles(drawn[:, i], level), _deviation(by_seed[:, i]))
-        for i in range(len(names))
-    ]
-    table = pd.DataFrame(rows, index=names, columns=["queries", "mean", "low", "high", "deviation"])
-    seeds = over_collections(by_seed, names)
-    low, high = _percentiles(over_collections(drawn, names), level)
-    return SeedSummary(
-        metric,
-        float(over_collections(point, names)),
-        low,
-        high,
-        _deviation(seeds),
-        level,
-        tuple(float(value) for value in seeds),
-        table.rename_axis("collection"),
-    )
-
-
-def _bootstrap(
-    matrices: Sequence[np.ndarray], samples: int, seed: int, stream: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Means [collections] of matrices [seeds, queries], and bootstrap draws of them [samples, collections].
-
-    Query draws depend on ``seed`` alone, so two calls on the same queries are paired; seed draws depend on
-    ``stream`` too. A seed is one training run: it is drawn once for all collections.
-    """
-    if samples < 1:
-        raise ParameterError(f"the bootstrap needs at least one sample, not {samples}.")
-    count = len(matrices[0])
-    # Trailing zeros of a seed sequence count for nothing, hence streams from 1 upwards.
-    rng = np.random.default_rng([seed, 1])
-    seeds = _weights(np.random.default_rng([seed, 2 + stream]), count, samples)
-    drawn = np.empty((samples, len(matrices)))
-    for column, matrix in enumerate(matrices):
-        centre = matrix.mean(axis=0)
-        # Drawing n seeds from n shows only (n - 1) / n of their variance, a third too little for n = 3.
-        widened = centre + (matrix - centre) * np.sqrt(count / (count - 1)) if count > 1 else matrix
-        queries = _weights(rng, matrix.shape[1], samples)
-        drawn[:, column] = ((seeds @ widened) * queries).sum(axis=1)
-    return np.array([matrix.mean() for matrix in matrices]), drawn
-
-
-def _weights(rng: np.random.Generator, count: int, samples: int) -> np.ndarray:
-    """Each thing's share of a resample of ``count`` things: [samples, count], rows summing to one."""
-    drawn = rng.integers(count, size=(samples, count)) + count * np.arange(samples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=samples * count).reshape(samples, count) / count
-
-
-def _percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ParameterError(f"the level of an interval lies between 0 and 1, not at {level}.")
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _p(delta: float, drawn: np.ndarray) -> float:
-    """Two-sided: how often a draw, shifted to a true difference of zero, is as far out as ``delta``."""
-    # The margin keeps a draw that equals the delta up to rounding on the side of "as far out".
-    far = np.abs(drawn - delta) >= abs(delta) - 1e-12
-    return float((1 + far.sum()) / (1 + len(drawn)))
-
-
-def _deviation(values: np.ndarray) -> float:
-    return float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
 
 def _several(evaluations: Evaluation | Sequence[Evaluation]) -> list[Evaluation]:

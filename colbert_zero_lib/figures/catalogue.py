@@ -28,7 +28,6 @@ from .tables import PaperTable, interval_texts, make_table
 Folder = Path | None
 REFERENCE = "colbert-zero"
 _WEAKEST_SHOWN = "modernbert-embed-supervised"
-_SPELT = {"kd": "KD", "colbert": "ColBERT", "gte": "GTE"}
 _PERCENT = dict.fromkeys(("mean", *BEIR), "{:.2f}")
 _Made = TypeVar("_Made", Figure, PaperTable)
 
@@ -64,10 +63,8 @@ def headline_differences(folder: Folder = None) -> dict[str, pd.Series]:
 
 def clause_names(table: pd.DataFrame) -> list[str]:
     """A name for every row of `robustness`: its claim's id in words, and the clause's label."""
-    return [
-        " ".join(_SPELT.get(word, word) for word in claim.split("-")) + (f" ({label})" if label else "")
-        for claim, label in zip(table["claim"], table["clause"], strict=True)
-    ]
+    pairs = zip(table["claim"], table["clause"], strict=True)
+    return [find_claim(claim).title + (f" ({label})" if label else "") for claim, label in pairs]
 
 
 def table1(folder: Folder = None) -> Figure:

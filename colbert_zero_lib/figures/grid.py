@@ -16,14 +16,17 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.verdicts.grid import delta_caption
 from colbert_zero_lib.verdicts.verdict import (
     AGREES,
+    CLEAR,
+    CLEARLY,
     DIFFERS,
     NOT_RESOLVABLE,
     NOT_RUN,
     SIGN_RULE,
     WITHIN_NOISE,
+    lent_words,
 )
 
-from .marks import cross, headline, in_row, key, legend, write, write_right, zero_line
+from .marks import cross, headline, in_row, key, legend, over, write, write_right, zero_line
 from .tables import PaperTable, interval_texts, make_table
 from .theme import COLOURS, WIDTH, canvas
 
@@ -37,6 +40,7 @@ _SWITCHES = {
 }
 _SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _PLURAL = {AGREES: "agree", DIFFERS: "differ"}
+_ORDER = (AGREES, DIFFERS, CLEAR, WITHIN_NOISE, NOT_RESOLVABLE)
 _GAP = 0.7  # rows left free between blocks
 
 
@@ -50,12 +54,11 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
     figure, axes, places = _rows(findings, [_EFFECT[str(effect)] for effect in findings["effect"]])
     for place, row in zip(places, findings.itertuples(), strict=True):
         if row.seeds:
-            in_row(axes, place, row, COLOURS["blue" if row.verdict in (AGREES, DIFFERS) else "grey"])
+            in_row(axes, place, row, COLOURS["blue" if row.verdict in CLEARLY else "grey"])
         cross(axes, row.paper, place)
         write_right(axes, place, short(row.verdict))
     zero_line(axes, zorder=1)
-    over = "queries and seeds" if findings["seeds"].max() > 1 else "queries"
-    axes.set_xlabel(f"points of nDCG@10 over the arm with neither, 95% interval over {over}")
+    axes.set_xlabel(f"points of nDCG@10 over the arm with neither, {over(findings)}")
     low, high = axes.get_xlim()
     axes.set_xlim(low - 0.18 * (high - low), high)  # room for the names of the rows
     legend_of_source(figure, axes, findings)
@@ -105,17 +108,17 @@ def _block(start: str, stage: str) -> str:
 
 def deltas_headline(findings: pd.DataFrame) -> str:
     """The finding of a table of deltas in one line: how many verdicts of each kind."""
-    run = findings[findings["verdict"] != NOT_RUN]
-    if run.empty:
+    if not findings["seeds"].any():
         return f"None of the paper's {len(findings)} deltas has been run yet"
+    return counted(findings, f"the paper's {len(findings)} deltas")
+
+
+def counted(findings: pd.DataFrame, what: str) -> str:
+    """How many verdicts of each kind there are among ``what``: ``Of 16 differences, 5 of them run: 5 clear``."""
+    run = findings[findings["seeds"] > 0]
     counts = run["verdict"].value_counts()
-    words = [
-        f"{counts[said]} {_PLURAL.get(said) or short(said)}"
-        for said in (AGREES, DIFFERS, WITHIN_NOISE, NOT_RESOLVABLE)
-        if said in counts
-    ]
-    of = "" if len(run) == len(findings) else f", {len(run)} of them run"
-    return f"Of the paper's {len(findings)} deltas{of}: {', '.join(words)}"
+    words = [f"{counts[said]} {_PLURAL.get(said) or short(said)}" for said in _ORDER if said in counts]
+    return f"Of {what}{'' if len(run) == len(findings) else f', {len(run)} of them run'}: {', '.join(words)}"
 
 
 def delta_table(*findings: pd.DataFrame) -> PaperTable:
@@ -162,9 +165,11 @@ def row_table(number: int, *findings: pd.DataFrame) -> PaperTable:
     table = table.assign(**beside(findings, "{}: less neither"))
     table["smallest shown"], table["verdict"] = last["smallest"], last["verdict"]
     formats = {"paper": "{:.2f}", "paper: less neither": "{:+.2f}", "smallest shown": "±{:.2f}"}
+    lent = lent_words(zip(last["seeds"], last["mean_spread"], strict=True))
     caption = (
-        f"Table {number} and runs of another scale, nDCG@10 in points: means with 95% intervals over queries and "
-        f"seeds. Runs are asked for the sign of the difference from the arm with neither switch; {SIGN_RULE}."
+        f"Table {number} and runs of another scale, nDCG@10 in points: means with 95% intervals over queries and seeds "
+        f"(two-level test).{lent} Runs are asked for the sign of the difference from the arm with neither switch; "
+        f"{SIGN_RULE}."
     )
     return make_table(table, f"grid_table{number}", caption, formats, labels=["start", "stage"])
 

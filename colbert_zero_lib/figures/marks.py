@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from colbert_zero_lib.verdicts.verdict import NOT_RUN
 
 from .theme import COLOURS, SMALL
 
@@ -121,3 +124,11 @@ def legend(figure: Figure, columns: int, **options: Any) -> None:
     """The legend below the whole figure."""
     options = {"loc": "outside lower center", "handletextpad": 0.2, **options}
     figure.legend(ncols=columns, frameon=False, **options)
+
+
+def over(findings: pd.DataFrame) -> str:
+    """What the intervals of a table of `findings` speak about."""
+    run = findings[findings["seeds"] > 0]
+    if run.empty:
+        return NOT_RUN
+    return "95% over queries and seeds" if run["p"].notna().all() else "95% over queries alone"

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.evaluation.statistics import Interval
+from colbert_zero_lib.verdicts.verdict import CLEARLY
 
 from .marks import (
     headline,
@@ -111,7 +112,7 @@ def _systems(
                 with_interval(axes, place + shift, found, colour, marker, horizontal=True)
         key(axes, shown, colour, marker)
     part_rows(axes, len(collections), pale)
-    name_rows(axes, collections, "nDCG@10 (points), 95% interval over queries")
+    name_rows(axes, collections, "nDCG@10 (points), 95% interval")
     legend(figure, len(looks))
     return headline(figure, title)
 
@@ -197,21 +198,24 @@ def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
 def deltas(table: pd.DataFrame, title: str) -> Figure:
     """Differences with their intervals: columns claim, delta, low, high and, where known, paper and recorded (points).
 
-    A row whose interval leaves out zero is drawn in colour; the paper's delta is a cross, the recorded one a ring.
+    A row is drawn in colour where its ``verdict`` is clear or, without that column, where the interval leaves out zero;
+    the paper's delta is a cross, the recorded one a ring.
     """
     figure, axes = canvas(WIDTH, 0.9 + 0.36 * len(table))
     others = {"paper": ("x", "paper (BEIR)"), "recorded": ("o", "recorded")}
     ring: dict[str, Any] = {"color": COLOURS["vermilion"], "markerfacecolor": "none"}
+    judged = "verdict" in table
     for place, row in enumerate(table.itertuples()):
-        colour = COLOURS["blue"] if row.low > 0 or row.high < 0 else COLOURS["grey"]
+        clear = row.verdict in CLEARLY if judged else row.low > 0 or row.high < 0
+        colour = COLOURS["blue" if clear else "grey"]
         with_interval(axes, place, (row.delta, row.low, row.high), colour, "o", horizontal=True)
         for column, (marker, _) in others.items():
             if pd.notna(value := getattr(row, column, None)):
                 axes.plot(value, place, marker, markersize=6, zorder=4, **ring)
     zero_line(axes)
     name_rows(axes, list(table["claim"]), "difference in nDCG@10 (points), 95% interval")
-    key(axes, "here, clear", COLOURS["blue"])
-    key(axes, "here, holds zero", COLOURS["grey"])
+    key(axes, "here, clear" if judged else "here, leaves out zero", COLOURS["blue"])
+    key(axes, "here, not clear" if judged else "here, holds zero", COLOURS["grey"])
     for column, (marker, name) in others.items():
         if column in table and table[column].notna().any():
             axes.plot([], [], marker, label=name, **ring)

@@ -5,7 +5,7 @@ Effects are measured in `verdicts.prefixes` (points of nDCG@10), shares in `eval
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.verdicts.prefixes import prefix_caption
-from colbert_zero_lib.verdicts.verdict import CLEAR, NOT_RESOLVABLE, NOT_RUN, WITHIN_NOISE
+from colbert_zero_lib.verdicts.verdict import CLEAR, NOT_RUN
 
-from .grid import beside, findings_table, legend_of_source, short
+from .grid import beside, counted, findings_table, legend_of_source, short
 from .marks import (
     count_axis,
     cross,
@@ -26,6 +26,7 @@ from .marks import (
     key,
     legend,
     name_rows,
+    over,
     with_interval,
     write_right,
     zero_line,
@@ -70,7 +71,7 @@ def effects_figure(findings: pd.DataFrame) -> Figure:
             write_right(axes, place, short(row.verdict))
         axes.set_xlabel("points over the arm with nothing")
     legend_of_source(figure, panels[0], findings)
-    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else _only_paper(rows))
+    return headline(figure, f"{_counted(rows)} ({over(rows)})" if rows["seeds"].any() else _only_paper(rows))
 
 
 def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
@@ -113,7 +114,7 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
         if below["seeds"].any()
         else _counted(above)
     )
-    return headline(figure, f"{words} ({_over(above)})" if above["seeds"].any() else _only_paper(above))
+    return headline(figure, f"{words} ({over(above)})" if above["seeds"].any() else _only_paper(above))
 
 
 def _by_tokens(axes: Axes, run: pd.DataFrame) -> None:
@@ -164,7 +165,7 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
         panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
     legend(figure, 3)
     none = "No such evaluation is recorded yet, and the paper has none"
-    return headline(figure, f"{_counted(rows)} ({_over(rows)})" if rows["seeds"].any() else none)
+    return headline(figure, f"{_counted(rows)} ({over(rows)})" if rows["seeds"].any() else none)
 
 
 def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
@@ -280,19 +281,7 @@ def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, Sequence[Axes], 
 
 
 def _counted(rows: pd.DataFrame, where: str = "") -> str:
-    """How many differences came out how, e.g. ``Of 16 differences, 5 run: 1 clear, 4 not resolvable``."""
-    counts: Mapping[str, int] = rows["verdict"].value_counts().to_dict()
-    words = [
-        f"{counts[said]} {short(said)}" for said in (CLEAR, WITHIN_NOISE, NOT_RESOLVABLE) if said in counts
-    ]
-    run = int((rows["seeds"] > 0).sum())
-    of = "" if run == len(rows) else f", {run} of them run"
-    return f"Of {len(rows)} differences{where}{of}: {', '.join(words)}"
-
-
-def _over(rows: pd.DataFrame) -> str:
-    known = rows.loc[rows["seeds"] > 0, "p"].notna().all()
-    return "95% over queries and seeds" if known else "95% over queries alone"
+    return counted(rows, f"{len(rows)} differences{where}")
 
 
 def _only_paper(rows: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from .marks import (
     key,
     legend,
     name_rows,
+    over,
     part_rows,
     with_interval,
     write,
@@ -99,15 +100,9 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
     part_rows(axes, len(first), COLOURS["light"], linewidth=0.7, zorder=0)
     key(axes, "paper, 95% over data sets", COLOURS["vermilion"], "X")
     for found, look in zip(findings, _SOURCES, strict=False):
-        key(axes, f"{found['source'].iloc[0]}, {_over(found)}", *look)
+        key(axes, f"{found['source'].iloc[0]}, {over(found)}", *look)
     legend(figure, count)
     return headline(figure, title)
-
-
-def _over(found: pd.DataFrame) -> str:
-    if not found["seeds"].max():
-        return "not run"
-    return "95% over queries" + (" and seeds" if found["seeds"].max() > 1 else "")
 
 
 def _names(table: pd.DataFrame) -> list[str]:

@@ -197,10 +197,11 @@ def data_table(
 
     ``frame``: or columns by name, or rows, to make one of. ``formats``: one format for all columns of numbers, or
     formats by column; other numbers are written short, truth values as yes and no. ``bold``: truth values, one a cell
-    of the columns that it has. Rows with whole numbers for names are shown without them; of several levels, repetitions
-    are left blank.
+    of the columns that it has. Without a ``caption`` it is that of the frame's ``attrs``. Rows with whole numbers for
+    names are shown without them; of several levels, repetitions are left blank.
     """
     frame = (frame if isinstance(frame, pd.DataFrame) else pd.DataFrame(frame)).infer_objects()
+    caption = caption or frame.attrs.get("caption", "")
     names = [] if pd.api.types.is_integer_dtype(frame.index) else [name or "" for name in frame.index.names]
     frame = frame.reset_index(names=names) if names else frame.reset_index(drop=True)
     for column in frame.select_dtypes("bool"):

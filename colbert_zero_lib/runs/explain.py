@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import committed
 from ..errors import RunError
+from ..evaluation.statistics import tested
 from .passport import read_passport
 from .run import Run, read_per_query
 
@@ -37,7 +38,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Moved:
-    """One figure of both runs, b - a, and the 95 % paired bootstrap interval of that where it can be had."""
+    """One figure of both runs, b - a, and the 95 % paired interval over queries of that where it can be had."""
 
     collection: str
     a: float
@@ -78,14 +79,11 @@ class Explanation:
 def explain(
     a: Run | Path | Mapping[str, Any],
     b: Run | Path | Mapping[str, Any],
-    samples: int = 2000,
-    seed: int = 0,
 ) -> Explanation:
     """Compare two runs, recorded passports (``.json`` files) or passport mappings.
 
-    Intervals resample queries within collections, the same queries for both sides, and need per-query values
-    of both (in the run's folder, or in the Parquet file beside a recorded passport). RunError if a passport
-    or table cannot be read.
+    Intervals are over queries, paired, and need per-query values of both (in the run's folder, or in the Parquet file
+    beside a recorded passport). RunError if a passport or table cannot be read.
     """
     (first, first_table), (second, second_table) = _open(a), _open(b)
     _check(first)
@@ -99,7 +97,7 @@ def explain(
     metrics_a, metrics_b = first.get("metrics", {}), second.get("metrics", {})
     shared = [name for name in metrics_a if METRIC in metrics_a[name] and METRIC in metrics_b.get(name, {})]
     values = {name: (float(metrics_a[name][METRIC]), float(metrics_b[name][METRIC])) for name in shared}
-    intervals = _intervals(first_table, second_table, shared, samples, seed)
+    intervals = _intervals(first_table, second_table, shared)
     figures = [Moved(name, *values[name], *intervals.get(name, (None, None))) for name in shared]
     if len(shared) > 1:
         means = (float(np.mean([values[name][side] for name in shared])) for side in (0, 1))
@@ -149,9 +147,9 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _intervals(
-    a: pd.DataFrame | None, b: pd.DataFrame | None, collections: list[str], samples: int, seed: int
+    a: pd.DataFrame | None, b: pd.DataFrame | None, collections: list[str]
 ) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of the paired difference: each collection, and the mean if all have one."""
+    """95 % intervals of the paired difference over queries: each collection, and the mean if all have one."""
     if a is None or b is None:
         return {}
     for side in (a, b):
@@ -161,17 +159,11 @@ def _intervals(
     pairs = a.merge(b, on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one")
     delta = (pairs[f"{METRIC}_b"].astype(float) - pairs[f"{METRIC}_a"].astype(float)).to_numpy()
     names = pairs["collection"].astype(str).to_numpy()
-    random = np.random.default_rng(seed)
-    resampled = {}
-    for name in collections:
-        own = delta[names == name]
-        if len(own):
-            counts = random.multinomial(len(own), np.full(len(own), 1 / len(own)), size=samples)
-            resampled[name] = counts @ own / len(own)
-    if len(resampled) == len(collections) > 1:
-        resampled["mean"] = np.mean([resampled[name] for name in collections], axis=0)
-    bounds = {name: np.quantile(means, [0.025, 0.975]) for name, means in resampled.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+    scores = {name: delta[names == name][None] for name in collections if (names == name).any()}
+    found = {name: tested({name: own}) for name, own in scores.items()}
+    if len(scores) == len(collections) > 1:
+        found["mean"] = tested(scores)
+    return {name: (test.low / 100, test.high / 100) for name, test in found.items()}
 
 
 def _show(value: Any) -> str:

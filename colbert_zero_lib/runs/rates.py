@@ -41,10 +41,10 @@ def swept_rates(phase: Phase, present: float, values: int | None = None) -> tupl
 class RateResult:
     """What one learning rate reached on the development collections.
 
-    ``mean`` with ``low`` and ``high`` is nDCG@10 (0 to 1), unweighted over ``collections``, with its 95 % bootstrap
-    interval over queries; ``behind`` with ``behind_low`` and ``behind_high`` is how far it is below the best rate,
-    paired by query. All are None where training diverged. ``source`` says what made the figures (run, device,
-    git_commit, seconds).
+    ``mean`` with ``low`` and ``high`` is nDCG@10 (0 to 1), unweighted over ``collections``, with its 95 % interval over
+    queries (of sweeps up to November 2026 a bootstrap's); ``behind`` with ``behind_low`` and ``behind_high`` is how far
+    it is below the best rate, paired by query. All are None where training diverged. ``source`` says what made the
+    figures (run, device, git_commit, seconds).
     """
 
     rate: float
@@ -74,7 +74,7 @@ class Sweep:
 
     The rule, fixed before anything was measured: the best rate is the one with the highest mean nDCG@10 over the
     development collections (the lower of equal ones). A rate is level with it when the 95 % interval of their paired
-    difference, bootstrapped over the development queries, holds zero. The profile's ``present`` rate is kept if it is
+    difference over the development queries holds zero. The profile's ``present`` rate is kept if it is
     level with the best, else the best is recommended.
     """
 

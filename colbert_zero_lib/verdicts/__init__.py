@@ -5,20 +5,12 @@ Figures that others reported are read by ``published``; nothing in this package 
 
 from __future__ import annotations
 
-from .evidence import (
-    Estimate,
-    RunEvidence,
-    TableEvidence,
-    ledger_evidence,
-    mteb_evidence,
-    paper_evidence,
-    recorded_evidence,
-    verdict_sources,
-)
-from .verdict import claims_table, clause_table, holm, judge, judge_all, multiplicity, verdict
+from .evidence import Estimate, RunEvidence, TableEvidence
+from .sources import ledger_evidence, mteb_evidence, paper_evidence, recorded_evidence, verdict_sources
+from .verdict import claims_table, clause_table, decide, holm, judge, judge_all, multiplicity
 
 __all__ = [
-    "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "holm", "judge", "judge_all",
-    "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence", "verdict",
+    "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "decide", "holm", "judge", "judge_all",
+    "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence",
     "verdict_sources",
 ]  # fmt: skip

@@ -75,7 +75,7 @@ def paired_test(differences: Sequence[float] | np.ndarray | pd.Series) -> Paired
     moved = np.round(numbers[numbers != 0], 10)  # 0.3 and 0.1 + 0.2 share a rank
     positive, count = int((moved > 0).sum()), len(moved)
     ranks = pd.Series(np.abs(moved)).rank().to_numpy()
-    interval = bootstrap_mean_interval({"pairs": numbers}, samples=DRAWS)
+    interval = bootstrap_mean_interval(numbers)
     return PairedTest(
         positive=positive,
         negative=count - positive,
@@ -234,7 +234,7 @@ def domain_gaps(scores: pd.DataFrame, reference: str, folder: Path | None = None
     for model in scores.index.drop(reference):
         gap = (scores.loc[model, list(BEIR)] - scores.loc[reference, list(BEIR)]).astype(float)
         for name, sets in groups.items():
-            found = bootstrap_mean_interval({"sets": gap[list(sets)].to_numpy()}, samples=DRAWS)
+            found = bootstrap_mean_interval(gap[list(sets)].to_numpy())
             rows.append((model, name, len(sets), *found))
     return pd.DataFrame(rows, columns=["model", "group", "sets", "value", "low", "high"])
 

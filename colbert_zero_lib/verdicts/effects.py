@@ -13,7 +13,6 @@ import pandas as pd
 from ..errors import DataError, UnknownNameError
 from ..evaluation.statistics import Interval, bootstrap_mean_interval
 from ..published.tables import BEIR
-from .evidence import DRAWS
 
 _NEITHER, _PROMPT, _LENGTH, _BOTH = ("no", "no"), ("yes", "no"), ("no", "yes"), ("yes", "yes")
 EFFECTS: dict[str, dict[Any, float]] = {  # weights of a block's rows, see `blocks`
@@ -42,7 +41,7 @@ def per_dataset(scores: pd.DataFrame, weights: Mapping[Any, float]) -> pd.Series
 def contrast(scores: pd.DataFrame, weights: Mapping[Any, float]) -> Interval:
     """Mean over the 15 data sets of :func:`per_dataset`, and the bootstrap interval over the data sets."""
     values = per_dataset(scores, weights).to_numpy(float)
-    return bootstrap_mean_interval({"BEIR": values}, samples=DRAWS)
+    return bootstrap_mean_interval(values)
 
 
 def gaps(table2: pd.DataFrame, reference: str = "colbert-zero") -> pd.DataFrame:

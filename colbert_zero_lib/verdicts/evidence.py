@@ -1,56 +1,96 @@
-"""Sources of figures that claims are held against: the paper, MTEB's rerun, recorded runs, the reader's runs.
+"""What is known of a weighted sum of arms: its interval and test, from published means or from trained runs.
 
-What a claim asks is in ``claims``; what a source's interval says about it is in ``verdicts``.
+Published means are drawn again by data set; nobody has more of them. Runs have one inference, wherever they are shown:
+the two-level test over queries and seeds (`mean_test`), its spread between seeds borrowed from the source's other arms
+where a comparison has a single seed, or two or three that agree more closely than those (`steadied`). Without anyone
+that lends, an interval is over queries alone and decides nothing.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from ..evaluation.power import pooled_spread
-from ..evaluation.statistics import contrast as paired_contrast
-from ..home import data_folder
-from ..home import home as default_home
-from ..profiles import Profile, get_profile
+from ..evaluation.power import smallest_effect
+from ..evaluation.statistics import (
+    Variances,
+    decompose,
+    mean_test,
+    percentiles,
+    pooled_spread,
+    resamples,
+    steadied,
+)
 from ..published.comparison import Measure
-from ..published.recorded import recorded_tables
-from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, paper_scores, paper_table
 from ..recipes import Recipe
-from ..runs import Ledger, Run, canonical_json
+from ..runs import Run
 from ..runs.passport import paper_recipe
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
 
 LEVEL = 0.95
+POWER = 0.8
 DRAWS = 10_000  # of data sets: cheap, so that the ends of an interval do not depend on the seed
-QUERY_DRAWS = 2_000  # of queries and seeds, as everywhere in the suite
-_SEED = 0
+BORROWED = "borrowed from trainings of several seeds under the paper's switches"
+BORROWED_AGAIN = "borrowed from trainings of several seeds that were evaluated under other switches, too"
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A weighted sum of arms' figures and its 95 % percentile bootstrap interval, in points of nDCG@10 (or hours).
+    """A weighted sum of arms' figures and its 95 % interval, in points of nDCG@10 (or hours).
 
-    ``unit_of_resampling`` says what the interval speaks about: drawing the ``15 data sets`` answers "would other
-    data sets say the same", never "would another seed". Drawn from 15, such an interval is a little narrow: in
-    simulations it misses the truth 7 (normal) to 11 (skewed) times in 100 instead of 5. ``drawn`` holds the draws;
-    empty for figures without any, such as hours, whose ``low`` and ``high`` are the value itself.
+    ``over`` says what the interval speaks about: ``15 data sets`` answers "would other data sets say the same", never
+    "would another seed". Of runs it is ``queries and seeds``, or ``queries`` where nothing is known of seeds, and
+    ``variances`` has what they are made of. ``drawn`` has the draws of data sets. Hours have neither.
     """
 
     value: float
     low: float
     high: float
-    unit_of_resampling: str
+    over: str
     seeds: int
     drawn: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+    variances: Variances | None = None
+
+    def p_of(self, bound: float) -> float:
+        """Two-sided p-value of the sum being ``bound`` in truth; NaN of hours, and where seeds are not known."""
+        if self.variances:
+            return (
+                math.nan
+                if self.blind
+                else mean_test(replace(self.variances, value=self.value - bound), LEVEL).p
+            )
+        # A draw at the bound itself speaks for neither side, so it counts for both.
+        sides = [int((self.drawn <= bound).sum()), int((self.drawn >= bound).sum())]
+        return min(1.0, 2 * (1 + min(sides)) / (1 + self.drawn.size)) if self.drawn.size else math.nan
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided p-value of there being no difference."""
+        return self.p_of(0.0)
+
+    @property
+    def blind(self) -> bool:
+        """Whether it comes from runs of which the spread between seeds is not known."""
+        return self.variances is not None and math.isnan(self.variances.seeds)
+
+    @property
+    def spread(self) -> str:
+        """Where the spread between seeds comes from; empty for published figures."""
+        return self.variances.source if self.variances else ""
+
+    @cached_property
+    def smallest(self) -> float:
+        """The smallest true difference that as many seeds show in 80 of 100 cases; NaN where seeds are not known."""
+        return smallest_effect(self.variances, self.seeds, POWER, 1 - LEVEL) if self.variances else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,12 +101,6 @@ class TableEvidence:
     scores: pd.DataFrame
     hours: Mapping[str, float] = field(default_factory=dict)
     full_scale: bool = True
-
-    @cached_property
-    def _draws(self) -> np.ndarray:
-        count = self.scores.shape[1]
-        # The draws of `bootstrap_mean_interval`, so that one comparison has one interval wherever it is printed.
-        return np.random.default_rng([_SEED, 1]).integers(count, size=(DRAWS, count))
 
     def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
         """Those of ``arms`` that the table, or the list of hours, does not name."""
@@ -85,10 +119,9 @@ class TableEvidence:
             hours = float(sum(weight * self.hours[arm] for arm, weight in arms.items()))
             return Estimate(hours, hours, hours, "none, hours are not resampled", 1)
         values = self.per_collection(arms).to_numpy(float)
-        drawn = values[self._draws].mean(axis=1)
-        low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        unit = f"{len(values)} data sets"
-        return Estimate(float(values.mean()), float(low), float(high), unit, 1, drawn)
+        drawn = values[resamples(len(values), DRAWS)].mean(axis=1)
+        ends = percentiles(drawn, LEVEL)
+        return Estimate(float(values.mean()), *ends, f"{len(values)} data sets", 1, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,80 +198,37 @@ class RunEvidence:
         if self.missing(arms, measure) or not seeds:
             return None
         sides = [(weight, [self.evaluations[arm][seed] for seed in seeds]) for arm, weight in arms.items()]
-        found = paired_contrast(sides, level=LEVEL, samples=QUERY_DRAWS, seed=_SEED)
-        unit = "queries and seeds" if len(seeds) > 1 else "queries"
-        value, low, high = 100 * found.value, 100 * found.low, 100 * found.high
-        return Estimate(value, low, high, unit, len(seeds), 100 * found.drawn)
+        found = decompose(sides)
+        if lent := self._lent_spread(arms):
+            found = steadied(found, *lent)
+        test = mean_test(found, LEVEL)
+        over = "queries" if math.isnan(found.seeds) else "queries and seeds"
+        return Estimate(test.value, test.low, test.high, over, len(seeds), variances=found)
+
+    def _lent_spread(self, weights: Mapping[str, float]) -> tuple[float, float, str] | None:
+        """The variance between seeds of a weighted sum of arms, as the arms of several seeds have it.
+
+        Evaluations of one training cancel its luck as far as their weights do; each of them under other switches than
+        the training's adds the luck of such an evaluation. With the degrees of freedom (Satterthwaite's, where both
+        count) and the words for where it comes from. None where no arm of several seeds tells.
+        """
+        trained: dict[str, float] = defaultdict(float)
+        again = 0.0
+        for arm, weight in weights.items():
+            recipe = Recipe.parse(arm)
+            trained[str(recipe.training)] += weight
+            again += 0.0 if recipe.trains else weight**2
+        parts = []
+        if trainings := sum(weight**2 for weight in trained.values() if abs(weight) > 1e-9):
+            parts.append((trainings, *self.spread_of_trainings))
+        if again:
+            parts.append((again, *self.spread_of_evaluations))
+        if not parts or not all(degrees for _, _, degrees in parts):
+            return None
+        variance = sum(weight * spread for weight, spread, _ in parts)
+        shares = sum((weight * spread) ** 2 / degrees for weight, spread, degrees in parts)
+        freedom = variance**2 / shares if shares else min(degrees for _, _, degrees in parts)
+        return variance, freedom, BORROWED if trainings else BORROWED_AGAIN
 
 
-# Draws of one source are paired: the same data sets, or queries, in every contrast.
 Evidence = TableEvidence | RunEvidence
-
-
-def paper_evidence(folder: Path | None = None) -> TableEvidence:
-    """The printed figures of Tables 2 to 4, and Figure 2's hours; ``folder`` is the root of a ``data`` folder."""
-    root = folder or data_folder()
-    table2, figure2 = (paper_table(which, root / "paper") for which in (2, "figure2"))
-    recipe_of = dict(zip(table2["model"], table2["recipe"], strict=True))
-    hours = {
-        str(recipe_of.get(model) or model): float(spent)
-        for model, spent in zip(figure2["model"], figure2["colbert_gpu_hours_gh200"], strict=True)
-    }
-    return TableEvidence("paper", paper_scores(root)[list(BEIR)], hours)
-
-
-def mteb_evidence(folder: Path | None = None) -> TableEvidence:
-    """MTEB's figures of the released checkpoints that Table 2 prints too; ``folder`` as in ``paper_evidence``."""
-    root = folder or data_folder()
-    rerun, table2 = mteb_beir(root / "mteb"), paper_table(2, root / "paper")
-    rows = {
-        str(recipe or model): rerun.loc[MTEB_MODELS[model], list(BEIR)]
-        for model, recipe in zip(table2["model"], table2["recipe"], strict=True)
-        if MTEB_MODELS.get(model) in rerun.index
-    }
-    return TableEvidence("MTEB rerun", pd.DataFrame(rows).T.astype(float).reindex(columns=list(BEIR)))
-
-
-def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
-    """The runs of a profile that are recorded under ``data/runs``; ProfileError for a profile that does not exist."""
-    get_profile(profile)
-    found: dict[str, dict[int, Evaluation]] = {}
-    for passport, table in recorded_tables(profile, (folder or data_folder()) / "runs"):
-        found.setdefault(str(paper_recipe(passport)), {})[int(passport["seed"])] = table
-    return RunEvidence(f"recorded ({profile})", found, full_scale=profile == "paper")
-
-
-def ledger_evidence(profile: str | Profile, home: Path | None = None) -> RunEvidence:
-    """The reader's own finished runs of a profile, as its settings are now; ``home`` as ``COLBERT_ZERO_HOME``.
-
-    Only runs of one set of circumstances (text, library versions, device, precision) are compared with each other:
-    the set that has most runs. Reads passports and per-query tables, no model. ProfileError for an unknown profile.
-    """
-    current = get_profile(profile) if isinstance(profile, str) else profile
-    sets: dict[str, dict[tuple[str, int], Run]] = {}
-    for run in Ledger((home or default_home()) / "runs").runs():
-        key = run.passport.get("key", {})
-        settings = dict(key.get("settings", {}))
-        around = {name: settings.pop(name, None) for name in ("device", "precision")}
-        settings.pop("teacher", None)  # follows from the text and the library, which are compared
-        if key.get("profile") != current.name or not run.per_query_file.is_file():
-            continue
-        recipe = Recipe.parse(key["recipe"])
-        if canonical_json(settings) != canonical_json(current.settings(recipe.steps)):
-            continue
-        # What a recipe begins from is part of its name, unless it is the profile's own base.
-        base = None if "start" in run.passport else key.get("base")
-        circumstances = canonical_json(
-            {**around, "base": base, **{part: key.get(part) for part in ("data", "versions")}}
-        )
-        sets.setdefault(circumstances, {})[str(paper_recipe(run.passport)), int(key["seed"])] = run
-    chosen = max(sorted(sets.items()), key=lambda item: len(item[1]))[1] if sets else {}
-    return RunEvidence.of_runs(f"yours ({current.name})", [run for _, run in sorted(chosen.items())])
-
-
-def verdict_sources(runs: Iterable[Run], recorded: str) -> tuple[Evidence, ...]:
-    """A verdict table's columns: the paper, MTEB's rerun, recorded runs of profile ``recorded``, these ``runs``."""
-    runs = list(runs)
-    profiles = ", ".join(sorted({str(run.passport["profile"]) for run in runs}))
-    yours = RunEvidence.of_runs(f"yours ({profiles})" if profiles else "yours", runs)
-    return paper_evidence(), mteb_evidence(), recorded_evidence(recorded), yours

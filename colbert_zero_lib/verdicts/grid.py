@@ -13,14 +13,13 @@ import pandas as pd
 
 from ..errors import ParameterError
 from ..evaluation.power import seeds_needed
-from ..evaluation.statistics import seed_summary
 from ..published.tables import paper_table
 from ..recipes import Recipe
 from ..runs.arms import arm_name, baseline_of
-from .deltas import Comparison, compare, findings, lent_words
+from .deltas import Comparison, caption, findings
 from .effects import EFFECTS, blocks, contrast, start_of
-from .evidence import LEVEL, QUERY_DRAWS, RunEvidence
-from .verdict import EFFECT, NOTHING, POWER, SIGN_RULE
+from .evidence import LEVEL, POWER, RunEvidence
+from .verdict import EFFECT, NOTHING, SIGN_RULE
 
 # `sum` is no question of its own: it is what both would be without an interaction.
 SHOWN = ("prompts", "length", "both", "interaction", "length at evaluation")
@@ -53,11 +52,10 @@ def delta_findings(source: RunEvidence) -> pd.DataFrame:
 def row_findings(number: int, source: RunEvidence) -> pd.DataFrame:
     """Every row of Table 3 or 4 beside the mean of the same arm in the source's runs, in points.
 
-    Columns: start, stage, switches, recipe, source, paper; mean, mean_low, mean_high (bootstrap over queries, and over
-    seeds where there are several), seeds and ``by_seed`` (each seed's mean); then the row less the arm with neither
-    switch, whose sign is all that runs of another scale can be asked: paper_delta, and value, low, high, p, smallest
-    as in `Delta`, and verdict. Rows that are that arm, or have no ColBERT step, have none. ParameterError for another
-    table.
+    Columns: start, stage, switches, recipe, source, paper; mean, mean_low, mean_high, mean_spread (two-level test),
+    seeds and ``by_seed`` (each seed's mean); then the row less the arm with neither switch, whose sign is all that runs
+    of another scale can be asked: paper_delta, and value, low, high, p, smallest as in `Estimate`, and verdict. Rows
+    that are that arm, or have no ColBERT step, have none. ParameterError for another table.
     """
     if number not in (3, 4):
         raise ParameterError(f"The grid has rows in Tables 3 and 4, not in Table {number}: use 3 or 4.")
@@ -72,7 +70,7 @@ def row_findings(number: int, source: RunEvidence) -> pd.DataFrame:
         rows.append((about, {recipe: 1.0, below: -1.0} if below else {}))
     found = findings(source, rows)
     found["verdict"] = found["verdict"].where(found["below"].notna(), NOTHING)
-    means = pd.DataFrame([_mean(source.evaluations.get(recipe, {})) for recipe in printed])
+    means = pd.DataFrame([_mean(source, recipe) for recipe in printed])
     about = found.rename(columns={"paper": "paper_delta"}).drop(
         columns=["seeds", "spread", "p_holm", "below"]
     )
@@ -137,12 +135,13 @@ def power_findings(source: RunEvidence, effect: float = EFFECT) -> pd.DataFrame:
     """
     rows = []
     for row in paper_deltas().itertuples():
-        delta = compare(source, row.arm, row.baseline)
+        delta = source.contrast({row.arm: 1.0, row.baseline: -1.0})
         about = (row.start, row.stage, row.effect, row.paper)
         if delta is None:
             rows.append((*about, 0, *[math.nan] * 4, None, None, "One of the two arms was not run."))
             continue
         spread = delta.variances
+        assert spread is not None  # runs have variances
         asked = seeds_needed(spread, effect, POWER, 1 - LEVEL)
         as_printed = seeds_needed(spread, abs(row.paper), POWER, 1 - LEVEL).seeds if row.paper else None
         shown = (math.sqrt(spread.queries), math.sqrt(spread.seeds), delta.smallest, asked.smallest)
@@ -153,24 +152,15 @@ def power_findings(source: RunEvidence, effect: float = EFFECT) -> pd.DataFrame:
 
 
 def delta_caption(findings: pd.DataFrame) -> str:
-    """What stands above a table of `delta_findings`: what was tested and corrected, how it came out, and the rule."""
-    run = findings[findings["seeds"] > 0]
-    tested = int(run["p"].notna().sum())
-    kept = int((run["p_holm"] < 1 - LEVEL).sum())
-    sources = ", ".join(sorted(set(findings["source"])))
-    return (
-        f"Table 5 and {sources}: deltas in points of nDCG@10, {len(run)} of {len(findings)} run. Intervals and p count "
-        f"queries and seeds (two-level test); p (Holm) is corrected over the {tested} deltas tested, and {kept} of "
-        f"them stay below {1 - LEVEL:.2f}.{lent_words(run)} Verdicts ask for the sign only, each by its own interval; "
-        f"{SIGN_RULE}."
-    )
+    """What stands above a table of `delta_findings`."""
+    return caption(findings, "Deltas of Table 5", f"Verdicts ask for the sign only; {SIGN_RULE}")
 
 
-def _mean(evaluations: Mapping[int, Any]) -> dict[str, Any]:
+def _mean(source: RunEvidence, recipe: str) -> dict[str, Any]:
     names = ("mean", "mean_low", "mean_high")
-    if not evaluations:
-        return {**dict.fromkeys(names, math.nan), "seeds": 0, "by_seed": ()}
-    of_seeds = [evaluations[seed] for seed in sorted(evaluations)]
-    found = seed_summary(of_seeds, level=LEVEL, samples=QUERY_DRAWS)
-    means = dict(zip(names, (100 * found.mean, 100 * found.low, 100 * found.high), strict=True))
-    return {**means, "seeds": len(found.seeds), "by_seed": tuple(100 * value for value in found.seeds)}
+    found = source.contrast({recipe: 1.0})
+    if found is None:
+        return {**dict.fromkeys(names, math.nan), "mean_spread": "", "seeds": 0, "by_seed": ()}
+    by_seed = tuple(source.means[recipe][seed] for seed in source.seeds([recipe]))
+    means = dict(zip(names, (found.value, found.low, found.high), strict=True))
+    return {**means, "mean_spread": found.spread, "seeds": found.seeds, "by_seed": by_seed}

@@ -17,10 +17,10 @@ from ..published.comparison import Claim, Clause
 from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs.arms import arm_name
 from ..runs.prefix_arms import CONTEXT, SLOTS, STARTS, PrefixArm, in_default_size, prefix_arms
-from .deltas import Comparison, findings, lent_words
+from .deltas import Comparison, caption, findings
 from .evidence import RunEvidence
 from .grid import paper_deltas
-from .verdict import CLEAR, CORRECTED_RULE, corrected_verdict
+from .verdict import CLEAR, CORRECTED_RULE
 
 Prompts = tuple[int, int] | None  # the tokens that the (query, document) prompts take, where they are known
 
@@ -30,20 +30,10 @@ def effect_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFram
 
     With ``prompts`` known, ``random`` and ``random/4`` may be one arm. Columns: start, arm, kind (of prefix), tokens
     (put before either side; NA where not known), ``sized`` (whether the arm names that number), recipe, ``paper``
-    (where the paper prints the same difference, in Table 5), then those of `findings`,
-    p being corrected over the arms with as many tokens as the prompts and over those that name theirs, and the verdict
-    following `CORRECTED_RULE`.
+    (where the paper prints the same difference, in Table 5), then those of `findings`, p being corrected over the arms
+    with as many tokens as the prompts and over those that name theirs, and the verdict following `CORRECTED_RULE`.
     """
-    printed = paper_deltas().set_index("arm")["paper"]
-
-    def rows() -> Iterator[Comparison]:
-        for start in STARTS:
-            nothing, *arms = prefix_arms(start, mismatched=False, prompts=prompts)
-            for arm in arms:
-                about = {**_about(start, arm, prompts), "paper": printed.get(str(arm.recipe), math.nan)}
-                yield about, {str(arm.recipe): 1.0, str(nothing.recipe): -1.0}
-
-    return _findings(source, prompts, rows(), "sized").astype({"tokens": "Int64"})
+    return _arm_findings(source, prompts, matched=True)
 
 
 def mismatch_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFrame:
@@ -52,13 +42,23 @@ def mismatch_findings(source: RunEvidence, prompts: Prompts = None) -> pd.DataFr
     Columns as in `effect_findings`, without ``paper`` (which has no such figure), and ``evaluated``: what stands there;
     ``the prompts as context only`` are there and left out of MaxSim.
     """
+    return _arm_findings(source, prompts, matched=False)
+
+
+def _arm_findings(source: RunEvidence, prompts: Prompts, matched: bool) -> pd.DataFrame:
+    printed = paper_deltas().set_index("arm")["paper"]
 
     def rows() -> Iterator[Comparison]:
         for start in STARTS:
-            for arm in prefix_arms(start, prompts=prompts):
-                if not arm.matched:
-                    about = {**_about(start, arm, prompts), "evaluated": arm.evaluated}
-                    yield about, {str(arm.recipe): 1.0, str(arm.recipe.training): -1.0}
+            nothing, *arms = prefix_arms(start, mismatched=not matched, prompts=prompts)
+            for arm in (arm for arm in arms if arm.matched == matched):
+                other = nothing.recipe if matched else arm.recipe.training
+                more = (
+                    {"paper": printed.get(str(arm.recipe), math.nan)}
+                    if matched
+                    else {"evaluated": arm.evaluated}
+                )
+                yield _about(start, arm, prompts) | more, {str(arm.recipe): 1.0, str(other): -1.0}
 
     return _findings(source, prompts, rows(), "sized").astype({"tokens": "Int64"})
 
@@ -154,14 +154,8 @@ def explanation_findings(source: RunEvidence, prompts: Prompts = None) -> pd.Dat
 
 
 def prefix_caption(findings: pd.DataFrame, what: str) -> str:
-    """What stands above such a table: ``what`` is in it, how much was run, tested and corrected, and the rule."""
-    run = findings[findings["seeds"] > 0]
-    tested = int(run["p"].notna().sum())
-    sources = ", ".join(sorted(set(findings["source"])))
-    return (
-        f"{what}, points of nDCG@10, {sources}: {len(run)} of {len(findings)} rows run, {tested} "
-        f"tested.{lent_words(run)} {CORRECTED_RULE}."
-    )
+    """What stands above such a table: ``what`` is in it, and the rest of `caption`."""
+    return caption(findings, what, CORRECTED_RULE)
 
 
 def _recipe(start: Recipe, prefix: Prefix, extra_length: bool = True) -> Recipe:
@@ -211,4 +205,4 @@ def _findings(
             mine = found.setdefault(name, {})
             found[name] = {**mine, **of_seeds} if name == recipe else {**of_seeds, **mine}
         source = replace(source, evaluations=found)
-    return findings(source, rows, corrected_verdict, family)
+    return findings(source, rows, family, signs=False)

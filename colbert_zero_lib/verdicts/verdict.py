@@ -1,4 +1,4 @@
-"""What an interval says: agrees, within noise or differs, never from a bare number. The only place that decides.
+"""What an estimate says of what is claimed, never from a bare number: `decide` is the only place that does.
 
 Figures come from ``evidence``, what is asked of them from ``published.claims``.
 """
@@ -6,31 +6,30 @@ Figures come from ``evidence``, what is asked of them from ``published.claims``.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..errors import ParameterError
+from ..evaluation.statistics import UNKNOWN
 from ..published.claims import find_claim
-from ..published.comparison import Claim, Clause
-from .evidence import LEVEL, Estimate, Evidence
+from ..published.comparison import Claim, Clause, Relation
+from .evidence import BORROWED, BORROWED_AGAIN, LEVEL, POWER, Estimate, Evidence, TableEvidence
 
-Verdict = Literal["agrees", "within noise", "differs"]
 AGREES, WITHIN_NOISE, DIFFERS = "agrees", "within noise", "differs"
 NO_FIGURES = "no figures"
 NOT_RUN = "not run"
 NOT_RESOLVABLE = "not resolvable at this scale"
 CLEAR = "clear"
 NOTHING = "–"
-POWER = 0.8
+CLEARLY = (AGREES, DIFFERS, CLEAR)
 EFFECT = 0.3  # points: near the paper's distance between pipelines (b) and (c)
 SIGN_RULE = (
     f"agrees, differs: the {LEVEL:.0%} interval leaves out zero on the paper's side, or on the other; within noise: it "
     "holds zero, though these collections and seeds would show a delta of the paper's size in "
-    f"{POWER:.0%} of all cases; {NOT_RESOLVABLE}: it holds zero and they would not"
+    f"{POWER:.0%} of all cases; {NOT_RESOLVABLE}: it holds zero and they would not, or nothing is known of seeds"
 )
 CORRECTED_RULE = (
     f"{CLEAR}: p is below {1 - LEVEL:.2f} after Holm's correction over this table; {WITHIN_NOISE}: it is not, though a "
@@ -39,55 +38,34 @@ CORRECTED_RULE = (
 )
 
 
-def verdict(published: float, low: float, high: float, tolerance: float | None = None) -> Verdict:
-    """Whether an interval of ours, [low, high], bears out a published figure; same units on all sides.
+def decide(
+    found: Estimate | None,
+    relation: Relation = ">",
+    bound: float = 0.0,
+    size: float = EFFECT,
+    p: float | None = None,
+) -> str:
+    """The verdict on an estimate of which it is claimed that it is above, below or ``about`` a ``bound``.
 
-    Without ``tolerance`` the figure is a delta and the claim is its sign: an interval wholly on that side of
-    zero ``agrees``, wholly on the other ``differs``, and one that holds zero is ``within noise``. This is the
-    only question that a run at a smaller scale than the paper's can answer.
-
-    With ``tolerance`` the claim is the figure itself, give or take: an interval inside published +- tolerance
-    ``agrees``, one outside of it ``differs``, and one that straddles its edge is ``within noise``.
-
-    ParameterError for an interval that is none, a negative tolerance, or a delta of 0 without a tolerance.
+    With ``p``, corrected for what else was asked, nothing is claimed but that there is a difference (`CORRECTED_RULE`).
+    An interval that leaves both open is ``within noise`` only where a true difference of ``size`` points would have
+    shown. Of runs whose spread between seeds is not known nothing is resolvable, whatever their queries say. Published
+    figures have no such spread and are judged over data sets.
     """
-    if not all(map(math.isfinite, (published, low, high))) or low > high:
-        raise ParameterError(f"A verdict needs finite numbers with low <= high, not [{low}, {high}].")
-    if tolerance is None:
-        if published == 0:
-            raise ParameterError("A published delta of 0 has no sign: give verdict() a tolerance.")
-        if low <= 0 <= high:
-            return "within noise"
-        return "agrees" if (low > 0) == (published > 0) else "differs"
-    if tolerance < 0:
-        raise ParameterError(f"The tolerance of a verdict is {tolerance}: it cannot be negative.")
-    if published - tolerance <= low and high <= published + tolerance:
-        return "agrees"
-    return "differs" if high < published - tolerance or low > published + tolerance else "within noise"
-
-
-def sign_verdict(row: Any) -> str:
-    """What runs of another scale say about a delta that the paper prints (`SIGN_RULE`), from a row of `findings`.
-
-    Nothing is resolvable where the spread between seeds is not known, whatever the interval over queries says, and a
-    printed delta of exactly 0 has no sign to agree with.
-    """
-    if not row.seeds:
+    if found is None:
         return NOT_RUN
-    if math.isnan(row.smallest):
+    if found.blind:
         return NOT_RESOLVABLE
-    if row.low <= 0 <= row.high:
-        return WITHIN_NOISE if row.smallest <= abs(row.paper) else NOT_RESOLVABLE
-    return AGREES if row.paper and (row.low > 0) == (row.paper > 0) else DIFFERS
-
-
-def corrected_verdict(row: Any) -> str:
-    """What a difference of which the paper says nothing is worth once its p is corrected (`CORRECTED_RULE`)."""
-    if not row.seeds:
-        return NOT_RUN
-    if row.p_holm < 1 - LEVEL:
-        return CLEAR
-    return WITHIN_NOISE if row.smallest <= EFFECT else NOT_RESOLVABLE
+    if p is not None:
+        said = CLEAR if p < 1 - LEVEL else WITHIN_NOISE
+    elif relation == "about":
+        inside = -bound <= found.low and found.high <= bound
+        said = AGREES if inside else DIFFERS if max(found.low, -found.high) > bound else WITHIN_NOISE
+    elif found.low <= bound <= found.high:
+        said = WITHIN_NOISE
+    else:
+        said = AGREES if (found.low > bound) == (relation == ">") else DIFFERS
+    return NOT_RESOLVABLE if said == WITHIN_NOISE and found.smallest > size else said
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -101,10 +79,9 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """One clause held against one source.
+    """One clause held against one source; without an ``estimate`` the verdict is ``no figures``.
 
-    ``margins``: how far each draw is on the clause's side of its bound, in points [draws]; empty for figures that are
-    not drawn, such as hours. Without an ``estimate`` the verdict is ``no figures``.
+    ``p``: two-sided, of the clause being otherwise than the point estimate says; NaN where nothing is drawn or tested.
     """
 
     clause: Clause
@@ -112,31 +89,33 @@ class Finding:
     estimate: Estimate | None
     verdict: str
     holds: bool | None
-    margins: np.ndarray
+    p: float
 
     @property
     def share(self) -> float:
-        """Of the draws, how many satisfy the clause."""
-        return float((self.margins > 0).mean() if self.margins.size else bool(self.holds))
+        """How far the clause is satisfied: from 0 (surely not) over .5 to 1."""
+        p = 0.0 if math.isnan(self.p) else self.p
+        return 1 - p / 2 if self.holds else p / 2
 
     def to_text(self) -> str:
-        """The estimate and its interval, for print."""
+        """The estimate and its interval, for print; a star where the interval knows queries alone."""
         if self.estimate is None:
             return NOTHING
         value, low, high = self.estimate.value, self.estimate.low, self.estimate.high
-        return f"{value:+.2f}" + (f" [{low:+.2f}, {high:+.2f}]" if self.margins.size else "")
+        ends = f" [{low:+.2f}, {high:+.2f}]" if self.clause.measure == "nDCG@10" else ""
+        return f"{value:+.2f}{ends}{'*' if self.estimate.blind else ''}"
 
 
 @dataclass(frozen=True, eq=False)
 class Judgement:
     """A claim held against one source.
 
-    ``verdict``: ``agrees`` when every clause does, ``differs`` when one does, else ``within noise``; ``no figures``
-    when the source lacks an arm. At another scale than the paper's, ``differs`` says that the claim does not carry
-    over to that scale, not that it is wrong at the paper's.
+    ``verdict``: ``agrees`` when every clause does, ``differs`` when one does, else ``not resolvable`` where one is,
+    else ``within noise``; ``no figures`` when the source lacks an arm. At another scale than the paper's, ``differs``
+    says that the claim does not carry over to that scale, not that it is wrong at the paper's.
     ``holds``: whether the point estimates satisfy every clause; ``weakest``: the finding that decides;
-    ``p``: two-sided bootstrap p-value against the claim being otherwise than the point estimates say (the worst
-    clause's when the claim holds, the best one's times their number when it does not); NaN without draws.
+    ``p``: two-sided p-value against the claim being otherwise than the point estimates say (the worst
+    clause's when the claim holds, the best one's times their number when it does not); NaN without any.
     """
 
     verdict: str
@@ -146,47 +125,42 @@ class Judgement:
     p: float = math.nan
 
 
-def judge(claim: Claim, evidence: Evidence) -> Judgement:
-    """Hold one claim against one source.
+def judge(claim: Claim, evidence: Evidence, paper: TableEvidence | None = None) -> Judgement:
+    """Hold one claim against one source; ``paper`` as in `finding`.
 
     A clause on hours is left out where the source has scores only: what a run of another scale costs was set by its
     profile, not found.
     """
-    findings = tuple(finding(clause, evidence) for clause in claim.clauses)
+    findings = tuple(finding(clause, evidence, paper) for clause in claim.clauses)
     seen = [one for one in findings if one.estimate is not None]
     if not seen or any(one.estimate is None and one.clause.measure == "nDCG@10" for one in findings):
         return Judgement(NO_FIGURES, findings)
-    said = min((one.verdict for one in seen), key=(DIFFERS, WITHIN_NOISE, AGREES).index)
+    said = min((one.verdict for one in seen), key=(DIFFERS, NOT_RESOLVABLE, WITHIN_NOISE, AGREES).index)
     weakest = min((one for one in seen if one.verdict == said), key=lambda one: one.share)
     holds = all(one.holds for one in seen)
-    # A draw at the bound itself speaks for neither side, so it counts against what the point estimates say.
-    against = [
-        (1 + int((margins <= 0 if holds else margins >= 0).sum())) / (1 + margins.size)
-        for margins in (one.margins for one in seen)
-        if margins.size
-    ]
-    p = 2 * (max(against) if holds else len(against) * min(against)) if against else math.nan
-    return Judgement(said, findings, weakest, holds, min(1.0, p) if against else p)
+    tested = [one for one in seen if not math.isnan(one.p)]
+    against = [one.p for one in tested if one.holds == holds] or [math.nan]
+    p = max(against) if holds else min(1.0, len(tested) * min(against))
+    return Judgement(said, findings, weakest, holds, p)
 
 
-def finding(clause: Clause, evidence: Evidence) -> Finding:
-    """Hold one clause against one source."""
+def finding(clause: Clause, evidence: Evidence, paper: TableEvidence | None = None) -> Finding:
+    """Hold one clause against one source; a difference worth showing is as large as ``paper`` has it."""
     full = evidence.full_scale
-    asked, bound, estimate = (
-        clause.asked(full),
-        clause.bound(full),
-        evidence.contrast(clause.weights, clause.measure),
-    )
+    asked, bound = clause.asked(full), clause.bound(full)
+    estimate = evidence.contrast(clause.weights, clause.measure)
     if estimate is None:
-        return Finding(clause, asked, None, NO_FIGURES, None, np.empty(0))
-    if clause.relation == "about":
-        said = verdict(0.0, estimate.low, estimate.high, tolerance=bound)
-        margins = bound - np.abs(estimate.drawn)
-    else:
-        sign = -1.0 if clause.relation == "<" else 1.0
-        said = verdict(sign, estimate.low - bound, estimate.high - bound)
-        margins = sign * (estimate.drawn - bound)
-    return Finding(clause, asked, estimate, said, clause.holds(estimate.value, full), margins)
+        return Finding(clause, asked, None, NO_FIGURES, None, math.nan)
+    printed = paper.contrast(clause.weights, clause.measure) if paper else None
+    size = bound if clause.relation == "about" else abs(printed.value) if printed else EFFECT
+    said = decide(estimate, clause.relation, bound, size)
+    # Of two bounds the nearer one decides.
+    p = max(estimate.p_of(bound), estimate.p_of(-bound) if clause.relation == "about" else 0.0)
+    return Finding(clause, asked, estimate, said, clause.holds(estimate.value, full), p)
+
+
+def _paper(evidences: Iterable[Evidence]) -> TableEvidence | None:
+    return next((one for one in evidences if isinstance(one, TableEvidence)), None)
 
 
 def judge_all(claims: Iterable[Claim], evidences: Sequence[Evidence]) -> pd.DataFrame:
@@ -199,7 +173,7 @@ def judge_all(claims: Iterable[Claim], evidences: Sequence[Evidence]) -> pd.Data
     rows = []
     for claim in claims:
         for evidence in evidences:
-            found = judge(claim, evidence)
+            found = judge(claim, evidence, _paper(evidences))
             label = found.weakest.clause.label if found.weakest else ""
             ends = _ends(found.weakest)
             rows.append(
@@ -231,7 +205,7 @@ def clause_table(claims: Iterable[Claim | str], evidences: Sequence[Evidence]) -
     for claim, clause in _clauses(claims):
         row = ": ".join(filter(None, (claim.title, clause.label)))
         for evidence in evidences:
-            one = finding(clause, evidence)
+            one = finding(clause, evidence, _paper(evidences))
             rows.append((claim.id, clause.label, row, evidence.name, *_ends(one), one.verdict))
     columns = ["claim", "clause", "row", "source", "value", "low", "high", "verdict"]
     return pd.DataFrame(rows, columns=columns)
@@ -242,25 +216,50 @@ def claims_table(claims: Iterable[Claim | str], evidences: Sequence[Evidence]) -
 
     A column has the source's name without its parenthesis; a cell is the estimate in points and its interval.
     Claims may be given by id. ``(its sign)`` marks a clause of which the last source, being of another scale than
-    the paper's, is asked less than the text says.
+    the paper's, is asked less than the text says. What the intervals know stands in ``attrs["caption"]``.
     """
-    rows = []
+    rows, estimates = [], []
     for claim, clause in _clauses(claims):
-        found = {evidence.name.split(" (")[0]: finding(clause, evidence) for evidence in evidences}
+        found = {one.name.split(" (")[0]: finding(clause, one, _paper(evidences)) for one in evidences}
+        estimates += [one.estimate for one in found.values() if one.estimate]
         text = ": ".join(filter(None, (claim.text.rstrip("."), clause.label)))
         if clause.bound(evidences[-1].full_scale) != clause.threshold:
             text += " (its sign)"
         said = [one.verdict for one in found.values()][-1]
         cells = {name: one.to_text() for name, one in found.items()}
         rows.append({"claim": text, **cells, "verdict": NOTHING if said == NO_FIGURES else said})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    lent = lent_words((one.seeds, one.spread) for one in estimates)
+    table.attrs["caption"] = (
+        "Points of nDCG@10, 95% intervals: of published figures over data sets (bootstrap), of runs over queries and "
+        f"seeds (two-level test; *: queries alone).{lent} Verdicts are on {evidences[-1].name}; "
+        f"{SIGN_RULE}."
+    )
+    return table
+
+
+def lent_words(spreads: Iterable[tuple[int, str]]) -> str:
+    """For a caption: how many intervals, given as (seeds, spread), have a spread that is not their own, and whose."""
+    counted = Counter((lender, seeds > 1) for seeds, lender in spreads)
+    words = []
+    for lender in (BORROWED, BORROWED_AGAIN):
+        told = f"the spread between seeds is {lender}."
+        if single := counted[lender, False]:
+            words.append(f" Where there is one seed ({single} times) {told}")
+        if several := counted[lender, True]:
+            words.append(f" Where two or three seeds agree too closely ({several} times) {told}")
+    if unknown := counted[UNKNOWN, False]:
+        words.append(
+            f" Where one seed has nobody to borrow from ({unknown} times): over queries alone, and no p."
+        )
+    return "".join(words)
 
 
 def multiplicity(table: pd.DataFrame) -> str:
     """One sentence on how many verdicts of :func:`judge_all` are clear, and how many would be by chance."""
     level = 1 - LEVEL
     made = table[table["verdict"] != NO_FIGURES]
-    clear = int((made["verdict"] != WITHIN_NOISE).sum())
+    clear = int(made["verdict"].isin(CLEARLY).sum())
     kept = int((made["p_holm"] < level).sum())
     return (
         f"{len(made)} verdicts, {clear} of them clear at the {LEVEL:.0%} level; if nothing were there, some "

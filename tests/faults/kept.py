@@ -182,7 +182,7 @@ def _said() -> Iterator[None]:
 
 def _list_runs(root: Path) -> Any:
     from colbert_zero_lib.runs import Ledger
-    from colbert_zero_lib.verdicts.evidence import RunEvidence
+    from colbert_zero_lib.verdicts import RunEvidence
 
     with _said():
         runs = Ledger(root / "runs").sound_runs()
@@ -578,19 +578,19 @@ def _data_patches(root: Path) -> list[Any]:
 
 def _published(root: Path) -> Any:
     from colbert_zero_lib.published import models, tables, training_mix
-    from colbert_zero_lib.verdicts import evidence
+    from colbert_zero_lib.verdicts import paper_evidence
 
     found = {str(n): tables.paper_table(n).to_csv() for n in (1, 2, 3, 4, 5, "figure2")}
     found |= {"mteb": tables.mteb_scores().to_csv(), "cards": str(models.model_cards())}
     found |= {"mix": training_mix.training_mix().to_csv(), "queries": training_mix.beir_queries().to_csv()}
-    return found | {"evidence": evidence.paper_evidence().scores.to_csv()}
+    return found | {"evidence": paper_evidence().scores.to_csv()}
 
 
 def _recorded(root: Path) -> Any:
     from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs
     from colbert_zero_lib.recipes import Recipe
     from colbert_zero_lib.runs.explain import explain
-    from colbert_zero_lib.verdicts.evidence import recorded_evidence
+    from colbert_zero_lib.verdicts import recorded_evidence
 
     recipe = Recipe.parse("colbert:unsupervised > colbert:supervised")
     files = [root / "data" / "runs" / "laptop" / f"{name}.json" for name in _RUNS[1:3]]
@@ -601,7 +601,7 @@ def _recorded(root: Path) -> Any:
             for seed, each in recorded_evaluations("laptop", recipe).items()
         },
         "evidence": recorded_evidence("laptop").means,
-        "explained": explain(*files, samples=10).to_text(),
+        "explained": explain(*files).to_text(),
     }
 
 

@@ -24,7 +24,7 @@ from colbert_zero_lib.published.tables import paper_table
 from colbert_zero_lib.reading import UnreadableError, read_lines
 from colbert_zero_lib.runs import Ledger, Run, explain
 from colbert_zero_lib.runs.passport import record
-from colbert_zero_lib.verdicts.evidence import recorded_evidence
+from colbert_zero_lib.verdicts import recorded_evidence
 from tests.faults import kept
 
 pytestmark = pytest.mark.faults
@@ -122,7 +122,7 @@ def test_an_encoder_with_a_forged_manifest_has_not_the_published_weights(tmp_pat
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     kept._make_data(tmp_path, 0)
-    for module in ("committed", "published.recorded", "verdicts.evidence", "published.tables"):
+    for module in ("committed", "published.recorded", "verdicts.sources", "published.tables"):
         monkeypatch.setattr(f"colbert_zero_lib.{module}.data_folder", lambda: tmp_path / "data")
     committed._read.cache_clear()
     return tmp_path / "data"

@@ -106,7 +106,7 @@ def test_the_papers_pipelines_run_from_the_published_models(
         assert shop.profile.whole(validate_passport(run.passport)) == recipe
         assert record(run, tmp_path / "recorded").is_file()
         assert Ledger(shop.ledger.root).find(run.passport["recipe"]) == run
-    monkeypatch.setattr("colbert_zero_lib.verdicts.evidence.get_profile", lambda _: shop.profile)
+    monkeypatch.setattr("colbert_zero_lib.verdicts.sources.get_profile", lambda _: shop.profile)
     found = ledger_evidence("base", tmp_path).evaluations
     assert set(found) == {str(prefix) for recipe in PIPELINES.values() for prefix in recipe.stages()} - {
         "dense:unsupervised",

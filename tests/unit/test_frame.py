@@ -16,7 +16,6 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import colbert_zero_lib
-from colbert_zero_lib.evaluation.statistics import seed_summary
 from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.verdicts import recorded_evidence
 from colbert_zero_lib.verdicts.grid import delta_findings
@@ -178,9 +177,8 @@ def test_the_readme_prints_the_recorded_runs_as_they_are() -> None:
     printed = re.findall(r"\(([abc])\) ([\d.]+)\s+\[([\d.]+), ([\d.]+)\]", text)
     source = recorded_evidence("laptop")
     for letter, *figures in printed:
-        evaluations = source.evaluations[str(PIPELINES[letter])]
-        found = seed_summary([evaluations[seed] for seed in sorted(evaluations)])
-        assert figures == [f"{100 * value:.1f}" for value in (found.mean, found.low, found.high)]
+        found = source.contrast({str(PIPELINES[letter]): 1.0})
+        assert found and figures == [f"{value:.1f}" for value in (found.value, found.low, found.high)]
     assert [letter for letter, *_ in printed] == ["a", "b", "c"]
     deltas = delta_findings(source)
     assert f"none of the {len(deltas)} deltas" in text and set(deltas["verdict"]) == {NOT_RESOLVABLE}

@@ -10,18 +10,18 @@ import pytest
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation import Evaluation
-from colbert_zero_lib.evaluation.power import (
+from colbert_zero_lib.evaluation.power import predicted_power, seeds_needed, smallest_effect
+from colbert_zero_lib.evaluation.statistics import (
+    MOST_STEADIED,
     Variances,
     borrow,
     decompose,
+    margin_of,
     mean_test,
     pooled_spread,
-    predicted_power,
-    seeds_needed,
-    smallest_effect,
     split,
+    steadied,
 )
-from colbert_zero_lib.evaluation.statistics import contrast
 from colbert_zero_lib.verdicts import holm
 
 SIZES = {"large": 120, "small": 60}
@@ -91,19 +91,45 @@ def test_a_planted_effect_is_found_as_often_as_predicted() -> None:
     assert predicted_power(known, smallest_effect(known, seeds), seeds) == pytest.approx(0.8, abs=1e-6)
 
 
-def test_a_bootstrap_over_three_seeds_is_too_sure_where_the_test_is_not() -> None:
-    rng = np.random.default_rng(3)
-    sure, tested = [], []
-    zeros = evaluation_of({name: np.full(size, 0.5) for name, size in SIZES.items()})
-    for draw in range(60):
-        scores = drawn(rng, (0.01, 0.02, 0.02))
-        arms = [
-            evaluation_of({name: np.clip(0.5 + m[s], 0, 1) for name, m in scores.items()}) for s in range(3)
-        ]
-        found = contrast([(1, arms), (-1, [zeros] * 3)], samples=150, seed=draw)
-        sure.append(found.low > 0 or found.high < 0)
-        tested.append(mean_test(split(scores)).p < 0.05)
-    assert np.mean(sure) > 0.09 > np.mean(tested)
+@pytest.mark.parametrize("own", [0.5, 1.0, 2.0], ids=["calmer", "alike", "wilder"])
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5])
+def test_borrowing_where_seeds_agree_by_luck_errs_less_and_costs_little_power(seeds: int, own: float) -> None:
+    """Simulated means and spreads of seeds beside a lent spread of 12 degrees of freedom, of arms that vary by 1 point.
+
+    On nulls the rule errs in at most 5 cases of 100 whatever the arm's own spread. Where that is at least the others',
+    it loses at most 4 points of power; where it is half of it, more (what is lent is too large). It helps where the
+    seeds of a null agreed by luck.
+    """
+    rng, draws, of_queries = np.random.default_rng(10 * seeds), 1200, 0.04
+    effects = (0.0, 3 * math.sqrt(of_queries + own**2 / seeds))
+    plain, ruled = ({effect: [] for effect in effects} for _ in range(2))
+    agreed = []
+    for _ in range(draws):
+        luck = rng.normal(0, own, seeds)
+        lent = float(rng.chisquare(12) / 12)
+        value = rng.normal(0, math.sqrt(of_queries)) + luck.mean()
+        spread = float(luck.var(ddof=1))
+        for effect in effects:
+            found = Variances(value + effect, of_queries, spread, seeds, 300.0, seeds - 1.0, "own")
+            steady = steadied(found, lent, 12.0, "others")
+            plain[effect].append(_clear(found))
+            ruled[effect].append(_clear(steady))
+        agreed.append(steady is not found)
+    assert np.mean(ruled[0.0]) <= 0.05 + 2 * math.sqrt(0.05 * 0.95 / draws)
+    assert not (np.array(ruled[0.0]) & ~np.array(plain[0.0])).any()  # never wrong where the plain test is not
+    lost = np.mean(plain[effects[1]]) - np.mean(ruled[effects[1]])
+    assert 0 <= lost <= (0.04 if own >= 1 else 0.3)
+    if seeds > MOST_STEADIED:
+        assert not any(agreed)
+    elif own == 1:
+        fooled = np.array(agreed)
+        assert np.mean(np.array(plain[0.0])[fooled]) > 0.08 > np.mean(np.array(ruled[0.0])[fooled])
+
+
+def _clear(found: Variances) -> bool:
+    """Whether the interval leaves out zero."""
+    half = margin_of(found, found.seeds / found.count, found.seed_degrees, 0.05)
+    return bool(abs(found.value) > half)
 
 
 def test_holm_keeps_the_chance_of_any_false_finding_below_five_percent() -> None:

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from colbert_zero_lib.errors import DataError, ParameterError, ProfileError, UnknownNameError
-from colbert_zero_lib.evaluation import Evaluation, contrast, difference
+from colbert_zero_lib.evaluation import Evaluation, difference
+from colbert_zero_lib.evaluation.statistics import paired_scores
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published import BEIR, CLAIMS, Claim, Clause, find_claim, paper_scores, paper_table
 from colbert_zero_lib.recipes import PIPELINES, Recipe
@@ -29,6 +30,8 @@ from colbert_zero_lib.verdicts import (
     recorded_evidence,
     verdict_sources,
 )
+from colbert_zero_lib.verdicts.evidence import BORROWED
+from colbert_zero_lib.verdicts.verdict import NOT_RESOLVABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
@@ -74,7 +77,7 @@ def test_planted_truths_are_told(gap: np.ndarray | float, clause: Clause, said: 
     estimate = found.findings[0].estimate
     assert estimate is not None and estimate.low <= estimate.value <= estimate.high
     assert estimate.value == pytest.approx(float(np.mean(gap)))
-    assert estimate.unit_of_resampling == "15 data sets"
+    assert estimate.over == "15 data sets"
     # p and the interval are two readings of the same draws.
     assert (found.p < 0.05) == (said != "within noise")
 
@@ -282,32 +285,51 @@ def test_runs_are_compared_over_the_seeds_that_all_arms_share() -> None:
     runs = small_runs()
     two, one = runs.contrast({B: 1, A: -1}), runs.contrast({C: 1, A: -1})
     assert two is not None and one is not None
-    assert (two.seeds, two.unit_of_resampling) == (2, "queries and seeds")
-    assert (one.seeds, one.unit_of_resampling) == (1, "queries")
+    assert (two.seeds, one.seeds) == (2, 1) and {two.over, one.over} == {"queries and seeds"}
+    assert one.spread == BORROWED
     assert runs.seeds([A, B, C]) == (0,)
     apart = RunEvidence("apart", {A: {0: evaluation(0)}, B: {1: evaluation(1)}})
     assert apart.contrast({A: 1, B: -1}) is None
     assert judge(claim(Clause(((A, 1.0), (B, -1.0)))), apart).verdict == "no figures"
 
 
-def test_a_contrast_of_two_is_their_paired_difference() -> None:
-    first, second = evaluation(0, 0.1), evaluation(1)
-    found, expected = contrast([(1.0, first), (-1.0, second)]), difference(first, second)
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (expected.delta, expected.low, expected.high)
+def test_what_one_seed_says_of_queries_alone_is_marked_and_decides_nothing() -> None:
+    alone = RunEvidence("alone", {A: {0: evaluation(0)}, C: {0: evaluation(4, 0.2)}})
+    found, expected = alone.contrast({C: 1, A: -1}), difference(evaluation(4, 0.2), evaluation(0))
+    assert found is not None and found.over == "queries" and np.isnan(found.p)
+    assert (found.value, found.low, found.high) == pytest.approx([100 * end for end in expected[:3]])
+    table = claims_table(["full-pretraining-beats-kd-only"], [paper_evidence(), alone])
+    assert found.low > 10 and table["verdict"].tolist() == [NOT_RESOLVABLE]
+    assert (
+        table["alone"][0].endswith("]*") and "has nobody to borrow from (1 times)" in table.attrs["caption"]
     )
-    doubled = contrast([(2.0, first), (-2.0, second)])
-    assert doubled.high == pytest.approx(2 * expected.high)
-    assert found.collections["value"].tolist() == pytest.approx(expected.collections["delta"].tolist())
 
 
 def test_what_arms_share_cancels_in_a_contrast() -> None:
-    """Seed and query effects that all arms have leave an interaction of exactly zero, with no interval."""
+    """Seed and query effects that all arms have leave an interaction of exactly zero."""
     same = [evaluation(seed) for seed in (0, 1, 2)]
-    found = contrast([(1.0, same), (-1.0, same), (-1.0, same), (1.0, same)])
-    assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0), abs=1e-12)
+    for matrix in paired_scores([(1.0, same), (-1.0, same), (-1.0, same), (1.0, same)]).values():
+        assert matrix.shape[0] == 3 and np.abs(matrix).max() < 1e-12
     with pytest.raises(ParameterError, match="seeds"):
-        contrast([(1.0, same), (-1.0, same[:2])])
+        paired_scores([(1.0, same), (-1.0, same[:2])])
+
+
+def test_seeds_that_agree_by_luck_borrow_the_spread_of_the_others() -> None:
+    """C is ahead by the same on each of two seeds, and by other seeds' spread not clearly; four seeds are believed."""
+    rng = np.random.default_rng(0)
+    luck = dict(enumerate(rng.normal(0, 0.02, 4)))
+    kept = {A: {seed: evaluation(0, 0.1 + by) for seed, by in luck.items()}}
+    kept |= {C: {seed: evaluation(0, 0.11 + by) for seed, by in luck.items()}}
+    four = RunEvidence("four", kept)
+    two = RunEvidence("two", {A: kept[A], C: {seed: kept[C][seed] for seed in (0, 1)}})
+    steady, wide = four.contrast({C: 1, A: -1}), two.contrast({C: 1, A: -1})
+    assert steady is not None and wide is not None
+    assert (steady.seeds, steady.spread, steady.value) == (4, "its own 4 seeds", pytest.approx(wide.value))
+    assert (wide.seeds, wide.spread) == (2, BORROWED) and wide.low < 0 < steady.low
+    assert (
+        "Where two or three seeds agree too closely"
+        in claims_table(["full-pretraining-beats-kd-only"], [two]).attrs["caption"]
+    )
 
 
 def test_recorded_runs_are_evidence_and_profiles_are_checked() -> None:
@@ -358,11 +380,11 @@ def test_the_verdict_table_has_a_column_a_source_and_a_row_a_clause(tmp_path: Pa
     sources = verdict_sources(Ledger(tmp_path / "runs").runs(), "laptop")
     table = claims_table(["supervised-kd-beats-kd-only", find_claim("kd-improves-on-supervised")], sources)
     assert table.columns.tolist() == ["claim", "paper", "MTEB rerun", "recorded", "yours", "verdict"]
-    assert table["verdict"].tolist() == ["agrees", "–", "–", "–"]
+    assert table["verdict"].tolist() == [NOT_RESOLVABLE, "–", "–", "–"]
     assert table["paper"][0].startswith("+1.04 [") and table["MTEB rerun"][0] == "–"
     with_size = claims_table(["full-pretraining-beats-kd-only"], sources)["claim"][0]
     assert with_size.endswith("(its sign)")
     figures = clause_table(["supervised-kd-beats-kd-only"], sources).set_index("source")
     assert figures.loc["paper", "value"] == pytest.approx(1.036, abs=0.01)
     assert np.isnan(figures.loc["MTEB rerun", "value"])
-    assert figures.loc["yours (tiny)", "low"] == pytest.approx(20)
+    assert figures.loc["yours (tiny)", "value"] == pytest.approx(20)

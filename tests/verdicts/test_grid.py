@@ -31,7 +31,6 @@ from colbert_zero_lib.runs.arms import Job, arm_name, baseline_of, grid_jobs, gr
 from colbert_zero_lib.runs.grid import plan_grid, read_seeds, run_grid
 from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.verdicts import RunEvidence, ledger_evidence, recorded_evidence
-from colbert_zero_lib.verdicts.deltas import compare
 from colbert_zero_lib.verdicts.grid import (
     delta_caption,
     delta_findings,
@@ -54,14 +53,8 @@ BOTH = str(PIPELINES["c"])
 NEITHER = (
     "colbert:unsupervised > colbert:supervised[-prompts,-length] > colbert:distillation[-prompts,-length]"
 )
+LESS = {BOTH: 1.0, NEITHER: -1.0}
 QUERIES = {"one": 60, "two": 40}
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
-    for module in ("evidence", "grid"):
-        monkeypatch.setattr(f"colbert_zero_lib.verdicts.{module}.QUERY_DRAWS", 100)
 
 
 # The arms and their runs
@@ -371,10 +364,10 @@ def test_planted_nulls_are_not_found() -> None:
     arms = (BOTH, NEITHER)
     clear = held = 0
     for _ in range(30):
-        found = compare(planted({}, (0, 1, 2), 0.5, 5.0, rng, arms), BOTH, NEITHER)
+        found = planted({}, (0, 1, 2), 0.5, 5.0, rng, arms).contrast(LESS)
         assert found is not None
         clear += not found.low <= 0 <= found.high
-        moved = compare(planted({BOTH: 1.0}, (0, 1, 2), 0.5, 5.0, rng, arms), BOTH, NEITHER)
+        moved = planted({BOTH: 1.0}, (0, 1, 2), 0.5, 5.0, rng, arms).contrast(LESS)
         assert moved is not None
         held += moved.low <= 1.0 <= moved.high
     assert clear <= 4 and held >= 26  # 1.5 of 30 expected at most, standard deviation 1.2
@@ -405,7 +398,7 @@ def test_one_seed_decides_nothing_unless_other_arms_lend_their_spread() -> None:
     lent = delta_findings(RunEvidence("lent", {"base": more.evaluations[str(PIPELINES["a"])], **runs}))
     assert set(lent["seeds"]) == {1} and lent["p"].notna().all()
     assert (lent["verdict"] == AGREES).sum() >= 12
-    assert "borrowed" in delta_caption(lent) and "not known" in delta_caption(alone)
+    assert "borrowed" in delta_caption(lent) and "over queries alone" in delta_caption(alone)
 
 
 def test_arms_that_were_not_run_are_empty_cells() -> None:
@@ -419,7 +412,7 @@ def test_arms_that_were_not_run_are_empty_cells() -> None:
     none = RunEvidence("nothing", {})
     assert set(delta_findings(none)["verdict"]) == {NOT_RUN}
     assert power_findings(none)["needed"].isna().all()
-    assert "0 of 17" in delta_caption(delta_findings(none))
+    assert "0 of 17 run" in delta_caption(delta_findings(none))
 
 
 def test_rows_of_both_tables_carry_the_papers_means_and_the_same_deltas() -> None:
@@ -450,8 +443,8 @@ def test_different_seeds_differ_and_are_paired_by_name() -> None:
     assert (a["value"] != b["value"]).all()
     lacking = {arm: dict(of) for arm, of in runs.evaluations.items()}
     del lacking[BOTH][0]
-    found = compare(RunEvidence("lacking", lacking), BOTH, NEITHER)
-    same = compare(second, BOTH, NEITHER)
+    found = RunEvidence("lacking", lacking).contrast(LESS)
+    same = second.contrast(LESS)
     assert found is not None and same is not None and found.seeds == 2
     assert found.value == same.value
 
@@ -511,9 +504,9 @@ def test_the_readers_runs_stand_beside_the_recorded_ones(tmp_path: Path) -> None
 def test_the_rule_and_the_correction_stand_in_the_captions() -> None:
     deltas, rows = deltas_as_in_the_paper(), rows_as_in_the_paper(3)
     table = drawings.delta_table(deltas)
-    assert SIGN_RULE in table.caption and "Holm" in table.caption and "17 deltas tested" in table.caption
+    assert SIGN_RULE in table.caption and "Holm" in table.caption and "of 17 tested" in table.caption
     kept = int((deltas["p_holm"] < 0.05).sum())
-    assert f"{kept} of them stay below" in table.caption
+    assert f"{kept} stay below" in table.caption
     assert SIGN_RULE in drawings.row_table(3, rows).caption
     assert len(drawings.row_table(3, rows).cells) == 9
     power = drawings.power_table(power_findings(as_in_the_paper()), 0.3)

@@ -41,7 +41,7 @@ from colbert_zero_lib.runs.prefix_arms import (
 )
 from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.verdicts import RunEvidence, holm, recorded_evidence
-from colbert_zero_lib.verdicts.deltas import BORROWED, BORROWED_AGAIN, weigh
+from colbert_zero_lib.verdicts.evidence import BORROWED, BORROWED_AGAIN
 from colbert_zero_lib.verdicts.grid import paper_deltas
 from colbert_zero_lib.verdicts.prefixes import (
     effect_findings,
@@ -59,12 +59,6 @@ DENSE_ARMS = tuple(arm.recipe for arm in prefix_arms(STARTS[0], prompts=FOUR))
 TABLE4 = tuple(recipe for recipe in grid_recipes("table4") if len(recipe) == 2)
 QUERIES = {"one": 60, "two": 40}
 SUPERVISED = "dense:unsupervised > colbert:supervised"
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
-    monkeypatch.setattr("colbert_zero_lib.verdicts.evidence.QUERY_DRAWS", 100)
 
 
 # One training, one name
@@ -336,7 +330,7 @@ def test_verdicts_follow_their_rule() -> None:
     alone = effects(one_seed)
     assert set(alone["verdict"]) == {NOT_RESOLVABLE} and alone["p"].isna().all()
     assert (alone.loc[alone["kind"] == "random", "low"] > 0).all()  # an interval over queries decides nothing
-    assert "not known" in prefix_caption(alone, "Arms")
+    assert "over queries alone" in prefix_caption(alone, "Arms")
     for luck, word in ((0.01, WITHIN_NOISE), (2.0, NOT_RESOLVABLE)):
         table = effect_findings(planted(lambda _: 0.0, luck=luck, recipes=DENSE_ARMS), FOUR)
         table = table[table["seeds"] > 0]
@@ -412,7 +406,7 @@ def test_a_difference_across_trainings_and_switches_has_the_luck_of_both() -> No
     few = with_one_seed(source, [str(r) for r in DENSE_ARMS if str(r.training) not in (arm, other)])
 
     def variance(weights: Mapping[str, float]) -> float:
-        delta = weigh(few, weights)
+        delta = few.contrast(weights)
         assert delta is not None and delta.seeds == 1
         return delta.variances.seeds
 
@@ -425,11 +419,11 @@ def test_a_difference_across_trainings_and_switches_has_the_luck_of_both() -> No
     )
     # What prefixes of other kinds do with some seed lends nothing.
     plain = {a: of for a, of in few.evaluations.items() if "prefix=" not in a or a == other}
-    fewer = weigh(RunEvidence("plain", plain), {arm: 1.0, other: -1.0})
+    fewer = RunEvidence("plain", plain).contrast({arm: 1.0, other: -1.0})
     assert fewer is not None and fewer.variances.seeds == trained
     # Nobody lends what an evaluation under other switches adds: queries alone, and no p.
     bare = {a: of for a, of in few.evaluations.items() if len(of) == 1 or "@" not in a}
-    alone = weigh(RunEvidence("bare", bare), {f"{arm} @ prefix=none": 1.0, arm: -1.0})
+    alone = RunEvidence("bare", bare).contrast({f"{arm} @ prefix=none": 1.0, arm: -1.0})
     assert alone is not None and math.isnan(alone.p)
 
 

@@ -36,12 +36,6 @@ ARMS = tuple(str(row.recipe) for row in PAPER_ROWS if row.table == 4)
 BARE = "ColBERT unsupervised, no prompts"
 
 
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bootstrap intervals stand beside what is asserted here; 100 draws are enough for them."""
-    monkeypatch.setattr("colbert_zero_lib.verdicts.evidence.QUERY_DRAWS", 100)
-
-
 def planted(points: Callable[[Recipe], float], seeds: int = 3, noise: float = 0.2) -> RunEvidence:
     """Every arm of Table 4 on 40 queries of two collections: 50 points and what the arm adds."""
     rng = np.random.default_rng(3)
