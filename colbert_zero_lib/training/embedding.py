@@ -22,7 +22,7 @@ from colbert_zero_lib.training.packing import packing, packs, way_of
 Features = dict[str, Tensor]
 
 # Of packed texts: the most padding of a chunk, as padded tokens of a token, and tokens below which none is cut off.
-PADDING, WORTH_A_PASS = 1.25, 1024
+PADDING, WORTH_A_PASS = 1.25, 2048
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
