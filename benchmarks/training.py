@@ -125,10 +125,11 @@ def quick_cases() -> list[Case]:
 def make_side(name: str, case: Case, folder: Path, settings: Settings, precision: str | None = None) -> Side:
     """A side of its own on a fresh copy of the encoder: the same weights for every call."""
     model = _opened(case, folder)
-    if (precision or case.precision) == "bfloat16":
+    precision = precision or case.precision
+    if precision == "bfloat16":
         model = half_precision(model)
-        if name == OURS:
-            go_fast(model, "bfloat16", settings.compiled)
+    if name == OURS:
+        go_fast(model, precision, settings.compiled)
     cut = replace(settings, mini_batch_tokens=case.mini_batch_tokens, keep_activations=case.keep_activations)
     return {**SIDES, KERNELS: with_kernels}[name](model, case.phase, cut)
 

@@ -63,13 +63,14 @@ class Contrastive(nn.Module):
     temperature
         ``T`` above; it divides the sum over query tokens (ColBERT) or the cosine (dense).
     mini_batch_tokens
-        Padded tokens encoded at once. Memory of the encoder grows with this, not with the batch.
+        Tokens encoded at once, padding included where rows are not packed. Memory of the encoder grows with this, not
+        with the batch.
     gradient_cache
-        True re-encodes each chunk for its backward pass (GradCache, Gao et al. 2021, arXiv 2101.06983), False keeps all
-        activations. None keeps them as long as they fit into ``memory_share`` of the device's memory, by what the
-        encoder was measured to keep per token. The two ways differ in rounding alone, but they do differ.
+        True encodes chunks again for their backward pass (GradCache, Gao et al. 2021, arXiv 2101.06983), all but the
+        largest, False keeps all activations. None keeps as many as fit into ``memory_share`` of the device's memory, by
+        what the encoder was measured to keep per token. The ways differ in rounding alone, but they do differ.
     direct_tokens
-        Padded tokens of a batch up to which activations are kept; a number replaces the measurement.
+        Tokens of a batch up to which activations are kept; a number replaces the measurement.
     memory_share
         See ``gradient_cache``; the rest is for weights, optimizer and the peak within a chunk.
     gather
@@ -114,8 +115,9 @@ class Contrastive(nn.Module):
         tokens = self.activations.tokens_at_once(self.model, self.mini_batch_tokens)
         query_parts = chunks(self.model, queries, True, tokens)
         document_parts = chunks(self.model, interleave(columns), False, tokens)
-        more = self._remembered(query_parts, document_parts)
-        cached = self.activations.are_too_many(self.model, query_parts + document_parts, more)
+        parts = query_parts + document_parts
+        kept = self.activations.kept(self.model, parts, self._remembered(query_parts, document_parts))
+        cached = len(kept) < len(parts)
         shares = None
         if gathers(self.gather):
             ids = columns[0]["input_ids"]
@@ -123,16 +125,13 @@ class Contrastive(nn.Module):
             shares = exchange_shares(len(queries["input_ids"]), rows, width, cached, ids.device)
             cached = shares.cached
         if cached:
-            return self._cached_loss(query_parts, document_parts, len(columns), shares)
+            return self._cached_loss(query_parts, document_parts, len(columns), shares, kept)
         log_temperature: Tensor = self.log_temperature
         if self._shares_temperature():
             log_temperature = mean_over_processes(log_temperature)
-        n = len(query_parts)
-        vectors, masks, parts = encode(self.model, query_parts + document_parts)
-        asked = Encoded(vectors[:n], masks[:n], parts[:n])
-        documents = Encoded(vectors[n:], masks[n:], parts[n:])
+        asked, documents = encode(self.model, parts).parted(len(query_parts))
         documents = padded(documents) if shares is None else gather_documents(documents, shares)
-        targets, batch = _targets(len(queries["input_ids"]), len(columns), shares, vectors[0].device)
+        targets, batch = _targets(len(queries["input_ids"]), len(columns), shares, asked.vectors[0].device)
         return self._loss(*assemble(*asked), documents, log_temperature, targets) / batch
 
     def _shares_temperature(self) -> bool:
@@ -162,13 +161,17 @@ class Contrastive(nn.Module):
         return F.cross_entropy(scores, targets, reduction="sum")
 
     def _cached_loss(
-        self, query_parts: list[Chunk], document_parts: list[Chunk], columns: int, shares: Shares | None
+        self,
+        query_parts: list[Chunk],
+        document_parts: list[Chunk],
+        columns: int,
+        shares: Shares | None,
+        kept: set[int],
     ) -> Tensor:
         parts = query_parts + document_parts
-        asked, query_states = encode_apart(self.model, query_parts)
-        own, document_states = encode_apart(self.model, document_parts)
+        encoded, states = encode_apart(self.model, parts, kept - {len(parts) - 1})
+        asked, own = encoded.parted(len(query_parts))
         queries, query_mask = assemble(*asked)
-        del asked
         width = query_parts[0].features["input_ids"].shape[1] if is_late_interaction(self.model) else 1
         document_gradients = side_by_side([vector.shape for vector in own.vectors], own.vectors[0])
         for vector, gradient in zip(own.vectors, document_gradients, strict=True):
@@ -202,7 +205,6 @@ class Contrastive(nn.Module):
             dist.all_reduce(temperature_gradient)
             temperature_gradient /= group.size()
         gradients = [query_gradients[part.index] for part in query_parts] + document_gradients
-        states = query_states + document_states
         everyone = len(queries) if shares is None else sum(shares.queries)
         scale = float(everyone) if self.authors_gradient else 1.0
         total.requires_grad_()

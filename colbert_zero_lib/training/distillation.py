@@ -43,10 +43,10 @@ class Distillation(nn.Module):
     normalize_scores
         Min-max scale the student's scores per query (the authors' setting).
     mini_batch_tokens
-        Padded tokens encoded at once. With gradient caching the memory of the encoder grows with this, not with the
-        batch.
+        Tokens encoded at once, padding included where rows are not packed. With gradient caching the memory of the
+        encoder grows with this, not with the batch.
     gradient_cache
-        As in ``Contrastive``: None keeps activations as long as they fit into half of the device's memory.
+        As in ``Contrastive``: None keeps as many activations as fit into half of the device's memory.
     """
 
     def __init__(
@@ -72,8 +72,9 @@ class Distillation(nn.Module):
     def forward(self, sentence_features: Iterable[Features], labels: Tensor) -> Tensor:
         """Loss of one batch; ``labels`` are the teacher's scores ``[queries, documents per query]``."""
         queries, documents = self._parts(*sentence_features)
-        if self.activations.are_too_many(self.model, queries + documents):
-            return self._cached_loss(queries, documents, labels)
+        kept = self.activations.kept(self.model, queries + documents)
+        if len(kept) < len(queries) + len(documents):
+            return self._cached_loss(queries, documents, labels, kept)
         return self._loss(_scores(self._encode(queries), self._encode(documents)), labels)
 
     def _parts(self, queries: Features, documents: Features) -> tuple[list[Chunk], list[Chunk]]:
@@ -96,15 +97,16 @@ class Distillation(nn.Module):
             log_target=True,
         )
 
-    def _cached_loss(self, queries: list[Chunk], documents: list[Chunk], labels: Tensor) -> Tensor:
-        asked, query_states = encode_apart(self.model, queries)
-        listed, document_states = encode_apart(self.model, documents)
-        vectors = [vector.requires_grad_() for vector in asked.vectors + listed.vectors]
+    def _cached_loss(
+        self, queries: list[Chunk], documents: list[Chunk], labels: Tensor, kept: set[int]
+    ) -> Tensor:
+        parts = queries + documents
+        encoded, states = encode_apart(self.model, parts, kept)
+        vectors = [vector.requires_grad_() for vector in encoded.vectors]
         with torch.enable_grad():
-            loss = self._loss(_scores(asked, listed), labels)
+            loss = self._loss(_scores(*encoded.parted(len(queries))), labels)
             gradients = torch.autograd.grad(loss, vectors)
         total = loss.detach().requires_grad_()
-        parts, states = queries + documents, query_states + document_states
         total.register_hook(lambda upstream: encode_again(self.model, parts, states, gradients, upstream))
         return total
 

@@ -6,7 +6,8 @@ Dense models are the special case of one vector a text, so that every loss is wr
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,9 +17,12 @@ from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import Rand
 from torch import Tensor, nn
 
 from colbert_zero_lib.prompts import unscored_positions
-from colbert_zero_lib.training.packing import packed_vectors, packs, way_of
+from colbert_zero_lib.training.packing import packing, packs, way_of
 
 Features = dict[str, Tensor]
+
+# Of packed texts: the most padding of a chunk, as padded tokens of a token, and tokens below which none is cut off.
+PADDING, WORTH_A_PASS = 1.25, 2048
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -52,6 +56,14 @@ class Encoded(NamedTuple):
     masks: list[Tensor]
     parts: list[Chunk]
 
+    def parted(self, first: int) -> tuple[Encoded, Encoded]:
+        """The first chunks, which are the queries', and the others."""
+        before, after = slice(first), slice(first, None)
+        return (
+            Encoded(self.vectors[before], self.masks[before], self.parts[before]),
+            Encoded(self.vectors[after], self.masks[after], self.parts[after]),
+        )
+
 
 def text_features(features: Features) -> Features:
     """Only what the encoder reads."""
@@ -81,18 +93,18 @@ def scored_mask(model: nn.Module, features: Features, is_query: bool) -> Tensor:
 
 def embed_tokens(model: nn.Module, features: Features, is_query: bool) -> tuple[Tensor, Tensor]:
     """Unit vectors ``[texts, tokens, dimension]`` and their mask; a dense model gives one token per text."""
+    with packing(model) if packs(model, is_query) else nullcontext():
+        found = model(dict(features))
     if is_late_interaction(model):
         way = way_of(model)
-        packed = packs(model, is_query)
-        vectors = packed_vectors(model, features) if packed else model(dict(features))["token_embeddings"]
-        vectors = F.normalize(vectors, dim=-1)
+        vectors = F.normalize(found["token_embeddings"], dim=-1)
         return vectors.to(way.vectors) if way else vectors, scored_mask(model, features, is_query)
-    vectors = F.normalize(model(dict(features))["sentence_embedding"], dim=-1)[:, None]
+    vectors = F.normalize(found["sentence_embedding"], dim=-1)[:, None]
     return vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
 
 
 def chunks(model: nn.Module, features: Features, is_query: bool, tokens: int) -> list[Chunk]:
-    """Cut a padded batch into chunks of at most ``tokens`` padded tokens, longest texts first.
+    """Cut a batch into chunks of at most ``tokens`` tokens, longest texts first; padding counts unless it is packed.
 
     The loss does not depend on the order of rows, so nothing but speed and memory changes. Expanded queries stay as
     they are: their padding is part of the query.
@@ -103,10 +115,16 @@ def chunks(model: nn.Module, features: Features, is_query: bool, tokens: int) ->
     expanded = is_query and late and unwrapped(model).do_query_expansion
     lengths = torch.full((len(ids),), ids.shape[1]) if expanded else attention.sum(dim=1).cpu()
     order = lengths.argsort(descending=True, stable=True)
+    ends = lengths[order].cumsum(dim=0) if packs(model, is_query) else None
     result, start = [], 0
     while start < len(order):
         longest = max(int(lengths[order[start]]), 1)
         stop = start + max(1, tokens // longest)
+        if ends is not None:
+            inside = ends[start:] - ends[start] + longest
+            # Nothing but projection and MaxSim sees padding, yet a few long texts ought not to set the width of many.
+            wide = longest * torch.arange(1, len(inside) + 1) > PADDING * inside.clamp(min=WORTH_A_PASS)
+            stop = start + max(1, int(((inside > tokens) | wide).cummax(dim=0).values.logical_not().sum()))
         index = order[start:stop].to(ids.device)
         parts = {key: value[index, :longest] for key, value in features.items()}
         result.append(Chunk(index, parts, is_query, cut=late and longest < ids.shape[1]))
@@ -153,23 +171,29 @@ def side_by_side(shapes: Sequence[tuple[int, ...]], like: Tensor) -> list[Tensor
     return [piece.view(shape) for piece, shape in zip(pieces, shapes, strict=True)]
 
 
-def encode_apart(model: nn.Module, parts: Sequence[Chunk]) -> tuple[Encoded, list[RandContext]]:
-    """Vectors and masks of all chunks, :func:`padded` and without a graph, and what repeats each chunk's randomness."""
+def encode_apart(
+    model: nn.Module, parts: Sequence[Chunk], kept: Container[int] = ()
+) -> tuple[Encoded, list[RandContext | Tensor]]:
+    """Vectors and masks of all chunks, :func:`padded` and without a graph, and what makes each chunk's graph again.
+
+    That is the vectors themselves, with their graph, for the places ``kept``, and a chunk's randomness otherwise.
+    """
     late = is_late_interaction(model)
     vectors: list[Tensor] = []
-    masks, states = [], []
-    with torch.no_grad():
-        for place, part in enumerate(parts):
-            states.append(RandContext(*part.features.values()))
+    found: list[tuple[Tensor, RandContext | Tensor]] = [None] * len(parts)  # type: ignore[list-item]
+    # Kept ones first: the first pass with a graph is that in which all processes may exchange something.
+    for place in sorted(range(len(parts)), key=lambda place: place not in kept):
+        part, keeps = parts[place], place in kept
+        random = RandContext(*part.features.values())
+        with torch.set_grad_enabled(keeps), getattr(model, "no_sync", nullcontext)():
             vector, mask = embed_tokens(model, part.features, part.is_query)
-            if not vectors:
-                sizes = [(*p.features["input_ids"].shape, p.cut) for p in parts]
-                shapes = [
-                    (rows, length + cut if late else 1, vector.shape[-1]) for rows, length, cut in sizes
-                ]
-                vectors = side_by_side(shapes, vector)
-            vectors[place][:, : vector.shape[1]] = vector
-            masks.append(F.pad(mask, (0, int(part.cut))))
+        if not vectors:
+            sizes = [(*p.features["input_ids"].shape, p.cut) for p in parts]
+            shapes = [(rows, length + cut if late else 1, vector.shape[-1]) for rows, length, cut in sizes]
+            vectors = side_by_side(shapes, vector.detach())
+        vectors[place][:, : vector.shape[1]] = vector.detach()
+        found[place] = F.pad(mask, (0, int(part.cut))), vector if keeps else random
+    masks, states = (list(side) for side in zip(*found, strict=True))
     return Encoded(vectors, masks, [replace(part, cut=False) for part in parts]), states
 
 

@@ -18,11 +18,10 @@ from colbert_zero_lib.training.kernels import fuses, kernel_scores
 BLOCK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 27}
 
 
-def _blocks(queries: Tensor, documents: Tensor) -> int:
-    """How many documents fit into one similarity block."""
-    per_document = queries.shape[0] * queries.shape[1] * documents.shape[1]
-    limit = BLOCK_ELEMENTS.get(queries.device.type, BLOCK_ELEMENTS["cpu"])
-    return max(1, limit // max(1, per_document))
+def _blocks(tokens: int, documents: Tensor) -> int:
+    """How many documents fit into one block of similarities with ``tokens`` of queries."""
+    limit = BLOCK_ELEMENTS.get(documents.device.type, BLOCK_ELEMENTS["cpu"])
+    return max(1, limit // max(1, tokens * documents.shape[1]))
 
 
 def index_type(tokens: int) -> torch.dtype:
@@ -39,24 +38,21 @@ class _AllPairs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, queries: Tensor, query_mask: Tensor, *pieces: Tensor) -> Tensor:
-        a, s, h = queries.shape
+        flat, counts = queries[query_mask], query_mask.sum(dim=1)
         documents, masks = pieces[::2], pieces[1::2]
         b, longest = sum(map(len, documents)), max(piece.shape[1] for piece in documents)
-        flat = queries.reshape(a * s, h)
-        scores = torch.empty(a, b, dtype=torch.float32, device=queries.device)
-        best = torch.empty(a * s, b, dtype=index_type(longest), device=queries.device)
+        scores = torch.empty(len(queries), b, dtype=torch.float32, device=queries.device)
+        best = torch.empty(len(flat), b, dtype=index_type(longest), device=queries.device)
+        every, starts = torch.arange(len(flat), device=queries.device), counts.cumsum(dim=0) - counts
         first = 0
         for piece, mask in zip(documents, masks, strict=True):
-            for block, known in zip(
-                *(each.split(_blocks(queries, piece)) for each in (piece, mask)), strict=True
-            ):
-                similarity = (flat @ block.reshape(-1, h).T).view(a * s, *block.shape[:2])
-                # A masked token scores 0, as in PyLate: what is not there neither helps nor hurts.
-                similarity.mul_(known.to(similarity.dtype))
+            # A masked token scores 0, as in PyLate: what is not there neither helps nor hurts.
+            known = piece * mask[..., None].to(piece.dtype)
+            for block in known.split(_blocks(len(flat), piece)):
+                similarity = (flat @ block.flatten(0, 1).T).view(len(flat), *block.shape[:2])
                 values, index = similarity.max(dim=-1)
-                values = values.float().view(a, s, -1) * query_mask[:, :, None]
                 place = slice(first, first := first + len(block))
-                scores[:, place] = values.sum(dim=1)
+                scores[:, place] = F.embedding_bag(every, values.float(), starts, mode="sum")
                 best[:, place] = index
         ctx.save_for_backward(queries, query_mask, best, *pieces)
         return scores
@@ -64,9 +60,10 @@ class _AllPairs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         queries, query_mask, best, *pieces = ctx.saved_tensors
-        a, s, h = queries.shape
+        flat = queries[query_mask]
+        gradient = gradient.to(queries.dtype).repeat_interleave(query_mask.sum(dim=1), dim=0)
         documents, masks = pieces[::2], pieces[1::2]
-        to_queries = torch.zeros(a * s, h, dtype=queries.dtype, device=queries.device)
+        to_flat = torch.zeros_like(flat)
         to_documents: list[Tensor | None] = []
         stop = best.shape[1]
         for piece, mask in zip(reversed(documents), reversed(masks), strict=True):
@@ -76,20 +73,16 @@ class _AllPairs(torch.autograd.Function):
             # One similarity per (query token, document) carries gradient: a weighted sum of b document tokens for each
             # query token, and of the query tokens that chose it for each document token. Two bags, not two matmuls.
             row = best[:, place].long() + torch.arange(b, device=best.device) * t
-            weight = (gradient[:, None, place] * query_mask[:, :, None]).reshape(a * s, b)
-            weight = (weight * mask.reshape(-1)[row]).to(queries.dtype)
-            to_queries += F.embedding_bag(row, piece.reshape(b * t, h), mode="sum", per_sample_weights=weight)
+            weight = gradient[:, place] * mask.flatten()[row]
+            to_flat += F.embedding_bag(row, piece.flatten(0, 1), mode="sum", per_sample_weights=weight)
             chosen, order = row.view(-1).sort()
             offsets = torch.searchsorted(chosen, torch.arange(b * t, device=best.device))
-            bags = F.embedding_bag(
-                order // b,
-                queries.reshape(a * s, h),
-                offsets,
-                mode="sum",
-                per_sample_weights=weight.view(-1)[order],
-            )
-            to_documents += [None, bags.view(b, t, h)]
-        return to_queries.view(a, s, h), None, *reversed(to_documents)
+            weights = weight.view(-1)[order]
+            bags = F.embedding_bag(order // b, flat, offsets, mode="sum", per_sample_weights=weights)
+            to_documents += [None, bags.view_as(piece)]
+        to_queries = torch.zeros_like(queries)
+        to_queries[query_mask] = to_flat
+        return to_queries, None, *reversed(to_documents)
 
 
 def maxsim(
@@ -133,8 +126,8 @@ def maxsim_pieces(
     pieces: list[Tensor] = []
     for piece, mask in pairs:
         mask = torch.ones(piece.shape[:2], dtype=torch.bool, device=piece.device) if mask is None else mask
-        pieces += [piece, mask.float()]
-    return _AllPairs.apply(queries, query_mask.float(), *pieces)
+        pieces += [piece, mask.bool()]
+    return _AllPairs.apply(queries, query_mask.bool(), *pieces)
 
 
 def fused_pieces(

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from colbert_zero_lib.training.embedding import Chunk, embed_tokens, unwrapped
-from colbert_zero_lib.training.packing import way_of
+from colbert_zero_lib.training.packing import packs, way_of
 
-# Padded tokens that a GPU encodes at once at most: more than fill it gain nothing.
-MOST_TOKENS = 131_072
+# Tokens encoded at once at most, and the part of the share of memory that they may take: more gain nothing.
+MOST_TOKENS = {"cuda": (131_072, 1.0), "cpu": (8192, 0.25)}
 
 # Where the device does not say how much memory it has: padded tokens of a batch whose activations are still kept.
 DIRECT_TOKENS = 65_536
@@ -122,6 +122,13 @@ def peak_memory(device: str = "cpu") -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def _tokens(model: nn.Module, part: Chunk) -> int:
+    """Tokens of a chunk that are encoded."""
+    if packs(model, part.is_query):
+        return int(part.features["attention_mask"].sum())
+    return part.features["input_ids"].numel()
+
+
 def device_memory(device: torch.device) -> int | None:
     """Bytes of memory that a process may count on, in use or not; None where the device does not say.
 
@@ -142,11 +149,11 @@ def device_memory(device: torch.device) -> int | None:
 
 @dataclass
 class Activations:
-    """Whether a batch's activations are too many to keep, so that its chunks are encoded again for the backward pass.
+    """Of which chunks of a batch the activations are kept; the others are encoded again for the backward pass.
 
-    ``gradient_cache`` decides for all batches. With None they are kept as long as they fit into ``share`` of the
-    device's memory, by what the encoder was measured to keep per token: the same on every run of one machine.
-    ``direct_tokens`` replaces the measurement by a number of padded tokens.
+    With ``gradient_cache`` True no more than one chunk's, which is what a pass needs anyway, with False all of them.
+    With None as many as fit into ``share`` of the device's memory, by what the encoder was measured to keep per token:
+    the same on every run of one machine. ``direct_tokens`` replaces the measurement by a number of tokens.
     """
 
     gradient_cache: bool | None = None
@@ -154,18 +161,34 @@ class Activations:
     share: float = 0.5
     _bytes_per_token: float | None = field(default=None, init=False)
 
-    def are_too_many(self, model: nn.Module, parts: Sequence[Chunk], more: int = 0) -> bool:
-        """The decision for a batch; ``more``: bytes that are kept besides the encoder's."""
-        if self.gradient_cache is not None or not torch.is_grad_enabled():
-            return bool(self.gradient_cache) and torch.is_grad_enabled()
-        ids = [part.features["input_ids"] for part in parts]
-        tokens = sum(each.numel() for each in ids)
+    def kept(self, model: nn.Module, parts: Sequence[Chunk], more: int = 0) -> set[int]:
+        """Places of the chunks that are kept, largest first; ``more``: bytes that are kept besides the encoder's."""
+        sizes = [_tokens(model, part) for part in parts]
+        if not torch.is_grad_enabled() or self.gradient_cache is False:
+            return set(range(len(parts)))
+        room = float(max(sizes))
+        if self.gradient_cache is None:
+            most = self._room(model, parts, more)
+            if sum(sizes) <= most:
+                return set(range(len(parts)))
+            room = max(room, most - room)  # a chunk is encoded again beside those that are kept
+        found = set()
+        # Never the last, whose pass exchanges gradients between processes.
+        for place in sorted(range(len(parts) - 1), key=lambda place: -sizes[place]):
+            if sizes[place] <= room:
+                found.add(place)
+                room -= sizes[place]
+        return found
+
+    def _room(self, model: nn.Module, parts: Sequence[Chunk], more: int) -> float:
+        """Tokens whose activations fit."""
         if self.direct_tokens is not None:
-            return tokens > self.direct_tokens
-        memory = device_memory(ids[0].device)
+            return self.direct_tokens
+        memory = device_memory(parts[0].features["input_ids"].device)
         if memory is None:
-            return tokens > DIRECT_TOKENS
-        return tokens * self._measured(model, max(each.shape[1] for each in ids)) + more > self.share * memory
+            return DIRECT_TOKENS
+        longest = max(part.features["input_ids"].shape[1] for part in parts)
+        return (self.share * memory - more) / self._measured(model, longest)
 
     def _measured(self, model: nn.Module, longest: int) -> float:
         if self._bytes_per_token is None:
@@ -175,8 +198,10 @@ class Activations:
         return self._bytes_per_token
 
     def tokens_at_once(self, model: nn.Module, given: int) -> int:
-        """Padded tokens of a chunk: ``given``, and where `go_fast` found a GPU as many as ``share`` of it can keep."""
+        """Tokens of a chunk: ``given``, and where `go_fast` found a way as many as a part of ``share`` can keep."""
         if way_of(model) is None:
             return given
-        room = self.share * (device_memory(next(model.parameters()).device) or 0) / self._measured(model, 512)
-        return max(given, min(MOST_TOKENS, int(room) // 4096 * 4096))
+        device = next(model.parameters()).device
+        most, part = MOST_TOKENS.get(device.type, (given, 1.0))
+        room = part * self.share * (device_memory(device) or 0) / self._measured(model, 512)
+        return max(given, min(most, int(room) // 4096 * 4096))

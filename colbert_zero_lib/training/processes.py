@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -126,19 +127,26 @@ def encode(model: nn.Module, parts: Sequence[Chunk]) -> Encoded:
 def encode_again(
     model: nn.Module,
     parts: Sequence[Chunk],
-    states: Sequence[RandContext],
+    states: Sequence[RandContext | Tensor],
     gradients: Sequence[Tensor],
     scale: Tensor,
 ) -> None:
-    """The backward pass of chunks whose activations were not kept: each is encoded again, as it was the first time.
+    """The backward pass of chunks by what ``encode_apart`` left of them: kept ones first, others are encoded again.
 
-    ``gradients`` are those of the chunks' vectors, times ``scale``. One exchange between processes, after the last.
+    ``gradients`` are those of the chunks' vectors, times ``scale``. One exchange between processes, after the last,
+    whose activations must not have been kept.
     """
+    order = sorted(range(len(parts)), key=lambda place: not isinstance(states[place], Tensor))
+    left: list[Any] = list(states)
     with torch.enable_grad():
-        exchanges = one_exchange(model, len(parts))
-        for part, state, gradient, exchange in zip(parts, states, gradients, exchanges, strict=False):
+        for place, exchange in zip(order, one_exchange(model, len(parts)), strict=False):
+            part, state = parts[place], left[place]
+            left[place] = None  # activations are let go with the chunk
             with exchange:
-                with state:
-                    vector, _ = embed_tokens(model, part.features, part.is_query)
-                gradient = gradient[:, : vector.shape[1]].to(vector.dtype)
+                if isinstance(state, Tensor):
+                    vector = state
+                else:
+                    with state:
+                        vector, _ = embed_tokens(model, part.features, part.is_query)
+                gradient = gradients[place][:, : vector.shape[1]].to(vector.dtype)
                 vector.backward(gradient * scale)

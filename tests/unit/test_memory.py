@@ -44,7 +44,7 @@ def batch_of(model: nn.Module, rows: int = 12) -> list[dict[str, Tensor]]:
 
 
 def passes(model: nn.Module, loss: Contrastive, features: list[dict[str, Tensor]]) -> int:
-    """How often each text is encoded: once with activations kept, twice with gradients cached."""
+    """How often a text is encoded at most: once with activations kept, twice with gradients cached."""
     seen: list[int] = []
     handle = model.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0]["input_ids"])))
     try:
@@ -52,7 +52,7 @@ def passes(model: nn.Module, loss: Contrastive, features: list[dict[str, Tensor]
     finally:
         handle.remove()
         model.zero_grad()
-    return sum(seen) // sum(len(side["input_ids"]) for side in features)
+    return -(-sum(seen) // sum(len(side["input_ids"]) for side in features))
 
 
 @pytest.mark.parametrize("interaction", list(Interaction))

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
@@ -99,24 +100,26 @@ def test_vectors_of_half_width_have_float32_scores(tiny_encoder_folder: Path) ->
     loss.backward()
 
 
-def test_a_cpu_and_float32_keep_their_way(tiny_encoder_folder: Path) -> None:
-    model = opened(tiny_encoder_folder)
-    go_fast(model, "bfloat16", compiled=True)
-    assert not hasattr(model, "way")
+def test_a_cpu_packs_and_keeps_the_type_of_vectors(tiny_encoder_folder: Path) -> None:
+    for precision in ("bfloat16", "float32"):
+        model = opened(tiny_encoder_folder)
+        go_fast(model, precision, compiled=True)
+        assert model.way == Way(torch.float32, packed=True)
 
 
 def test_packing_that_goes_wrong_on_a_device_is_noticed_and_said(
     tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = opened(tiny_encoder_folder).train()
-    assert packs_alike(model) and model.training
-    right = packing.packed_vectors
-    monkeypatch.setattr(packing, "packed_vectors", lambda *given: right(*given).roll(1, dims=1))
+    assert packs_alike(model, "float32") and model.training
+    right = packing._packed_forward
+    rolled = lambda *a, **b: BaseModelOutput(right(*a, **b)[0].roll(1, dims=1))  # noqa: E731
+    monkeypatch.setattr(packing, "_packed_forward", rolled)
     with pytest.warns(UserWarning, match="padded, not packed"):
-        assert not packs_alike(model)
-    monkeypatch.setattr(packing, "packed_vectors", lambda *_: torch.zeros(2) @ torch.zeros(3))
+        assert not packs_alike(model, "float32")
+    monkeypatch.setattr(packing, "_packed_forward", lambda *_, **__: torch.zeros(2) @ torch.zeros(3))
     with pytest.warns(UserWarning, match="padded, not packed"):
-        assert not packs_alike(model)
+        assert not packs_alike(model, "float32")
 
 
 def test_packing_is_tried_once_for_a_model(
@@ -126,7 +129,7 @@ def test_packing_is_tried_once_for_a_model(
     on_a_gpu = SimpleNamespace(device=torch.device("cuda"))
     monkeypatch.setattr(model, "parameters", lambda: iter([on_a_gpu]))
     tried: list[nn.Module] = []
-    monkeypatch.setattr(packing, "packs_alike", lambda each: tried.append(each) is None)
+    monkeypatch.setattr(packing, "packs_alike", lambda each, _: tried.append(each) is None)
     for _ in range(3):
         go_fast(model, "bfloat16")
     assert tried == [model] and model.way == Way(torch.bfloat16, packed=True)

@@ -414,7 +414,8 @@ def test_a_batch_is_encoded_twice_only_when_its_activations_would_not_fit(dense,
     handle = dense.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     try:
         Contrastive(dense, 0.2, **options)(features).backward()
-        assert calls == [False, False, True, True][4 - 2 * passes :]
+        # One chunk is kept in any case.
+        assert calls == ([True, False, True] if passes == 2 else [True, True])
         calls.clear()
         with torch.no_grad():
             Contrastive(dense, 0.2, **options)(features)
