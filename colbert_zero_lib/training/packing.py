@@ -23,6 +23,8 @@ from colbert_zero_lib.training.attention import Group, GroupedAttention, grouped
 from colbert_zero_lib.training.modernbert import fits, hidden_states
 
 PACKED = "packed_rows"
+# Width of hidden states below which a CPU spends more on the packing than on the padding.
+WORTH_PACKING = 128
 # Least cosine of a token's packed vector with its padded one, by precision of the encoder.
 ALIKE = {"bfloat16": 0.98, "float32": 0.9999}
 
@@ -88,9 +90,9 @@ def way_of(model: nn.Module) -> Way | None:
 def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
     """Choose by device how a model encodes; ``precision`` is that of the encoder.
 
-    ModernBERT's rows are packed on CUDA in bfloat16, for late interaction, and on a CPU, where BERT's are too. On CUDA
-    token vectors are bfloat16 as well (MaxSim sums in float32), and ``compiled`` lets torch.compile fuse each layer: a
-    minute before the first step, fewer passes over memory after it.
+    ModernBERT's rows are packed on CUDA in bfloat16, for late interaction, and on a CPU, where BERT's are too, unless
+    they are narrow. On CUDA token vectors are bfloat16 as well (MaxSim sums in float32), and ``compiled`` lets
+    torch.compile fuse each layer: a minute before the first step, fewer passes over memory after it.
     """
     device = next(model.parameters()).device.type
     half = device == "cuda" and precision == "bfloat16" and hasattr(model, "skiplist")
@@ -100,7 +102,8 @@ def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
     way = way_of(model)
     if way is None:  # tried once: encoding asks for each part of a corpus
         known = isinstance(encoder, ModernBertModel if half else (ModernBertModel, BertModel))
-        packed = known and packs_alike(model, precision)
+        wide = half or (known and encoder.config.hidden_size >= WORTH_PACKING)
+        packed = known and wide and packs_alike(model, precision)
         way = cast(Any, model).way = Way(torch.bfloat16 if half else torch.float32, packed)
     if half and compiled and way.packed:
         torch._dynamo.config.recompile_limit = 64  # layer kinds, with and without gradient, training or not

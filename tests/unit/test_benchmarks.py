@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -243,6 +244,21 @@ def test_operations_of_a_product_are_counted_exactly() -> None:
     assert roofline.step_operations(Product(), []) == 3 * (
         2 * 3 * 5 * 7
     )  # forward, and one product for either side
+
+
+def test_the_least_operations_are_those_of_text_alone() -> None:
+    config = SimpleNamespace(hidden_size=8, intermediate_size=16, num_hidden_layers=3)
+    model = [SimpleNamespace(auto_model=SimpleNamespace(config=config)), SimpleNamespace(out_features=4)]
+    ids, mask = torch.ones(1, 5, dtype=torch.long), torch.tensor([[1, 1, 0, 0, 0]])
+    side = SimpleNamespace(
+        model=model, collate=lambda _: ([{"input_ids": ids, "attention_mask": mask}], None)
+    )
+    # Queries, keys, values and output; two halves of the gate and its output; similarities and sums; projection.
+    layer = 2 * 2 * (4 * 8 * 8 + 3 * 8 * 16) + 2 * 2 * 2 * 2 * 8
+    once = 3 * layer + 2 * 2 * 8 * 4
+    case = training.Case(Phase.UNSUPERVISED, "nano", 5)
+    for passes, asked in ((4, case), (3, replace(case, keep_activations=True))):
+        assert roofline.least_operations(side, asked, []) == passes * once
 
 
 def test_the_papers_sizes_are_those_of_its_table() -> None:

@@ -9,14 +9,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers import AutoTokenizer, BertConfig, BertModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.training import packing
+from colbert_zero_lib.training.attention import GroupedAttention, grouped
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
-from colbert_zero_lib.training.embedding import embed_tokens
+from colbert_zero_lib.training.embedding import chunks, embed_tokens
 from colbert_zero_lib.training.packing import Way, go_fast, packed_vectors, packs_alike
 
 PROMPTS = ("search_query: ", "search_document: ")
@@ -100,7 +102,13 @@ def test_vectors_of_half_width_have_float32_scores(tiny_encoder_folder: Path) ->
     loss.backward()
 
 
-def test_a_cpu_packs_and_keeps_the_type_of_vectors(tiny_encoder_folder: Path) -> None:
+def test_a_cpu_packs_and_keeps_the_type_of_vectors(
+    tiny_encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened(tiny_encoder_folder)
+    go_fast(model, "float32")
+    assert not model.way.packed  # too narrow
+    monkeypatch.setattr(packing, "WORTH_PACKING", 0)
     for precision in ("bfloat16", "float32"):
         model = opened(tiny_encoder_folder)
         go_fast(model, precision, compiled=True)
@@ -133,3 +141,58 @@ def test_packing_is_tried_once_for_a_model(
     for _ in range(3):
         go_fast(model, "bfloat16")
     assert tried == [model] and model.way == Way(torch.bfloat16, packed=True)
+
+
+def test_attention_of_groups_is_that_of_each_text() -> None:
+    lengths, heads, size, reach = [70, 65, 40, 33, 33, 5, 1], 2, 8, 10
+    chance = torch.Generator().manual_seed(0)
+    given = torch.randn(sum(lengths), 3, heads, size, generator=chance).requires_grad_()
+    weights = torch.randn(sum(lengths), heads, size, generator=chance)
+    for far in (-1, reach):
+        found = GroupedAttention.apply(given, None, grouped(lengths, heads), far, 0.3, 0.0)
+        (gradient,) = torch.autograd.grad((found * weights).sum(), given)
+        texts = []
+        for text in given.split(lengths):
+            q, k, v = text.permute(1, 2, 0, 3)
+            place = torch.arange(len(text))
+            seen = (place[:, None] - place).abs() <= (far if far >= 0 else len(text))
+            texts.append(F.scaled_dot_product_attention(q, k, v, seen, scale=0.3).transpose(0, 1))
+        plain = torch.cat(texts)
+        (right,) = torch.autograd.grad((plain * weights).sum(), given)
+        assert torch.allclose(found, plain, atol=1e-6) and torch.allclose(gradient, right, atol=1e-5)
+
+
+def test_berts_rows_and_a_dense_models_have_the_vectors_of_padded_ones(
+    tiny_encoder_folder: Path, tmp_path: Path
+) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=100, **sizes)).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_encoder_folder).save_pretrained(tmp_path)
+    dense = Step(Interaction.DENSE, Phase.UNSUPERVISED)
+    batch = features([180, 33, 7, 1])
+    for model in (
+        opened(tmp_path),
+        open_model(tiny_encoder_folder, dense, lengths=(32, 200), prompts=PROMPTS),
+    ):
+        model.eval()
+        found = []
+        for packed in (False, True):
+            if packed:
+                take(model)
+            vectors, _ = embed_tokens(model, batch, is_query=False)
+            shown = vectors[batch["attention_mask"].bool()] if vectors.shape[1] > 1 else vectors
+            gradient = torch.autograd.grad(
+                shown[..., 0].sum(), model[0].auto_model.get_input_embeddings().weight
+            )
+            found.append((shown.detach(), gradient[0]))
+        for plain, ours in zip(*found, strict=True):
+            assert torch.allclose(plain, ours, atol=1e-5)
+
+
+def test_chunks_of_packed_texts_hold_what_is_asked_and_little_padding(tiny_encoder_folder: Path) -> None:
+    model = take(opened(tiny_encoder_folder))
+    parts = chunks(model, features([200] * 20 + [10] * 300), is_query=False, tokens=4096)
+    assert sorted(torch.cat([part.index for part in parts]).tolist()) == list(range(320))
+    for part in parts:
+        ids, attended = part.features["input_ids"], int(part.features["attention_mask"].sum())
+        assert attended <= 4096 and ids.numel() <= 1.25 * max(attended, 2048)
