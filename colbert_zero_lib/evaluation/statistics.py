@@ -137,16 +137,18 @@ def split(scores: Mapping[str, np.ndarray]) -> Variances:
     """The variances of per-query figures: collection -> [seeds, queries], each from 0 to 1 (or their differences).
 
     Collections count as in `over_collections`. A two-way analysis of variance (seeds x queries) in each collection
-    keeps what single queries do under single seeds out of the share of the queries.
+    keeps what single queries do under single seeds out of the share of the queries. A collection of one query says
+    nothing of others and adds nothing to that share; ParameterError where all are such.
     """
     matrices = [100 * np.asarray(matrix, dtype=float) for matrix in scores.values()]
-    if not matrices or any(matrix.ndim != 2 or matrix.shape[1] < 2 for matrix in matrices):
-        raise ParameterError("Variances need collections of two queries or more: leave out smaller ones.")
+    if all(matrix.ndim != 2 or matrix.shape[1] < 2 for matrix in matrices):
+        raise ParameterError("Variances need a collection of two queries or more: add queries.")
     count = matrices[0].shape[0]
     weights = over_collections(np.eye(len(matrices)), list(scores))
     of_queries, below = 0.0, 0.0
     for weight, matrix in zip(weights, matrices, strict=True):
-        queries = matrix.shape[1]
+        if (queries := matrix.shape[1]) < 2:
+            continue
         variance = float(matrix.mean(axis=0).var(ddof=1))
         if count > 1:
             rest = matrix - matrix.mean(axis=0) - matrix.mean(axis=1, keepdims=True) + matrix.mean()
@@ -281,8 +283,8 @@ def by_collection(
 
 
 def tested(scores: Mapping[str, np.ndarray], level: float = 0.95) -> TwoLevelTest:
-    """`mean_test`, or its value alone where a collection has a single query, which says nothing of others."""
-    if min(matrix.shape[1] for matrix in scores.values()) > 1:
+    """`mean_test`, or its value alone where no collection has two queries."""
+    if max(matrix.shape[1] for matrix in scores.values()) > 1:
         return mean_test(split(scores), level)
     value = 100 * float(over_collections(np.array([m.mean() for m in scores.values()]), list(scores)))
     nothing = math.nan
