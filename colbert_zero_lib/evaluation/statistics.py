@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from colbert_zero_lib.errors import DataError, ParameterError
 
@@ -247,39 +246,6 @@ def margin_of(found: Variances, between: np.ndarray | float, freedom: float, alp
 
     of_queries = found.queries and found.queries * float(stdtrit(min(found.degrees, 1e9), alpha / 2)) ** 2
     return np.sqrt(of_queries + np.asarray(between) * float(stdtrit(freedom, alpha / 2)) ** 2)
-
-
-class Difference(NamedTuple):
-    """How far A is above B, with its interval and the p-value of no difference; unweighted over collections, 0 to 1."""
-
-    delta: float
-    low: float
-    high: float
-    p: float
-
-
-def difference(
-    a: Evaluation | Sequence[Evaluation],
-    b: Evaluation | Sequence[Evaluation],
-    metric: str = "ndcg@10",
-    level: float = 0.95,
-) -> Difference:
-    """A less B, paired by query and, with one evaluation a seed on each side, by seed: see `mean_test`.
-
-    Of single evaluations it speaks of queries alone: whether these weights are better, not whether their recipe is.
-    """
-    found = tested(paired_scores([(1.0, a), (-1.0, b)], metric), level)
-    return Difference(found.value / 100, found.low / 100, found.high / 100, found.p)
-
-
-def by_collection(
-    evaluations: Evaluation | Sequence[Evaluation], metric: str = "ndcg@10", level: float = 0.95
-) -> pd.DataFrame:
-    """Each collection's mean, over seeds if there are several, with its interval: mean, low, high (0 to 1)."""
-    scores = paired_scores([(1.0, evaluations)], metric)
-    tests = [tested({name: matrix}, level) for name, matrix in scores.items()]
-    rows = [(test.value / 100, test.low / 100, test.high / 100) for test in tests]
-    return pd.DataFrame(rows, index=pd.Index(scores, name="collection"), columns=["mean", "low", "high"])
 
 
 def tested(scores: Mapping[str, np.ndarray], level: float = 0.95) -> TwoLevelTest:
