@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from .metrics import METRICS, score_ranking
     from .plaid import PlaidRetriever
     from .ranking import Ranking, Retriever
-    from .results import Evaluation, evaluate
+    from .results import Difference, Evaluation, by_collection, difference, evaluate
     from .sessions import evaluate_model, find_sets
-    from .statistics import Difference, Interval, by_collection, difference
+    from .statistics import Interval
     from .subjects import SearchOptions, find_subject
     from .vectors import VectorStore
 
@@ -45,10 +45,10 @@ _HOMES = {
     "evaluate": "results",
     "evaluate_model": "sessions",
     "find_sets": "sessions",
-    "by_collection": "statistics",
-    "Difference": "statistics",
+    "by_collection": "results",
+    "Difference": "results",
     "Interval": "statistics",
-    "difference": "statistics",
+    "difference": "results",
     "SearchOptions": "subjects",
     "find_subject": "subjects",
     "VectorStore": "vectors",

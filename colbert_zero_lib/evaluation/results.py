@@ -1,18 +1,18 @@
 """Evaluation of one retriever on several collections: per-query figures, their means, and the file they live
 in.
 
-Intervals and comparisons are computed in `statistics`; searching is the retriever's business.
+Intervals and tests are computed in `statistics`; searching is the retriever's business.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from colbert_zero_lib.keeping import replacing
 
 from .metrics import METRICS, score_ranking
 from .ranking import rank
-from .statistics import Interval, over_collections, tested
+from .statistics import Interval, over_collections, paired_scores, tested
 
 if TYPE_CHECKING:
     from colbert_zero_lib.corpora import Collection
@@ -128,6 +128,39 @@ class Evaluation:
             raise DataError(
                 f"{path} is no readable evaluation ({error}): remove it, evaluate again."
             ) from error
+
+
+class Difference(NamedTuple):
+    """How far A is above B, with its interval and the p-value of no difference; unweighted over collections, 0 to 1."""
+
+    delta: float
+    low: float
+    high: float
+    p: float
+
+
+def difference(
+    a: Evaluation | Sequence[Evaluation],
+    b: Evaluation | Sequence[Evaluation],
+    metric: str = "ndcg@10",
+    level: float = 0.95,
+) -> Difference:
+    """A less B, paired by query and, with one evaluation a seed on each side, by seed: see `mean_test`.
+
+    Of single evaluations it speaks of queries alone: whether these weights are better, not whether their recipe is.
+    """
+    found = tested(paired_scores([(1.0, a), (-1.0, b)], metric), level)
+    return Difference(found.value / 100, found.low / 100, found.high / 100, found.p)
+
+
+def by_collection(
+    evaluations: Evaluation | Sequence[Evaluation], metric: str = "ndcg@10", level: float = 0.95
+) -> pd.DataFrame:
+    """Each collection's mean, over seeds if there are several, with its interval: mean, low, high (0 to 1)."""
+    scores = paired_scores([(1.0, evaluations)], metric)
+    tests = [tested({name: matrix}, level) for name, matrix in scores.items()]
+    rows = [(test.value / 100, test.low / 100, test.high / 100) for test in tests]
+    return pd.DataFrame(rows, index=pd.Index(scores, name="collection"), columns=["mean", "low", "high"])
 
 
 def evaluate(

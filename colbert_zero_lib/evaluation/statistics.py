@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from colbert_zero_lib.errors import DataError, ParameterError
 
@@ -137,16 +136,18 @@ def split(scores: Mapping[str, np.ndarray]) -> Variances:
     """The variances of per-query figures: collection -> [seeds, queries], each from 0 to 1 (or their differences).
 
     Collections count as in `over_collections`. A two-way analysis of variance (seeds x queries) in each collection
-    keeps what single queries do under single seeds out of the share of the queries.
+    keeps what single queries do under single seeds out of the share of the queries. A collection of one query says
+    nothing of others and adds nothing to that share; ParameterError where all are such.
     """
     matrices = [100 * np.asarray(matrix, dtype=float) for matrix in scores.values()]
-    if not matrices or any(matrix.ndim != 2 or matrix.shape[1] < 2 for matrix in matrices):
-        raise ParameterError("Variances need collections of two queries or more: leave out smaller ones.")
+    if all(matrix.ndim != 2 or matrix.shape[1] < 2 for matrix in matrices):
+        raise ParameterError("Variances need a collection of two queries or more: add queries.")
     count = matrices[0].shape[0]
     weights = over_collections(np.eye(len(matrices)), list(scores))
     of_queries, below = 0.0, 0.0
     for weight, matrix in zip(weights, matrices, strict=True):
-        queries = matrix.shape[1]
+        if (queries := matrix.shape[1]) < 2:
+            continue
         variance = float(matrix.mean(axis=0).var(ddof=1))
         if count > 1:
             rest = matrix - matrix.mean(axis=0) - matrix.mean(axis=1, keepdims=True) + matrix.mean()
@@ -247,42 +248,9 @@ def margin_of(found: Variances, between: np.ndarray | float, freedom: float, alp
     return np.sqrt(of_queries + np.asarray(between) * float(stdtrit(freedom, alpha / 2)) ** 2)
 
 
-class Difference(NamedTuple):
-    """How far A is above B, with its interval and the p-value of no difference; unweighted over collections, 0 to 1."""
-
-    delta: float
-    low: float
-    high: float
-    p: float
-
-
-def difference(
-    a: Evaluation | Sequence[Evaluation],
-    b: Evaluation | Sequence[Evaluation],
-    metric: str = "ndcg@10",
-    level: float = 0.95,
-) -> Difference:
-    """A less B, paired by query and, with one evaluation a seed on each side, by seed: see `mean_test`.
-
-    Of single evaluations it speaks of queries alone: whether these weights are better, not whether their recipe is.
-    """
-    found = tested(paired_scores([(1.0, a), (-1.0, b)], metric), level)
-    return Difference(found.value / 100, found.low / 100, found.high / 100, found.p)
-
-
-def by_collection(
-    evaluations: Evaluation | Sequence[Evaluation], metric: str = "ndcg@10", level: float = 0.95
-) -> pd.DataFrame:
-    """Each collection's mean, over seeds if there are several, with its interval: mean, low, high (0 to 1)."""
-    scores = paired_scores([(1.0, evaluations)], metric)
-    tests = [tested({name: matrix}, level) for name, matrix in scores.items()]
-    rows = [(test.value / 100, test.low / 100, test.high / 100) for test in tests]
-    return pd.DataFrame(rows, index=pd.Index(scores, name="collection"), columns=["mean", "low", "high"])
-
-
 def tested(scores: Mapping[str, np.ndarray], level: float = 0.95) -> TwoLevelTest:
-    """`mean_test`, or its value alone where a collection has a single query, which says nothing of others."""
-    if min(matrix.shape[1] for matrix in scores.values()) > 1:
+    """`mean_test`, or its value alone where no collection has two queries."""
+    if max(matrix.shape[1] for matrix in scores.values()) > 1:
         return mean_test(split(scores), level)
     value = 100 * float(over_collections(np.array([m.mean() for m in scores.values()]), list(scores)))
     nothing = math.nan

@@ -163,7 +163,8 @@ def _intervals(
     found = {name: tested({name: own}) for name, own in scores.items()}
     if len(scores) == len(collections) > 1:
         found["mean"] = tested(scores)
-    return {name: (test.low / 100, test.high / 100) for name, test in found.items()}
+    known = {name: test for name, test in found.items() if not np.isnan(test.low)}
+    return {name: (test.low / 100, test.high / 100) for name, test in known.items()}
 
 
 def _show(value: Any) -> str:

@@ -40,15 +40,12 @@ def test_the_mean_weighs_collections_equally(evaluation: Evaluation):
     assert evaluation.only(["b"]).mean() == pytest.approx(0.4)
 
 
-def test_the_interval_is_around_the_mean_and_repeats(evaluation: Evaluation):
-    interval = evaluation.interval(samples=500, seed=4)
+def test_the_interval_is_that_of_the_mean_by_students_t(evaluation: Evaluation):
+    interval = evaluation.interval()
     assert interval.mean == pytest.approx(evaluation.mean())
-    assert interval.low < interval.mean < interval.high
-    assert interval == evaluation.interval(samples=500, seed=4)
-    assert interval != evaluation.interval(samples=500, seed=5)
-    # Collection "a" has one query, so only "b" can move: its mean lies between 0.2 and 0.6.
-    assert interval.low >= (0.2 + 1) / 2
-    assert interval.high <= (0.6 + 1) / 2
+    # Collection "a" has one query, so only "b" can move: standard error 0.2 / sqrt(3), t of two degrees 4.3027.
+    half = 4.3027 * 0.2 / np.sqrt(3) / 2
+    assert (interval.low, interval.high) == pytest.approx((0.7 - half, 0.7 + half), rel=1e-4)
 
 
 def test_parquet_keeps_every_figure(evaluation: Evaluation, tmp_path: Path):

@@ -73,11 +73,12 @@ def test_forums_of_one_site_count_as_one_collection():
     assert whole.interval().high - whole.interval().low == pytest.approx(expected, rel=0.03)
 
 
-def test_a_single_query_has_a_value_and_no_interval():
-    alone = evaluation_of({"one": np.array([0.4]), "more": np.array([0.1, 0.3])})
-    found = alone.interval()
-    assert found.mean == pytest.approx(0.3) and np.isnan([found.low, found.high]).all()
-    assert by_collection(alone)["low"].isna().tolist() == [True, False]
+def test_a_single_query_has_a_value_and_no_interval_and_adds_nothing_to_that_of_the_mean():
+    both = evaluation_of({"one": np.array([0.4]), "more": np.array([0.1, 0.3, 0.2])})
+    found, more = both.interval(), both.only(["more"]).interval()
+    assert found.mean == pytest.approx(0.3)
+    assert found.high - found.low == pytest.approx((more.high - more.low) / 2)
+    assert by_collection(both)["low"].isna().tolist() == [True, False]
 
 
 def test_without_an_effect_p_is_below_five_percent_about_five_times_in_a_hundred():
