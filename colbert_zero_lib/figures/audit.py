@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from colbert_zero_lib.published.tables import BEIR
 from colbert_zero_lib.verdicts.audit import fewest_to_flip
 from colbert_zero_lib.verdicts.rerun import NOTICEABLE
+from colbert_zero_lib.verdicts.verdict import leaves_out_zero
 
 from .marks import headline, in_row, legend, name_rows, part_rows, spread, with_interval, zero_line
 from .theme import COLOURS, DASHED, MARKER, PIPELINE, SMALL, WIDTH, canvas
@@ -197,7 +198,7 @@ def newer_models(table: pd.DataFrame, reference: str) -> Figure:
     name_rows(axes, names, f"{against}, 95% interval over data sets\n* not in the paper", -0.6)
     _legend(figure, {label: (colour, marker) for colour, marker, label in _KIND.values()})
     above = shown[(shown["difference"] > 0) & ~shown["in_paper"].astype(bool)]
-    clear = int((above["low"] > 0).sum())
+    clear = int(leaves_out_zero(above["low"], above["high"]).sum())
     one = len(above) == 1
     said = "One newer model averages higher" if one else f"{len(above)} newer models average higher"
     return headline(figure, f"{said}; {clear or 'none'} clearly, over the choice of data sets")

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.evaluation.statistics import Interval
-from colbert_zero_lib.verdicts.verdict import CLEARLY
+from colbert_zero_lib.verdicts.verdict import CLEARLY, leaves_out_zero
 
 from .marks import (
     headline,
@@ -206,7 +206,7 @@ def deltas(table: pd.DataFrame, title: str) -> Figure:
     ring: dict[str, Any] = {"color": COLOURS["vermilion"], "markerfacecolor": "none"}
     judged = "verdict" in table
     for place, row in enumerate(table.itertuples()):
-        clear = row.verdict in CLEARLY if judged else row.low > 0 or row.high < 0
+        clear = row.verdict in CLEARLY if judged else leaves_out_zero(row.low, row.high)
         colour = COLOURS["blue" if clear else "grey"]
         with_interval(axes, place, (row.delta, row.low, row.high), colour, "o", horizontal=True)
         for column, (marker, _) in others.items():

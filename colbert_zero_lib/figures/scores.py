@@ -15,6 +15,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from colbert_zero_lib.verdicts.verdict import leaves_out_zero
+
 from .marks import headline, in_row, key, legend, name_rows, with_interval, write, write_right, zero_line
 from .theme import COLOURS, SMALL, WIDTH, canvas
 
@@ -47,7 +49,7 @@ def gaps_figure(gaps: pd.DataFrame, reference: str = "colbert-zero") -> Figure:
     write_right(axes, -1, "mean")
     zero_line(axes, zorder=1)
     name_rows(axes, list(gaps["model"]), f"points of nDCG@10 above {reference}, {_OVER_DATA_SETS}")
-    open_ends = int(((others["low"] <= 0) & (others["high"] >= 0)).sum())
+    open_ends = int((~leaves_out_zero(others["low"], others["high"])).sum())
     best = gaps.loc[gaps["mean"].idxmax(), "model"]
     hold = f"{open_ends} of {len(others)} gaps to {reference} hold zero"
     return headline(figure, f"{best} has the highest mean; {hold}")
@@ -84,10 +86,11 @@ def alignment_figure(alignment: pd.DataFrame) -> Figure:
     gap.set_xlabel("aligned − otherwise, points,\n95% interval over data sets")
     gap.grid(axis="y", visible=False)
     legend(figure, 3)
-    up, clear = int((alignment["value"] > 0).sum()), int((alignment["low"] > 0).sum())
+    up = alignment["value"] > 0
+    clear = int((up & leaves_out_zero(alignment["low"], alignment["high"])).sum())
     return headline(
         figure,
-        f"Fine-tuning as pre-trained scores higher from {up} of {len(alignment)} bases, clearly from {clear}",
+        f"Fine-tuning as pre-trained scores higher from {up.sum()} of {len(alignment)} bases, clearly from {clear}",
     )
 
 
@@ -179,7 +182,7 @@ def deltas_figure(effects: pd.DataFrame) -> Figure:
     legend(figure, 4)
     joint = effects[effects["effect"] == "interaction"]
     over = int((joint["value"] > 0).sum())
-    clear = int(((joint["low"] > 0) | (joint["high"] < 0)).sum())
+    clear = int(leaves_out_zero(joint["low"], joint["high"]).sum())
     count = f"Super-additive in {over} of {len(joint)} blocks, sub-additive in {len(joint) - over}"
     return headline(figure, f"{count}: {clear or 'none'} of them clearly")
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from .evidence import Estimate, RunEvidence, TableEvidence
 from .sources import ledger_evidence, mteb_evidence, paper_evidence, recorded_evidence, verdict_sources
-from .verdict import claims_table, clause_table, decide, holm, judge, judge_all, multiplicity
+from .verdict import claims_table, clause_table, decide, holm, judge, judge_all, leaves_out_zero, multiplicity
 
 __all__ = [
     "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "decide", "holm", "judge", "judge_all",
-    "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence",
+    "leaves_out_zero", "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence",
     "verdict_sources",
 ]  # fmt: skip

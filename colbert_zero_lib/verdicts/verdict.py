@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -66,6 +67,11 @@ def decide(
     else:
         said = AGREES if (found.low > bound) == (relation == ">") else DIFFERS
     return NOT_RESOLVABLE if said == WITHIN_NOISE and found.smallest > size else said
+
+
+def leaves_out_zero(low: Any, high: Any) -> Any:
+    """Whether an interval, or each of many, is on one side of zero: all that is asked of published differences."""
+    return (low > 0) | (high < 0)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
