@@ -64,7 +64,7 @@ class DenseRetriever:
 
     def _encode(self, texts: Sequence[str], name: str, together: bool = False) -> torch.Tensor:
         """Unit vectors [texts, dim]; ``together``: each batch is encoded by one process, and all get all of them."""
-        vectors = torch.zeros(len(texts), self._dimension, device=self.model.device)
+        vectors = torch.zeros(len(texts), self._dimension, dtype=torch.float32, device=self.model.device)
         prompt_name = name if (self.model.prompts or {}).get(name) else None
         batches = length_batches(self._lengths(texts), self.positions)
         shared = together and group.size() > 1

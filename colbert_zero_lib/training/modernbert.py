@@ -26,9 +26,8 @@ def fits(encoder: Any) -> bool:
 
 
 def hidden_states(encoder: Any, ids: Tensor, groups: Sequence[Group], longest: int) -> Tensor:
-    """The last hidden states ``[tokens, width]`` of texts end to end, in autocast's type inside, float32 outside."""
-    half = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if half else torch.float32
+    """The last hidden states ``[tokens, width]`` of texts end to end; products are in autocast's type if it is on."""
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else encoder.dtype
     heads, size = encoder.config.num_attention_heads, encoder.layers[0].attn.head_dim
     # Rotation pairs number i of a head with number i + size / 2; side by side they are one complex number.
     pairs = torch.arange(3 * heads * size).view(3, heads, 2, size // 2)

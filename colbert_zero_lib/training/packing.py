@@ -94,7 +94,8 @@ def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
     they are narrow. On CUDA token vectors are bfloat16 as well (MaxSim sums in float32), and ``compiled`` lets
     torch.compile fuse each layer: a minute before the first step, fewer passes over memory after it.
     """
-    device = next(model.parameters()).device.type
+    weight = next(model.parameters())
+    device = weight.device.type
     half = device == "cuda" and precision == "bfloat16" and hasattr(model, "skiplist")
     encoder = _encoder(model)
     if not half and device != "cpu":
@@ -104,7 +105,7 @@ def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
         known = isinstance(encoder, ModernBertModel if half else (ModernBertModel, BertModel))
         wide = half or (known and encoder.config.hidden_size >= WORTH_PACKING)
         packed = known and wide and packs_alike(model, precision)
-        way = cast(Any, model).way = Way(torch.bfloat16 if half else torch.float32, packed)
+        way = cast(Any, model).way = Way(torch.bfloat16 if half else weight.dtype, packed)
     if half and compiled and way.packed:
         torch._dynamo.config.recompile_limit = 64  # layer kinds, with and without gradient, training or not
         for layer in cast(Any, encoder).layers:
