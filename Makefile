@@ -68,7 +68,7 @@ benchmarks: data
 
 # A core each: with two threads each they would mostly wait for each other.
 test: data
-	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(OFFLINE) $(RUN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 12
 
 faults: data
 	@$(RUN)/python -m tests.faults

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,12 @@ def packages(folder: Path) -> Path:
             pin.write_text(_PIN + "\n", encoding="utf-8")
             words = ["install", "--quiet", "--no-deps", "--require-hashes", "-r", str(pin)]
             command = [sys.executable, "-m", "pip", *words, "--target", str(Path(beside, "packages"))]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
+            for pause in (5, 20, 0):  # an index that is busy for a moment says that there is no such package
+                done = subprocess.run(command, capture_output=True, text=True, check=False)
+                if not done.returncode:
+                    break
+                time.sleep(pause)
+            else:
                 raise RunError(
                     f"sentence-transformers {VERSION} cannot be installed into {folder} ({_last(done.stderr)}):"
                     " connect to a package index."
