@@ -204,10 +204,9 @@ def check_drawing(tmp_path: Path) -> Callable[[Callable[[], Figure]], None]:
         written = [*figure.texts, figure._suptitle]  # type: ignore[attr-defined]
         for axes in figure.axes:
             written += [*axes.texts, axes.xaxis.label]
-        for text in written:
-            if text.get_text():
-                extent = text.get_window_extent()
-                assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
+        for drawn in [*filter(Text.get_text, written), *figure.legends]:
+            extent = drawn.get_window_extent()
+            assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, drawn
         assert (tmp_path / "figure.svg").stat().st_size < 300_000
 
     return check

@@ -96,11 +96,11 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
     for place, said in enumerate(verdicts):
         write_right(axes, place, str(said).replace(" at this scale", ""))
     zero_line(axes, zorder=1)
-    name_rows(axes, names, label)
+    name_rows(axes, names, f"{label}, 95% intervals")
     part_rows(axes, len(first), COLOURS["light"], linewidth=0.7, zorder=0)
-    key(axes, "paper, 95% over data sets", COLOURS["vermilion"], "X")
+    key(axes, "paper, over data sets", COLOURS["vermilion"], "X")
     for found, look in zip(findings, _SOURCES, strict=False):
-        key(axes, f"{found['source'].iloc[0]}, {over(found)}", *look)
+        key(axes, f"{found['source'].iloc[0]}, {over(found).removeprefix('95% ')}", *look)
     legend(figure, count)
     return headline(figure, title)
 

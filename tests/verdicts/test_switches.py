@@ -228,6 +228,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "not run": lambda: switches.alignment_figure(alignment_findings(NOTHING)),
     "effects": lambda: switches.effects_figure(effects()[effects()["stage"] == "supervised"]),
     "one effect": lambda: switches.effects_figure(effects()[effects()["effect"] == "interaction"]),
+    "two sources": lambda: switches.effects_figure(
+        effects().assign(source="recorded (laptop)"), effects().assign(source="yours (tiny)", p=math.nan)
+    ),
     "late": lambda: switches.effects_figure(effects()[effects()["effect"] == "length at evaluation"]),
     "cuts": lambda: switches.cut_figure(_cuts(), MARKS),
     "power": lambda: power.power_figure(_curves(), "(c) − (b), recorded (laptop)"),
