@@ -232,43 +232,6 @@ def measure(
     return contents
 
 
-def tables(name: str, content: dict[str, Any]) -> Iterator[Any]:
-    """The rows of one benchmark as rich tables, one for each quantity and peer."""
-    from rich.table import Table
-
-    head = content["machine"]
-    groups: dict[tuple[str, str], Rows] = {}
-    for row in content["rows"]:
-        groups.setdefault((row["quantity"], row["peer"]), []).append(row)
-    for (quantity, peer), rows in groups.items():
-        where = f"{head['processor']}, {head['torch_threads']} threads, {head['device']}"
-        title = f"{name}: {quantity}, against {peer}\n{where}"
-        made = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-        made.add_column("case", overflow="fold")
-        for column in ("ratio", "95% interval", "ours", "peer"):
-            made.add_column(column, justify="right", no_wrap=True)
-        for row in rows:
-            interval = f"{row['ratio_low']:.2f} to {row['ratio_high']:.2f}" if row["rounds"] > 1 else ""
-            made.add_row(row["case"], f"{row['ratio']:.2f}", interval, *_amounts(row))
-        yield made
-
-
-def _amounts(row: dict[str, Any]) -> tuple[str, str]:
-    """What ours and the peer took, in the row's own unit."""
-    for key, unit in (
-        ("rate", row.get("rate_unit", "")),
-        ("mebibytes", "MiB"),
-        ("seconds", "s"),
-        ("operations", ""),
-    ):
-        if f"ours_{key}" in row:
-            return tuple(  # type: ignore[return-value]
-                f"{row[side]:,.4g} {unit}".strip() if side in row else ""
-                for side in (f"ours_{key}", f"peer_{key}")
-            )
-    return "", ""
-
-
 def main(
     only: Annotated[
         list[str] | None, typer.Option(help=f"One of {', '.join(BENCHMARKS)}; may be given again.")
@@ -295,6 +258,7 @@ def main(
 
     from .apart import Apart, packages
     from .records import read
+    from .tables import tables
     from .texts import OfflineTexts
 
     gpu = device.startswith("cuda")

@@ -6,6 +6,7 @@ Only encoding: MaxSim over the vectors is in `maxsim`, single-vector models are 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,7 +17,7 @@ import torch.nn.functional as F
 from colbert_zero_lib import group
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.prompts import unscored_positions
-from colbert_zero_lib.training.packing import go_fast, packed_vectors, packs
+from colbert_zero_lib.training.packing import go_fast, packing, packs
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -120,7 +121,8 @@ def encode_positions(
         ids, attended, present = _padded(tokens, rows, model.tokenizer.pad_token_id, device)
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=kind is not torch.float32):
             features = {"input_ids": ids, "attention_mask": attended.long()}
-            found = packed_vectors(model, features) if packed else model(features)["token_embeddings"]
+            with packing(model) if packed else nullcontext():
+                found = model(features)["token_embeddings"]
             vectors = F.normalize(found.float(), dim=-1)
             scored = present if is_query else present & ~torch.isin(ids, skipped)
             if unscored is not None:

@@ -126,9 +126,9 @@ def legend(figure: Figure, columns: int, **options: Any) -> None:
     figure.legend(ncols=columns, frameon=False, **options)
 
 
-def over(findings: pd.DataFrame) -> str:
-    """What the intervals of a table of `findings` speak about."""
+def over(findings: pd.DataFrame, level: str = "95% ") -> str:
+    """What the intervals of a table of `findings` speak about, after their ``level``."""
     run = findings[findings["seeds"] > 0]
     if run.empty:
         return NOT_RUN
-    return "95% over queries and seeds" if run["p"].notna().all() else "95% over queries alone"
+    return f"{level}over queries{' and seeds' if run['p'].notna().all() else ' alone'}"

@@ -100,7 +100,7 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
     part_rows(axes, len(first), COLOURS["light"], linewidth=0.7, zorder=0)
     key(axes, "paper, over data sets", COLOURS["vermilion"], "X")
     for found, look in zip(findings, _SOURCES, strict=False):
-        key(axes, f"{found['source'].iloc[0]}, {over(found).removeprefix('95% ')}", *look)
+        key(axes, f"{found['source'].iloc[0]}, {over(found, level='')}", *look)
     legend(figure, count)
     return headline(figure, title)
 

@@ -166,15 +166,6 @@ def packing(model: nn.Module) -> Iterator[None]:
         del encoder.forward
 
 
-def packed_vectors(model: nn.Module, features: dict[str, Tensor]) -> Tensor:
-    """What ``model(features)["token_embeddings"]`` is at attended tokens, ``[texts, tokens, dimension]``.
-
-    ``features`` are ``input_ids`` and ``attention_mask``, padded; each token keeps its position.
-    """
-    with packing(model):
-        return model(dict(features))["token_embeddings"]
-
-
 def _packed_forward(encoder: Any, input_ids: Tensor, attention_mask: Tensor, **_: Any) -> BaseModelOutput:
     """The encoder's last hidden states ``[texts, tokens, width]``, 0 at padding, which it does not see."""
     attended = attention_mask.bool()

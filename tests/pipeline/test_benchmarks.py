@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cuda, memory, records, scaling, search, sides, training
+from benchmarks import cuda, memory, records, scaling, search, sides, tables, training
 from benchmarks.apart import MULTIVECTOR, Apart
 from benchmarks.encoders import encoder_folder
 from benchmarks.texts import GivenTexts
@@ -139,4 +139,4 @@ def test_every_results_file_has_a_figure_drawn_from_it_alone(contents: dict[str,
 
 def test_tables_hold_every_row(contents: dict[str, Any]) -> None:
     for name, content in contents.items():
-        assert sum(table.row_count for table in command.tables(name, content)) == len(content["rows"])
+        assert sum(table.row_count for table in tables.tables(name, content)) == len(content["rows"])

@@ -19,7 +19,7 @@ from colbert_zero_lib.training.attention import GroupedAttention, grouped
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.embedding import chunks, embed_tokens
-from colbert_zero_lib.training.packing import Way, go_fast, packed_vectors, packs_alike
+from colbert_zero_lib.training.packing import Way, go_fast, packs_alike
 
 PROMPTS = ("search_query: ", "search_document: ")
 STEP = Step(Interaction.COLBERT, Phase.UNSUPERVISED)
@@ -48,7 +48,8 @@ def test_packed_rows_have_the_vectors_of_padded_ones(tiny_encoder_folder: Path) 
     batch = features([180, 7, 64, 1, 130])
     with torch.no_grad():
         padded = model(dict(batch))["token_embeddings"] * batch["attention_mask"][..., None]
-        packed = packed_vectors(model, batch)
+        with packing.packing(model):
+            packed = model(dict(batch))["token_embeddings"]
     assert torch.allclose(padded, packed, atol=1e-5)
     assert model[0].auto_model.config._attn_implementation == "sdpa"
 
