@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 # The longest files, by the seconds they take one idle core (`pytest --durations=0` adds them up). A file is one
 # process's: two processes end together if the long ones are begun first.
 SECONDS = {
-    "test_notebooks": 220,
-    "test_learning": 160,
+    "test_notebooks": 190,
+    "test_learning": 140,
     "test_processes": 150,
     "test_kit": 120,
     "test_hub_runs": 75,
