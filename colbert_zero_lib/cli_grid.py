@@ -27,7 +27,8 @@ def grid(
     name: Annotated[
         str,
         typer.Argument(
-            help="table4, table3, pipelines, prefixes, a file with a recipe a line, or recipes with commas between."
+            help="table4, table3, pipelines, prefixes, expansion, a file with a recipe a line, or recipes with "
+            "commas between."
         ),
     ],
     profile: Annotated[str, typer.Option(help="smoke, tiny, laptop or mini.")] = "tiny",
@@ -70,10 +71,10 @@ def grid(
 def show_differences(
     evidence: RunEvidence, recipes: Sequence[Recipe], prompts: tuple[int, int] | None, console: Console
 ) -> None:
-    """What a grid's own arms say: those of Table 5 beside its deltas, those of the prefix study less nothing."""
+    """What a grid's own arms say: those of Table 5 beside its deltas, those of the other studies less nothing."""
     from .runs.prefix_arms import STARTS, in_default_size, prefix_arms
     from .verdicts.grid import delta_findings
-    from .verdicts.prefixes import effect_findings
+    from .verdicts.prefixes import effect_findings, expansion_findings
     from .verdicts.verdict import NOT_RUN
 
     named = {str(in_default_size(recipe, prompts) if prompts else recipe) for recipe in recipes}
@@ -85,6 +86,8 @@ def show_differences(
         effects = effect_findings(evidence, prompts)
         effects = effects[effects["recipe"].isin(named)]
         tables.append(("less nothing before the texts", ["start", "arm"], effects))
+    if any(recipe.evaluated_step.expansion for recipe in recipes):
+        tables.append(("query expansion", ["start", "length", "comparison"], expansion_findings(evidence)))
     for title, about, rows in tables:
         rows = rows[rows["verdict"] != NOT_RUN].to_dict("records")
         if rows:

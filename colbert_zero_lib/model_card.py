@@ -126,6 +126,7 @@ def _in_words(step: Step) -> str:
         f"{'late interaction' if late else 'dense'}: {_PHASES[step.phase.value]};"
         f" {f'prefix {step.prefix}' if step.prefix else 'prompts' if step.prompts else 'no prompts'},"
         f" {'both lengths longer by the prompt' if step.extra_length else 'no extra length'}"
+        f"{', queries expanded' if step.expansion else ''}"
     )
 
 

@@ -159,6 +159,8 @@ def open_model(
     prompts
         The (query, document) prompts of the profile; left empty in the model when the step has none, replaced by what
         the step's prefix stands for when it has one. Tokens that an earlier step learned keep their rows.
+    query_expansion
+        Expand queries even if the step does not ask for it.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
@@ -175,7 +177,7 @@ def open_model(
                 embedding_size=projection,
                 query_length=lengths[0],
                 document_length=lengths[1],
-                do_query_expansion=query_expansion,
+                do_query_expansion=query_expansion or step.expansion,
             )
         prepend(model, step, prompts, seed)
     return model

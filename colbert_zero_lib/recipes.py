@@ -35,12 +35,14 @@ class Recipe:
     the paper's Table 4 lengthens at evaluation only); an equal value is stored as None, so that equal recipes
     compare equal. The base encoder itself counts as trained without the extra length. ``evaluation_prefix`` is None
     unless something else stands before texts at evaluation than in the last step; lengths stay those of that step.
+    ``evaluation_expansion`` says likewise whether queries are expanded at evaluation.
     """
 
     steps: tuple[Step, ...] = ()
     evaluation_extra_length: bool | None = None
     evaluation_prefix: Prefix | None = None
     start: Start | None = None
+    evaluation_expansion: bool | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "steps", tuple(self.steps))
@@ -61,6 +63,8 @@ class Recipe:
                 object.__setattr__(self, "evaluation_extra_length", None)
             if self.evaluation_prefix == self._last_step.prepended:
                 object.__setattr__(self, "evaluation_prefix", None)
+            if self.evaluation_expansion == self._last_step.expansion:
+                object.__setattr__(self, "evaluation_expansion", None)
         prefix = self.evaluation_prefix
         if prefix and prefix.kind == "learned" and prefix not in [step.prefix for step in self.steps]:
             raise RecipeError(
@@ -69,6 +73,8 @@ class Recipe:
             )
         if prefix:
             self._last_step.under(prefix)  # refuses what the step cannot have
+        if self.evaluation_expansion:
+            replace(self._last_step, expansion=True)
 
     @property
     def _last_step(self) -> Step:
@@ -86,6 +92,8 @@ class Recipe:
             switches.append(f"{'+' if self.evaluation_extra_length else '-'}length")
         if self.evaluation_prefix is not None:
             switches.append(f"{SWITCH}{self.evaluation_prefix}")
+        if self.evaluation_expansion is not None:
+            switches.append(f"{'+' if self.evaluation_expansion else '-'}expansion")
         return f"{text} @ {' '.join(switches)}" if switches else text
 
     def __iter__(self) -> Iterator[Step]:
@@ -117,7 +125,7 @@ class Recipe:
 
     @property
     def evaluated_step(self) -> Step:
-        """The last step as its model is opened for evaluation: under the evaluation's length and prefix.
+        """The last step as its model is opened for evaluation: under the evaluation's length, prefix and expansion.
 
         The untrained base is looked at as a late-interaction model.
         """
@@ -126,17 +134,19 @@ class Recipe:
 
     @property
     def measured_step(self) -> Step:
-        """The last step with the evaluation's extra length, which is counted in tokens of the trained prefix."""
-        return replace(self._last_step, extra_length=self.evaluated_with_extra_length)
+        """The last step under the evaluation's length, counted in tokens of the trained prefix, and expansion."""
+        chosen, step = self.evaluation_expansion, self._last_step
+        expansion = step.expansion if chosen is None else chosen
+        return replace(step, extra_length=self.evaluated_with_extra_length, expansion=expansion)
 
     @property
     def training(self) -> Recipe:
-        """What has to be trained: the recipe without its evaluation length and prefix, which change no weight."""
-        return replace(self, evaluation_extra_length=None, evaluation_prefix=None)
+        """What has to be trained: the recipe without the switches of its evaluation, which change no weight."""
+        return Recipe(self.steps, start=self.start)
 
     @property
     def trains(self) -> bool:
-        """False when it only measures the weights of ``training`` again, at another length or under another prefix."""
+        """False when it only measures the weights of ``training`` again, under other switches."""
         return self == self.training
 
     @property
@@ -146,7 +156,11 @@ class Recipe:
         text = "--".join([*begin, *(step.slug for step in self.steps)]) or "base"
         if self.evaluation_extra_length is not None:
             text += f"--at-{'length' if self.evaluation_extra_length else 'nolength'}"
-        return text if self.evaluation_prefix is None else f"{text}--at-prefix-{self.evaluation_prefix.slug}"
+        if self.evaluation_prefix is not None:
+            text += f"--at-prefix-{self.evaluation_prefix.slug}"
+        if self.evaluation_expansion is not None:
+            text += f"--at-{'expansion' if self.evaluation_expansion else 'noexpansion'}"
+        return text
 
     def stages(self) -> tuple[Recipe, ...]:
         """The trainings it needs, one a step: its first 1, 2, ... n steps, without the evaluation's switches."""
@@ -165,19 +179,20 @@ class Recipe:
 def _evaluation(text: str, recipe: str) -> dict[str, Any]:
     """The evaluation's switches, as arguments of Recipe."""
     found: dict[str, Any] = {}
-    lengths = {"+length": True, "-length": False}
+    names = {"length": "evaluation_extra_length", "expansion": "evaluation_expansion"}
     for switch in text.split() or [""]:
-        name = "evaluation_extra_length" if switch in lengths else "evaluation_prefix"
-        if switch not in lengths and not switch.startswith(SWITCH):
+        prefix, name = switch.startswith(SWITCH), names.get(switch[1:]) if switch[:1] in ("+", "-") else None
+        if name is None and not prefix:
             raise RecipeError(
-                f"Unknown evaluation switch {switch!r} after '@' in recipe {recipe!r}: use +length, -length or "
-                f"{SWITCH}{EVALUATED_KINDS[0]}."
+                f"Unknown evaluation switch {switch!r} after '@' in recipe {recipe!r}: use +length, -length, "
+                f"+expansion, -expansion or {SWITCH}{EVALUATED_KINDS[0]}."
             )
+        name = name or "evaluation_prefix"
         if name in found:
             raise RecipeError(
                 f"Evaluation switch {switch!r} comes after another of its kind in recipe {recipe!r}: leave one out."
             )
-        found[name] = lengths[switch] if switch in lengths else Prefix.parse(switch.removeprefix(SWITCH))
+        found[name] = Prefix.parse(switch.removeprefix(SWITCH)) if prefix else switch[0] == "+"
     return found
 
 

@@ -43,7 +43,7 @@ def _shown(seed: object) -> str:
     return "one of thousands of digits" if isinstance(seed, int) and abs(seed) >= 10**40 else repr(seed)
 
 
-_SWITCHES = ("-prompts", "-length")
+_SWITCHES = ("-prompts", "-length", "+expansion")
 _Name = TypeVar("_Name", Phase, Interaction)
 _STEP = re.compile(r"([^\s:\[\]]+)\s*:\s*([^\s:\[\]]+)\s*(?:\[([^\[\]]*)\])?")
 
@@ -62,7 +62,8 @@ class Step:
 
     ``prompts`` puts ``search_query: `` / ``search_document: `` before the texts, or ``prefix`` in their place;
     ``extra_length`` adds its length in tokens (the prompts take 7 with ModernBERT's tokenizer) to both maximum lengths
-    (paper, section 4.2).
+    (paper, section 4.2). ``expansion`` fills queries up with ``[MASK]`` that MaxSim scores though nothing attends to it
+    (PyLate's default; off here as in the paper, whose FlashAttention gives such slots no vector: section 3.2).
     """
 
     interaction: Interaction
@@ -70,6 +71,7 @@ class Step:
     prompts: bool = True
     extra_length: bool = True
     prefix: Prefix | None = None
+    expansion: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interaction", _one_of("interaction", self.interaction, Interaction))
@@ -78,6 +80,10 @@ class Step:
             raise RecipeError(
                 "A dense distillation step is not part of the paper and has no loss here: "
                 "write colbert:distillation instead."
+            )
+        if self.interaction is Interaction.DENSE and self.expansion:
+            raise RecipeError(
+                "+expansion adds vectors for MaxSim, which a dense step does not have: use it on a colbert step."
             )
         if self.prefix is None:
             return
@@ -97,8 +103,8 @@ class Step:
             )
 
     def __str__(self) -> str:
-        kept = (self.prompts, self.extra_length)
-        switches = [switch for switch, on in zip(_SWITCHES, kept, strict=True) if not on]
+        written = (not self.prompts, not self.extra_length, self.expansion)
+        switches = [switch for switch, on in zip(_SWITCHES, written, strict=True) if on]
         if self.prefix is not None:
             switches.append(f"{SWITCH}{self.prefix}")
         return f"{self.interaction.value}:{self.phase.value}" + (
@@ -110,6 +116,7 @@ class Step:
         """The step as a piece of a file name, e.g. ``colbert-supervised-noprompts``."""
         text = f"{self.interaction.value}-{self.phase.value}"
         text += ("" if self.prompts else "-noprompts") + ("" if self.extra_length else "-nolength")
+        text += "-expansion" if self.expansion else ""
         return text if self.prefix is None else f"{text}-{self.prefix.slug}"
 
     @property
@@ -145,4 +152,5 @@ class Step:
                 raise RecipeError(f"Switch {switch!r} stands twice in step {text.strip()!r}: leave one out.")
             if switch.startswith(SWITCH):
                 prefix = Prefix.parse(switch.removeprefix(SWITCH))
-        return cls(interaction, phase, "-prompts" not in switches, "-length" not in switches, prefix)
+        prompts, length, expansion = (switch in switches for switch in _SWITCHES)
+        return cls(interaction, phase, not prompts, not length, prefix, expansion)

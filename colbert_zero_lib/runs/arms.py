@@ -16,9 +16,9 @@ from ..errors import DataError, ParameterError, RecipeError
 from ..prefixes import Prefix
 from ..reading import UnreadableError, existing, read_lines
 from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
-from .prefix_arms import STARTS, prefix_arms
+from .prefix_arms import STARTS, expansion_arms, prefix_arms
 
-GRIDS = ("table3", "table4", "pipelines", "prefixes")
+GRIDS = ("table3", "table4", "pipelines", "prefixes", "expansion")
 _COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a step
 
 
@@ -60,9 +60,10 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
     """The distinct recipes of a grid, in its order.
 
     ``name`` is ``table3`` or ``table4`` (the rows that the paper prints), ``pipelines`` (Figure 2), ``prefixes`` (what
-    stands before texts, from the starts of pipelines b and c), a text file with a recipe a line (blank lines and what
-    follows ``#`` are skipped), or recipes and pipelines' letters with commas between. RecipeError names what cannot be
-    read (with file and line), ParameterError an empty grid.
+    stands before texts, from the starts of pipelines b and c), ``expansion`` (prompts, extra length and query expansion
+    on and off, from the same starts, each with and without expansion at evaluation), a text file with a recipe a line
+    (blank lines and what follows ``#`` are skipped), or recipes and pipelines' letters with commas between.
+    RecipeError names what cannot be read (with file and line), ParameterError an empty grid.
     """
     text = name.strip()
     if text.startswith("table") and text in GRIDS:
@@ -72,6 +73,13 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
         found = PIPELINES.values()
     elif text == "prefixes":
         found = (arm.recipe for start in STARTS for arm in prefix_arms(start))
+    elif text == "expansion":
+        arms = [arm for start in STARTS for arm in expansion_arms(start).values()]
+        found = (
+            replace(arm, evaluation_expansion=on)
+            for arm in arms
+            for on in (arm.steps[-1].expansion, False, True)
+        )
     elif text and (file := existing(text)) and not file.is_dir():
         found = _from_file(file)
     else:
@@ -156,7 +164,7 @@ def fine_tuning(recipe: Recipe) -> tuple[Step, ...]:
 
 
 def baseline_of(recipe: Recipe) -> Recipe | None:
-    """The arm of the same start and phases with neither switch, which Table 5 subtracts; None for that arm itself.
+    """The arm of the same start and phases without any switch, which Table 5 subtracts; None for that arm itself.
 
     A ColBERT model of the unsupervised phase alone is held against the one without prompts and length; recipes
     without a ColBERT step have no such arm.
@@ -165,7 +173,8 @@ def baseline_of(recipe: Recipe) -> Recipe | None:
     if not tuned:
         return None
     steps = (
-        replace(s, prompts=False, extra_length=False, prefix=None) if s in tuned else s for s in recipe.steps
+        replace(s, prompts=False, extra_length=False, prefix=None, expansion=False) if s in tuned else s
+        for s in recipe.steps
     )
     baseline = replace(recipe.training, steps=tuple(steps))
     return None if baseline == recipe else baseline
@@ -179,7 +188,7 @@ def arm_name(recipe: Recipe) -> ArmName:
     if untuned:
         last = untuned[-1]
         start = f"{_interaction(last)} {last.phase.value}" + ("" if last.prompts else ", no prompts")
-        start += f", {last.prefix}" if last.prefix else ""
+        start += (f", {last.prefix}" if last.prefix else "") + (", expansion" if last.expansion else "")
     if not tuned:
         own = dict.fromkeys(map(_switches, untuned[-1:]))
         stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else ""
@@ -192,6 +201,8 @@ def arm_name(recipe: Recipe) -> ArmName:
         switches += f", {'+' if recipe.evaluation_extra_length else '−'}length at evaluation"
     if recipe.evaluation_prefix is not None:
         switches += f", {_prefix(recipe.evaluation_prefix)} at evaluation"
+    if recipe.evaluation_expansion is not None:
+        switches += f", {'+' if recipe.evaluation_expansion else '−'}expansion at evaluation"
     return ArmName(start, switches, stage)
 
 
@@ -216,7 +227,8 @@ def _interaction(step: Step) -> str:
 
 
 def _switches(step: Step) -> str:
-    return f"{_prefix(step.prepended)} {'+' if step.extra_length else '−'}length"
+    length = f"{'+' if step.extra_length else '−'}length"
+    return f"{_prefix(step.prepended)} {length}{' +expansion' if step.expansion else ''}"
 
 
 def _prefix(prefix: Prefix) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 from ..prefixes import NO_PREFIX, PROMPTS, SIZED_KINDS, TRAINED_KINDS, Prefix
@@ -76,6 +77,16 @@ def prefix_arms(
         recipe = in_default_size(arm.recipe, prompts) if prompts else arm.recipe
         found.setdefault(recipe, arm._replace(recipe=recipe))
     return tuple(found.values())
+
+
+def expansion_arms(start: Recipe) -> dict[tuple[bool, bool, bool], Recipe]:
+    """``start``, then a supervised ColBERT step under every (prompts, extra length, query expansion), by these."""
+    return {
+        (prompts, longer, expansion): Recipe(
+            (*start.steps, Step(Interaction.COLBERT, Phase.SUPERVISED, prompts, longer, None, expansion))
+        )
+        for prompts, longer, expansion in product((False, True), repeat=3)
+    }
 
 
 def in_default_size(recipe: Recipe, prompts: tuple[int, int]) -> Recipe:

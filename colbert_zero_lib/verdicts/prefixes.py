@@ -16,7 +16,7 @@ from ..prefixes import NO_PREFIX, PROMPTS, Prefix
 from ..published.comparison import Claim, Clause
 from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs.arms import arm_name
-from ..runs.prefix_arms import CONTEXT, SLOTS, STARTS, PrefixArm, in_default_size, prefix_arms
+from ..runs.prefix_arms import CONTEXT, SLOTS, STARTS, PrefixArm, expansion_arms, in_default_size, prefix_arms
 from .deltas import Comparison, caption, findings
 from .evidence import RunEvidence
 from .grid import paper_deltas
@@ -151,6 +151,51 @@ def explanation_findings(source: RunEvidence, prompts: Prompts = None) -> pd.Dat
     table = _findings(source, prompts, rows())
     signs = table["value"].map(lambda value: "for it" if value > 0 else "against it")
     return table.assign(speaks=signs.where(table["verdict"] == CLEAR, ""))
+
+
+def expansion_findings(source: RunEvidence) -> pd.DataFrame:
+    """Whether query expansion makes prompts redundant (paper, section 4.2), from arms with and without it; in points.
+
+    One comparison a row, from each start and with or without the extra length: what prompts add without and with
+    expansion, the second less the first (below zero where expansion takes over), what expansion adds without and with
+    prompts, and what weights trained without (with) expansion gain by it at evaluation. Columns: start, length,
+    comparison, then those of `findings`.
+    """
+
+    def rows() -> Iterator[Comparison]:
+        for start in STARTS:
+            arms = expansion_arms(start)
+            for longer in (True, False):
+                arm = {(p, x): arms[p, longer, x] for p in (False, True) for x in (False, True)}
+                own = {key: str(recipe) for key, recipe in arm.items()}
+                turned = {
+                    key: str(replace(recipe, evaluation_expansion=not key[1])) for key, recipe in arm.items()
+                }
+                alone = {own[True, False]: 1.0, own[False, False]: -1.0}
+                beside = {own[True, True]: 1.0, own[False, True]: -1.0}
+                about = {"start": arm_name(start).stage, "length": f"{'+' if longer else '−'}length"}
+                for words, weights in (
+                    ("prompts less none, without expansion", alone),
+                    ("prompts less none, with expansion", beside),
+                    ("the second less the first", beside | {name: -weight for name, weight in alone.items()}),
+                    (
+                        "expansion less none, without prompts",
+                        {own[False, True]: 1.0, own[False, False]: -1.0},
+                    ),
+                    ("expansion less none, with prompts", {own[True, True]: 1.0, own[True, False]: -1.0}),
+                    *(
+                        (
+                            f"trained with{'' if x else 'out'} expansion, prompts {'on' if p else 'off'}: evaluated "
+                            "with it less without it",
+                            {(own if x else turned)[p, x]: 1.0, (turned if x else own)[p, x]: -1.0},
+                        )
+                        for x in (False, True)
+                        for p in (False, True)
+                    ),
+                ):
+                    yield about | {"comparison": words}, weights
+
+    return findings(source, rows(), signs=False)
 
 
 def prefix_caption(findings: pd.DataFrame, what: str) -> str:

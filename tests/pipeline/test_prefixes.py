@@ -148,3 +148,20 @@ def test_as_many_words_as_the_prompts_take_are_the_default(shop: Workshop) -> No
     named = shop.open(trained(shop, f"random/{count}"))
     assert model.prompts["query"] == named.prompts["query"]
     assert model.prompts["document"].split()[:count] == named.prompts["document"].split()
+
+
+def test_expanded_queries_are_filled_up_and_scored_and_evaluation_may_turn_that_off(shop: Workshop) -> None:
+    run, off = (
+        run_recipe(f"colbert:unsupervised[+expansion]{end}", seed=1, shop=shop)
+        for end in ("", " @ -expansion")
+    )
+    plain = run_recipe("colbert:unsupervised", seed=1, shop=shop)
+    ours, cut, other = (shop.open(found) for found in (run, off, plain))
+    assert [len(vectors) for vectors in token_vectors(ours, TEXTS, True)] == [ours.query_length] * len(TEXTS)
+    assert max(len(vectors) for vectors in token_vectors(cut, TEXTS, True)) < ours.query_length
+    assert ours.query_length == other.query_length and not other.do_query_expansion
+    assert pylate_models.ColBERT(str(run.model_folder), device="cpu").do_query_expansion
+    mine, same, theirs = (load_file(found.model_folder / WEIGHTS) for found in (run, off, plain))
+    assert all(mine[name].equal(same[name]) for name in mine)
+    assert not all(mine[name].equal(theirs[name]) for name in mine)
+    assert not np.array_equal(run.per_query()["mrr@10"], off.per_query()["mrr@10"])

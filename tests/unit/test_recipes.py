@@ -52,8 +52,11 @@ def recipes(draw: st.DrawFn) -> Recipe:
     for place, phase in enumerate(phases):
         is_dense = place < dense and phase is not Phase.DISTILLATION
         interaction = Interaction.DENSE if is_dense else Interaction.COLBERT
-        steps.append(Step(interaction, phase, draw(st.booleans()), draw(st.booleans())))
-    return Recipe(tuple(steps), draw(st.sampled_from([None, True, False])))
+        expansion = not is_dense and draw(st.booleans())
+        steps.append(Step(interaction, phase, draw(st.booleans()), draw(st.booleans()), None, expansion))
+    late = not steps or steps[-1].interaction is Interaction.COLBERT
+    expanded = draw(st.sampled_from([None, True, False])) if late else None
+    return Recipe(tuple(steps), draw(st.sampled_from([None, True, False])), evaluation_expansion=expanded)
 
 
 @given(recipes())
@@ -102,7 +105,10 @@ def test_an_evaluation_length_that_changes_nothing_is_the_same_recipe() -> None:
         ("colbert:supervised[-masks]", ["-masks", "-prompts", "-length"]),
         ("colbert:supervised[]", ["''", "-prompts"]),
         ("colbert:supervised[-prompts,-prompts]", ["-prompts", "twice"]),
-        ("colbert:supervised @ longer", ["longer", "+length", "-length"]),
+        ("colbert:supervised @ longer", ["longer", "+length", "-length", "-expansion"]),
+        ("colbert:supervised[-expansion]", ["-expansion", "+expansion"]),
+        ("dense:supervised[+expansion]", ["+expansion", "colbert step"]),
+        ("dense:supervised @ +expansion", ["+expansion", "colbert step"]),
         ("colbert", ["colbert", "interaction:phase"]),
         ("", ["interaction:phase"]),
         ("colbert:supervised >", ["interaction:phase"]),

@@ -45,6 +45,7 @@ from colbert_zero_lib.verdicts.evidence import BORROWED, BORROWED_AGAIN
 from colbert_zero_lib.verdicts.grid import paper_deltas
 from colbert_zero_lib.verdicts.prefixes import (
     effect_findings,
+    expansion_findings,
     explanation_findings,
     explanations,
     mismatch_findings,
@@ -295,6 +296,30 @@ def test_a_world_of_content_speaks_for_content_and_against_what_contradicts_it()
     said = table[table["seeds"] > 0].groupby("explanation")["speaks"].agg(set)
     assert said["content"] == {"for it"} and said["context"] == {"for it"} and said["budget"] == {""}
     assert "against it" in said["implicit query expansion"]
+
+
+def test_expansion_that_takes_over_from_prompts_is_seen_and_printed() -> None:
+    def either(recipe: Recipe) -> float:
+        step = recipe.evaluated_step
+        return 2.0 if step.prompts or step.expansion else 0.0
+
+    source = planted(either, recipes=grid_recipes("expansion"))
+    table = expansion_findings(source)
+    assert len(table) == 2 * 2 * 9 and set(table["seeds"]) == {3}
+    values = table.groupby("comparison")["value"].mean()
+    expected = {
+        "prompts less none, without expansion": 2,
+        "prompts less none, with expansion": 0,
+        "the second less the first": -2,
+        "expansion less none, without prompts": 2,
+        "expansion less none, with prompts": 0,
+        "trained with expansion, prompts off: evaluated with it less without it": 2,
+        "trained without expansion, prompts on: evaluated with it less without it": 0,
+    }
+    assert {name: values[name] for name in expected} == pytest.approx(expected, abs=0.15)
+    console = Console(width=160, file=io.StringIO())
+    show_differences(source, grid_recipes("expansion"), FOUR, console)
+    assert "the second less the first" in console.file.getvalue()
 
 
 @pytest.mark.parametrize("start", STARTS, ids=str)
