@@ -17,8 +17,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from colbert_zero_lib.recipes import Phase
 
 from .encoders import encoder_folder
+from .parts import PRODUCTS, parts
 from .sides import AUTHORS, OURS, SIDES, Settings
 from .statistics import alternate, ratio_of, seconds
+from .steps import Side
 from .texts import Texts
 from .training import Case, make_side
 
@@ -84,7 +86,7 @@ def roofline(
     """Rows of one case: work (operations of a step, both sides) and reach (share of the machine's product rate).
 
     The peer of the other rows is the machine's own rate at the case's precision: a ratio of 0.3 means that a step takes
-    as long as `least_operations` would at 30% of it, the same for both sides.
+    as long as `least_operations` would at 30% of it, the same for both sides. Then our step by part.
     """
     settings = settings or Settings(mini_batch_size=8)
     folder: Path = encoder_folder(case.encoder, texts.vocabulary(), root)
@@ -123,6 +125,33 @@ def roofline(
                 "rounds": len(spent[name]),
             }
         )
+    if case.device == "cpu":
+        result += part_rows(case, sides[OURS], rows, dtype, float(np.median(spent[OURS])))
+    return result
+
+
+def part_rows(
+    case: Case, side: Side, rows: list[dict[str, Any]], dtype: torch.dtype, step: float
+) -> list[dict[str, Any]]:
+    """A row for each part of our step of ``step`` seconds, and for products one that compares their rates."""
+    result: list[dict[str, Any]] = []
+    for part, found in parts(side, rows, dtype).items():
+        named = {"case": f"{name_of(case)}, {part}", **case.fields(), "part": part, "rounds": 1}
+        own = found["share"] * step
+        result.append(
+            named
+            | {"peer": "the whole step", "quantity": "share of a step's time"}
+            | ratio_of([step], [own]).fields()
+            | {"ours_seconds": own, "peer_seconds": step}
+        )
+        if part.startswith(PRODUCTS):
+            result.append(
+                named
+                | {"peer": "the same products alone", "quantity": "rate of a step's products"}
+                | ratio_of([1 / found["rate"]], [1 / found["alone"]]).fields()
+                | {"ours_rate": found["rate"] / 1e9, "peer_rate": found["alone"] / 1e9}
+                | {"rate_unit": "GFLOP/s"}
+            )
     return result
 
 

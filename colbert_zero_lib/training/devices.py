@@ -1,8 +1,15 @@
-"""Which device a run takes, and at what precision that device is fast."""
+"""Which device a run takes, at what precision that device is fast, and what it does with freed memory."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import sys
+
 import torch
+
+# glibc's names for mallopt (malloc.h): from what size on a block is the system's, how much may lie free.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
 
 
 def device_of_choice() -> str:
@@ -24,3 +31,15 @@ def native_bfloat16(device: str) -> bool:
 def native_precision(device: str) -> str:
     """``bfloat16`` where it is fast, else ``float32``."""
     return "bfloat16" if native_bfloat16(device) else "float32"
+
+
+def keep_freed_memory() -> None:
+    """Let the process keep what a step frees for the next one (glibc; elsewhere nothing happens).
+
+    Given back and asked for again, it is zeroed by the system each time: 4 to 8% of a step of 4x256.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # another C library
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_MMAP_THRESHOLD, 1 << 30)
+            mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)

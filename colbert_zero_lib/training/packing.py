@@ -20,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from colbert_zero_lib.errors import one_line
 from colbert_zero_lib.training.attention import Group, GroupedAttention, grouped
+from colbert_zero_lib.training.devices import keep_freed_memory
 from colbert_zero_lib.training.modernbert import fits, hidden_states
 
 PACKED = "packed_rows"
@@ -102,6 +103,8 @@ def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
         return
     way = way_of(model)
     if way is None:  # tried once: encoding asks for each part of a corpus
+        if device == "cpu":
+            keep_freed_memory()
         known = isinstance(encoder, ModernBertModel if half else (ModernBertModel, BertModel))
         wide = half or (known and encoder.config.hidden_size >= WORTH_PACKING)
         packed = known and wide and packs_alike(model, precision)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import cuda, curves, memory, records, roofline, scaling, search, sides, training
+from benchmarks import cuda, curves, memory, parts, records, roofline, scaling, search, sides, training
 from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
 from benchmarks.statistics import Rounds, alternate, ratio_of
 from benchmarks.steps import half_precision
@@ -259,6 +259,32 @@ def test_the_least_operations_are_those_of_text_alone() -> None:
     case = training.Case(Phase.UNSUPERVISED, "nano", 5)
     for passes, asked in ((4, case), (3, replace(case, keep_activations=True))):
         assert roofline.least_operations(side, asked, []) == passes * once
+
+
+def test_an_operation_belongs_to_what_called_it() -> None:
+    node, again = "autograd::engine::evaluate_function: ", parts._AGAIN
+    for names, part in (
+        (["aten::mm", "aten::linear", "step"], f"{parts.PRODUCTS}, forward"),
+        (["aten::mm", f"{node}MmBackward0", again, "step"], f"{parts.PRODUCTS}, backward"),
+        (["aten::mm", "aten::linear", again, "step"], f"{parts.PRODUCTS}, second forward"),
+        (["aten::bmm", "GroupedAttention", "step"], "attention"),
+        (["aten::mm", "_AllPairs", "step"], "MaxSim and loss"),
+        (["aten::copy_", "aten::to", "step"], parts.REST),
+        (["aten::fill_", f"{node}EmbeddingBackward0", "step"], "embedding"),
+        (["aten::cat", "collator", "step"], parts.COLLATOR),
+        ([again, "step"], parts.PYTHON),
+    ):
+        assert parts.part_of(names) == part
+
+
+def test_the_parts_of_a_step_are_the_whole_of_it(root: Path) -> None:
+    (case,) = [case for case in training.quick_cases() if case.phase is Phase.UNSUPERVISED]
+    side = training.make_side("ours", case, encoder_folder("nano", SENTENCES, root), sides.Settings())
+    rows = TEXTS.batch(case.phase, *case.size, 0)
+    shown = roofline.part_rows(case, side, rows, torch.bfloat16, step=2.0)
+    shares = {row["part"]: row["ours_seconds"] for row in shown if row["peer"] == "the whole step"}
+    assert sum(shares.values()) == pytest.approx(2)
+    assert {f"{parts.PRODUCTS}, {each}" for each in parts._PASSES} < set(shares)
 
 
 def test_the_papers_sizes_are_those_of_its_table() -> None:
