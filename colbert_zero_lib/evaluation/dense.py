@@ -6,6 +6,7 @@ Token-level models are in `late_interaction`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from colbert_zero_lib import group
+from colbert_zero_lib.training.packing import go_fast, packing, packs
 
 from .encode import length_batches, positions_of, precision_type
 from .ranking import Ranking
@@ -68,8 +70,10 @@ class DenseRetriever:
         prompt_name = name if (self.model.prompts or {}).get(name) else None
         batches = length_batches(self._lengths(texts), self.positions)
         shared = together and group.size() > 1
+        go_fast(self.model, self.precision)
+        half = torch.autocast(self.model.device.type, self._kind, enabled=self._kind is not torch.float32)
         for rows in islice(batches, group.rank(), None, group.size()) if shared else batches:
-            with torch.autocast(self.model.device.type, self._kind, enabled=self._kind is not torch.float32):
+            with half, packing(self.model) if packs(self.model, False) else nullcontext():
                 found = self.model.encode(
                     [texts[row] for row in rows],
                     prompt_name=prompt_name,

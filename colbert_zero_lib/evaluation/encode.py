@@ -115,7 +115,8 @@ def encode_positions(
     positions = positions or positions_of(device)
     model.eval()
     go_fast(model, precision)
-    packed = kind is torch.bfloat16 and packs(model, is_query)
+    # FlashAttention, which packs rows on a GPU, knows no float32.
+    packed = packs(model, is_query) and (kind is torch.bfloat16 or device.type == "cpu")
     batches = length_batches(tokens.lengths, positions)
     for rows in islice(batches, group.rank(), None, group.size()) if together else batches:
         ids, attended, present = _padded(tokens, rows, model.tokenizer.pad_token_id, device)

@@ -34,6 +34,7 @@ from colbert_zero_lib.evaluation import (
 from colbert_zero_lib.evaluation.choice import SearchCosts
 from colbert_zero_lib.evaluation.encode import TokenBatch, encode_batches
 from colbert_zero_lib.evaluation.maxsim import ExactMaxSim
+from colbert_zero_lib.training import packing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -119,6 +120,22 @@ def test_a_dense_ranking_does_not_depend_on_its_batches(tiny_dense, toy_collecti
     alone = DenseRetriever(tiny_dense, positions=1).search(toy_collection, k=5)
     np.testing.assert_array_equal(whole.indices, alone.indices)
     np.testing.assert_allclose(whole.scores, alone.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [DenseRetriever, LateInteractionRetriever])
+def test_packed_texts_have_the_scores_of_padded_ones(
+    kind: type, toy_collection: Collection, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = request.getfixturevalue("tiny_dense" if kind is DenseRetriever else "tiny_colbert")
+    padded, passes = kind(model).search(toy_collection, k=3), []
+    forward = packing._packed_forward
+    monkeypatch.setattr(packing, "WORTH_PACKING", 0)
+    monkeypatch.setattr(packing, "_packed_forward", lambda *a, **b: passes.append(1) or forward(*a, **b))
+    del model.way  # it was found too narrow
+    packed = kind(model).search(toy_collection, k=3)
+    assert len(passes) > 2  # one of them tries whether it works
+    assert np.array_equal(packed.indices, padded.indices)
+    assert np.allclose(packed.scores, padded.scores, atol=1e-5)
 
 
 def test_every_retriever_keeps_the_contract(
