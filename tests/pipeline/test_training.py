@@ -28,6 +28,7 @@ from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.training import checkpoints, trainer
 from colbert_zero_lib.training.distillation import Distillation
+from colbert_zero_lib.training.packing import WORTH_PACKING
 from colbert_zero_lib.training.trainer import TrainingResult, last_complete_checkpoint, train_step
 
 pytestmark = pytest.mark.pipeline
@@ -165,16 +166,23 @@ def test_the_loss_falls(tiny_encoder_folder, tmp_path, phase) -> None:
     assert result.queries == 24 * 8 and result.queries_per_second > 0
 
 
-@pytest.mark.parametrize("phase", ["unsupervised", "distillation"])
+@pytest.mark.parametrize(("phase", "packed"), [("unsupervised", False), ("distillation", True)])
 def test_a_run_killed_after_a_checkpoint_ends_bitwise_like_an_undisturbed_one(
-    tiny_encoder_folder, tmp_path, phase
+    tiny_encoder_folder, tmp_path, phase, packed
 ) -> None:
-    undisturbed, expected = train(phase, tiny_encoder_folder, tmp_path / "undisturbed")
-    killed(phase, tiny_encoder_folder, tmp_path / "killed")
+    # Not at the head: this file is also a script, which does not find it.
+    from tests.conftest import SENTENCES, build_encoder
+
+    encoder = tiny_encoder_folder
+    if packed:
+        encoder = build_encoder(tmp_path / "wide", SENTENCES, hidden=WORTH_PACKING)
+    undisturbed, expected = train(phase, encoder, tmp_path / "undisturbed")
+    assert undisturbed.way.packed is packed
+    killed(phase, encoder, tmp_path / "killed")
     assert last_complete_checkpoint(tmp_path / "killed").name == "checkpoint-3"
     torch.manual_seed(99)
     record = Record()
-    resumed, result = train(phase, tiny_encoder_folder, tmp_path / "killed", record)
+    resumed, result = train(phase, encoder, tmp_path / "killed", record)
     assert record.steps == list(range(4, 13))
     assert same(resumed, undisturbed)
     assert result.loss == expected.loss
