@@ -121,10 +121,11 @@ def search(run: Run) -> Cases:
 
 
 def scaling(run: Run) -> Cases:
-    """Throughput against batch size, document length and threads."""
+    """What a step and a search cost by size, beside a small model's prediction; throughput against the peers."""
     from dataclasses import replace
 
     from . import scaling as own
+    from . import search
     from .training import speed
 
     for axis, cases in own.cases(run.full).items():
@@ -138,6 +139,15 @@ def scaling(run: Run) -> Cases:
                 return [row | {"case": label, "axis": axis} for row in rows]
 
             yield label, measure
+    sizes, rounds = (own.QUICK, 1) if run.quick else (own.SIZES, 3)
+    yield own.step_name(*sizes[0]), lambda: own.steps(run.texts, run.root, sizes, run.quick, rounds)
+    documents, indexed = (
+        ((100, 200, 400), 100) if run.quick else ((1_000, 3_000, 10_000, 100_000, 1_000_000), 3_000)
+    )
+    yield (
+        search.exact_case(documents[0]),
+        lambda: search.by_documents(documents, documents[-1] if run.full else indexed, rounds=rounds),
+    )
 
 
 def roofline(run: Run) -> Cases:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from pylate import rank
 from pylate.indexes import PLAID
 from pylate.models import ColBERT
@@ -27,10 +29,11 @@ from colbert_zero_lib.evaluation import (
 )
 from colbert_zero_lib.evaluation.encode import PRECISIONS, TokenBatch, encode_batches
 from colbert_zero_lib.evaluation.maxsim import ExactMaxSim
+from colbert_zero_lib.scaling_cost import SEARCH, fitted
 
 from .apart import MULTIVECTOR, Apart, save_for_others
 from .encoders import encoder_folder, open_encoder
-from .statistics import Ratio, alternate, ratio_of, seconds
+from .statistics import alternate, beside_prediction, ratio_of, seconds, spread
 from .texts import Texts
 
 RERANK = "PyLate, encode and rank.rerank"
@@ -202,21 +205,31 @@ def index(
     """
     model = _open(encoder, length, texts, root)
     collection = texts.collection(documents, queries)
-    wanted = list(collection.queries.values())
-    corpus = list(collection.corpus.values())
-    batches: list[TokenBatch] = list(encode_batches(model, corpus, False))
-    questions: list[TokenBatch] = list(encode_batches(model, wanted, True))
+    wanted, corpus = list(collection.queries.values()), list(collection.corpus.values())
     vectors, asked = token_vectors(model, corpus, False), token_vectors(model, wanted, True)
+    batches = list(encode_batches(model, corpus, False)), list(encode_batches(model, wanted, True))
+    return {
+        "case": index_name(encoder, len(corpus), len(wanted)),
+        "encoder": encoder,
+        **_indexed([*vectors], [*asked], *batches),
+    }
+
+
+def _indexed(
+    vectors: list[np.ndarray],
+    asked: list[np.ndarray],
+    batches: list[TokenBatch],
+    questions: list[TokenBatch],
+    rounds: int = 2,
+) -> dict[str, Any]:
+    """PLAID and exact MaxSim on the same vectors, as arrays and in batches: columns of a row."""
+    depth = min(10, len(vectors))
     kept: dict[str, Any] = {}
 
     def exactly() -> None:
-        search = ExactMaxSim(iter(questions), len(wanted), min(10, len(corpus)))
-        for batch in batches:
-            search.add(batch)
-        kept["exact"] = search.result()[0]
+        kept["exact"] = _exactly(batches, questions, len(asked), depth)
 
-    options = PlaidRetriever(model)
-    exact_seconds = [seconds(exactly) for _ in range(2)]
+    options = PlaidRetriever(cast(Any, None))
     with tempfile.TemporaryDirectory(prefix="plaid-") as folder:
         built = PLAID(
             index_folder=folder,
@@ -230,26 +243,24 @@ def index(
             show_progress=False,
             device="cpu",
         )
-        names = [str(place) for place in range(len(corpus))]
+        names = [str(place) for place in range(len(vectors))]
         build = seconds(lambda: built.add_documents(names, [*vectors]))
 
         def look_up() -> None:
-            kept["index"] = built(cast(Any, asked), k=min(10, len(corpus)))
+            kept["index"] = built(cast(Any, asked), k=depth)
 
-        query_seconds = [seconds(look_up) for _ in range(2)]
+        sides = {"exact": lambda _: seconds(exactly), "index": lambda _: seconds(look_up)}
+        spent = alternate(sides, range(rounds), budget=math.inf, warmup=0)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
     found = [{int(result["id"]) for result in results} for results in kept["index"]]
     agreement = [len(a & {*b}) / len(b) for a, b in zip(found, kept["exact"].tolist(), strict=True)]
-    slow, fast = (float(np.median(times)) / len(wanted) for times in (exact_seconds, query_seconds))
-    ratio: Ratio = ratio_of(exact_seconds, [build + query for query in query_seconds])
+    slow, fast = (float(np.median(spent[name])) / len(asked) for name in ("exact", "index"))
     return {
-        "case": index_name(encoder, len(corpus), len(wanted)),
         "peer": PLAID_PEER,
         "quantity": "time to build an index and search",
-        "encoder": encoder,
-        "documents": len(corpus),
-        "queries": len(wanted),
-        **ratio.fields(),
+        "documents": len(vectors),
+        "queries": len(asked),
+        **ratio_of(spent["exact"], [build + query for query in spent["index"]]).fields(),
         "ours_seconds_per_query": slow,
         "peer_seconds_per_query": fast,
         "peer_build_seconds": build,
@@ -257,5 +268,80 @@ def index(
         "ours_vectors_mebibytes": sum(array.nbytes for array in vectors) / (1 << 20),
         "pays_after_queries": build / (slow - fast) if slow > fast else None,
         "top10_agreement": float(np.mean(agreement)),
-        "rounds": 2,
+        "rounds": rounds,
     }
+
+
+def _exactly(
+    batches: Iterable[TokenBatch], questions: list[TokenBatch], queries: int, depth: int
+) -> np.ndarray:
+    search = ExactMaxSim(iter(questions), queries, depth)
+    for batch in batches:
+        search.add(batch)
+    return search.result()[0]
+
+
+# Drawn vectors, where real text does not reach: tokens of a document and of a query, their dimension, queries.
+TOKENS, QUERY_TOKENS, DIMENSION, QUERIES = 16, 8, 128, 16
+# No more documents are drawn than this: a larger corpus, a multiple, is these over and over, which takes no less time.
+DRAWN = 10_000
+
+
+def _drawn(documents: int) -> tuple[np.ndarray, np.ndarray]:
+    """Unit vectors float32 of documents around 1,024 centres, and of queries near tokens of some of them."""
+    generator = np.random.default_rng(documents)
+    centres = generator.normal(size=(1024, DIMENSION))[generator.integers(0, 1024, (documents, TOKENS))]
+    vectors = centres + generator.normal(scale=0.7, size=centres.shape)
+    chosen = vectors[generator.integers(0, documents, QUERIES), :QUERY_TOKENS]
+    asked = chosen + generator.normal(scale=0.7, size=chosen.shape)
+    unit = [each / np.linalg.norm(each, axis=-1, keepdims=True) for each in (vectors, asked)]
+    return unit[0].astype(np.float32), unit[1].astype(np.float32)
+
+
+def _batch(vectors: np.ndarray, first: int = 0) -> TokenBatch:
+    counts = torch.full((len(vectors),), vectors.shape[1])
+    return TokenBatch(torch.arange(first, first + len(vectors)), counts, torch.from_numpy(vectors))
+
+
+def exact_case(documents: int) -> str:
+    """The case's name along the axis of documents."""
+    return f"exact search, {documents:,} documents, drawn"
+
+
+def by_documents(
+    sizes: Sequence[int], indexed: int, fitted_up_to: int = 10_000, rounds: int = 3
+) -> list[dict[str, Any]]:
+    """Milliseconds of an exact query by corpus size, by turns, beside what small corpora predict; an index beside it.
+
+    Vectors are drawn. Corpora of up to ``indexed`` documents get a row of PLAID too.
+    """
+    corpora = {size: _drawn(min(size, DRAWN)) for size in sizes}
+    spent: dict[int, list[float]] = {size: [] for size in sizes}
+    rows = []
+    for size, (vectors, asked) in list(corpora.items()) * rounds:
+        batches = [_batch(vectors, first) for first in range(0, size, len(vectors))]
+        spent[size].append(seconds(partial(_exactly, batches, [_batch(asked)], QUERIES, 10)) / QUERIES)
+    words = f"drawn vectors, {TOKENS} tokens a document"
+    for size in sizes:
+        tokens = float(size * TOKENS)
+        rows.append(
+            {
+                "case": exact_case(size),
+                "quantity": SEARCH,
+                "axis": "documents",
+                "documents": size,
+                "queries": QUERIES,
+                "texts": words + (f", {DRAWN:,} of them over and over" if size > DRAWN else ""),
+                "fitted": size <= fitted_up_to,
+                "amounts": {"fixed": 1.0, "tokens": tokens},
+                "ours_vectors_mebibytes": tokens * DIMENSION * 4 / (1 << 20),
+                **spread(spent[size], "seconds"),
+            }
+        )
+    costs = fitted(rows, SEARCH)
+    rows = [beside_prediction(row, costs) for row in rows]
+    for size in (size for size in sizes if size <= indexed):
+        vectors, asked = corpora[size]
+        row = _indexed([*vectors], [*asked], [_batch(vectors)], [_batch(asked)], rounds)
+        rows.append({"case": f"index, {size:,} documents", "axis": "index", "texts": words, **row})
+    return rows

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.scaling_cost import PREDICTED, predict
 
 SECOND_LOOK = 3  # rounds below which a spread says nothing
 
@@ -49,6 +50,21 @@ def ratio_of(
     medians = np.median(rounds[draws], axis=1)
     low, high = np.quantile(medians, [(1 - level) / 2, (1 + level) / 2])
     return Ratio(float(np.median(rounds)), float(low), float(high))
+
+
+def spread(values: Sequence[float], unit: str) -> dict[str, Any]:
+    """Ours alone over rounds, as columns in ``unit``: the median, its 95% bootstrap interval, and every round."""
+    found = ratio_of([1.0] * len(values), values)
+    columns = (f"ours_{unit}", f"ours_{unit}_low", f"ours_{unit}_high")
+    named = dict(zip(columns, (found.value, found.low, found.high), strict=True))
+    return {**named, "each": list(values), "rounds": len(values)}
+
+
+def beside_prediction(row: dict[str, Any], costs: Mapping[str, float]) -> dict[str, Any]:
+    """A row of `spread` seconds and their ``amounts``, beside what these cost by the model: predicted over measured."""
+    predicted = predict(costs, row["amounts"])
+    ratio = ratio_of(row["each"], [predicted] * row["rounds"])
+    return {**row, "peer": PREDICTED, "peer_seconds": predicted, **ratio.fields()}
 
 
 @dataclass(frozen=True)

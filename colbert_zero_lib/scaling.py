@@ -13,6 +13,8 @@ from .errors import ParameterError
 
 # ModernBERT-base with the projection, as the released checkpoints count it (their model cards).
 ENCODER_WEIGHTS = 149_015_808
+# Of them, those that every token is multiplied with: the rest, the table of embeddings, costs no product.
+ENCODER_PARAMETERS = 110_000_000
 FLOAT32 = 4
 # A weight, its gradient and AdamW's two moments, all float32.
 BYTES_PER_WEIGHT = 4 * FLOAT32
@@ -23,6 +25,7 @@ class StepShape:
     """One contrastive step: ``batch`` queries on all ``devices`` together, each with ``documents`` documents.
 
     Lengths are in padded tokens, ``dimension`` is that of a token vector, ``bytes_each`` of one of its numbers.
+    ``products`` of all ``weights`` are multiplied with every token.
     """
 
     batch: int
@@ -33,6 +36,7 @@ class StepShape:
     dimension: int = 128
     weights: int = ENCODER_WEIGHTS
     bytes_each: int = FLOAT32
+    products: int = ENCODER_PARAMETERS
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

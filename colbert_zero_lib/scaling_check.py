@@ -46,6 +46,28 @@ def loopback_bytes() -> int | None:
     return int(found.split(":")[1].split()[8]) if found else None
 
 
+def in_processes(module: str, work: dict[str, Any], processes: int, timeout: float = 300) -> Any:
+    """What ``module`` leaves in ``result.json`` when torchrun starts it on ``work``, one thread a process.
+
+    The module's one argument is a file with ``work`` as JSON; its ``folder`` is where the result belongs. TrainingError
+    when the processes fail.
+    """
+    with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
+        file, result = Path(folder, "work.json"), Path(folder, "result.json")
+        file.write_text(json.dumps({**work, "folder": folder}), encoding="utf-8")
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+        command += [str(processes), "-m", module, str(file)]
+        there = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": there}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
+        )
+        if done.returncode or not result.is_file():
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise TrainingError(f"{processes} processes could not train on this machine: {last}")
+        return json.loads(result.read_text(encoding="utf-8"))
+
+
 def measure(
     model: Path, rows: Sequence[tuple[str, str]], shape: StepShape, steps: int = 5, timeout: float = 300
 ) -> Measured:
@@ -54,28 +76,12 @@ def measure(
     Documents must be longer than ``shape.document_length``, so that every batch is as wide as ``shape`` says.
     TrainingError when the processes fail.
     """
-    with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
-        work = {
-            "model": str(model),
-            "rows": list(rows),
-            "shape": asdict(shape),
-            "steps": steps,
-            "folder": folder,
-        }
-        file = Path(folder, "work.json")
-        file.write_text(json.dumps(work), encoding="utf-8")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-        command += [str(shape.devices), "-m", __name__, str(file)]
-        there = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": there}
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, env=environment
-        )
-        result = Path(folder, "result.json")
-        if done.returncode or not result.is_file():
-            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise TrainingError(f"{shape.devices} processes could not train on this machine: {last}")
-        found = json.loads(result.read_text(encoding="utf-8"))
+    found = in_processes(
+        __name__,
+        {"model": str(model), "rows": list(rows), "shape": asdict(shape), "steps": steps},
+        shape.devices,
+        timeout,
+    )
     counted, weights = found["counters"], found["weights"]
     sent = None if counted[0] is None else (counted[-1] - counted[0]) / (len(counted) - 1)
     real = StepShape(**{**asdict(shape), "weights": weights, "bytes_each": FLOAT32})

@@ -16,6 +16,7 @@ from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.profiles import PhaseBudget
 
 from .marks import count_axis, headline, key, legend, name_rows, with_interval
+from .scaling import cost_curves
 from .theme import COLOURS, SMALL, WIDTH, canvas
 
 _LOOKS = {  # of a side: the beginning of its name in the results, its name here, colour and marker
@@ -177,10 +178,9 @@ def search_speed(content: Content) -> Figure:
     return headline(figure, "Exact search in large tiles against its peers', and against an index")
 
 
-def scaling(content: Content) -> Figure:
-    """Throughput by batch size, document length and threads, ours and its peers'."""
+def throughput(content: Content) -> Figure:
+    """Throughput by document length, tokens at once and threads, ours and its peers'."""
     names = {
-        "batch_size": "pairs in a batch",
         "document_length": "document tokens",
         "mini_batch_tokens": "tokens at once",
         "threads": "threads",
@@ -296,17 +296,23 @@ FIGURES: dict[str, Callable[[Content], Figure]] = {
     ),
     "growth": memory_growth,
     "search": search_speed,
-    "scaling": scaling,
+    "scaling": cost_curves,
+    "throughput": throughput,
     "roofline": roofline,
     "curves": training_curves,
     "cuda": epoch_hours,
 }
 
 
+# A figure's results file, where that has another name.
+_FILES = {"throughput": "scaling"}
+
+
 def draw(contents: Mapping[str, Content]) -> dict[str, Figure]:
-    """A figure of every results file that is there and not empty: ``benchmarks_<name>`` -> Figure."""
+    """The figures of every results file that is there and not empty: ``benchmarks_<name>`` -> Figure."""
+    files = {name: contents.get(_FILES.get(name, name)) for name in FIGURES}
     return {
         f"benchmarks_{name}": FIGURES[name](content)
-        for name, content in contents.items()
-        if name in FIGURES and content["rows"]
+        for name, content in files.items()
+        if content and content["rows"]
     }

@@ -1,17 +1,22 @@
-"""Figures of scale: memory against the batch, with and without gradient caching, and how many devices still pay.
+"""Figures of scale: memory against the batch, with and without gradient caching, how many devices still pay, and the
+cost of a step and a search as measured and as predicted.
 
-Shapes and figures come in; what they mean is worked out in ``scaling``.
+Shapes, figures and rows of the benchmark come in; what they mean is worked out in ``scaling`` and ``scaling_cost``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.scaling import StepShape, cached_memory, direct_memory, efficiency
+from colbert_zero_lib.scaling_cost import PREDICTED, SEARCH, STEP
 
-from .marks import count_axis, headline
+from .marks import count_axis, headline, legend, with_interval, write
 from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _GIGA = 1e9
@@ -59,3 +64,95 @@ def device_efficiency(
     axes.legend(loc="lower left", frameon=False)
     told = f"{min(last):.0f} to {max(last):.0f} % of the ideal, by the network"
     return headline(figure, f"On {devices[-1]} devices a step reaches {told}")
+
+
+_LOOKS = {  # of who steps: colour and marker
+    "one process": (COLOURS["blue"], "o"),
+    "two processes": (COLOURS["orange"], "s"),
+    "one of many devices": (COLOURS["green"], "D"),
+    "exact search": (COLOURS["blue"], "o"),
+    "PLAID, a look-up": (COLOURS["purple"], "s"),
+}
+
+
+def cost_curves(content: Mapping[str, Any]) -> Figure:
+    """Time of a pair by batch and of a query by documents, and memory of a step: measured, and as predicted.
+
+    ``content`` is that of ``data/benchmarks/scaling.json``; DataError where it holds no prediction.
+    """
+    rows = content["rows"]
+    steps = [row for row in rows if row.get("axis") == "batch"]
+    searches = [row for row in rows if row["quantity"] == SEARCH]
+    large = [row for row in rows if row["peer"] == PREDICTED and not row["fitted"]]
+    if not steps or not searches or not large:
+        raise DataError(
+            "The results of scaling hold no prediction: run 'python -m benchmarks --only scaling'."
+        )
+    figure, panels = canvas(WIDTH, 3.3, columns=3)
+    for who in ("one process", "two processes", "one of many devices"):
+        own = [row for row in steps if _who(row) == who]
+        timed = [row for row in own if row["quantity"] == STEP]
+        _measured(
+            panels[0],
+            timed,
+            "batch_size",
+            "seconds",
+            who,
+            lambda row: 1e3 * row["devices"] / row["batch_size"],
+        )
+        held = [row for row in own if row["quantity"] != STEP]
+        _measured(panels[1], held, "batch_size", "mebibytes", who)
+    _measured(panels[2], searches, "documents", "seconds", "exact search", lambda row: 1e3)
+    index = [row for row in rows if row.get("axis") == "index"]
+    colour, marker = _LOOKS["PLAID, a look-up"]
+    times = [1e3 * row["peer_seconds_per_query"] for row in index]
+    panels[2].plot(
+        [row["documents"] for row in index],
+        times,
+        marker,
+        color=colour,
+        markersize=4.5,
+        label="PLAID, a look-up",
+    )
+    for axes, quantity in ((panels[0], STEP), (panels[2], SEARCH)):
+        column = "batch_size" if quantity == STEP else "documents"
+        last = max(
+            row[column] for row in rows if row["quantity"] == quantity and row["fitted"] and column in row
+        )
+        axes.axvline(last, color=COLOURS["grey"], linewidth=0.9, linestyle=DASHED)
+        write(
+            axes, "predicted", (last, 0.03), (3, 0), xycoords=("data", "axes fraction"), color=COLOURS["grey"]
+        )
+    titles = ("A step", "Its peak", "A query")
+    labels = ("ms of a device for a pair", "MiB above the loaded model", "ms a query")
+    for axes, title, label in zip(panels, titles, labels, strict=True):
+        axes.set(xscale="log", yscale="log", title=title, ylabel=label, xlabel="pairs in a batch")
+        axes.minorticks_off()
+    panels[2].set_xlabel("documents")
+    known = {
+        text: mark for axes in panels for mark, text in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    legend(figure, 3, handles=list(known.values()), labels=list(known))
+    worst = max(max(row["ratio"], 1 / row["ratio"]) for row in large)
+    told = f"Fitted on small sizes, the model meets every larger one within a factor of {worst:.2f}"
+    return headline(figure, told)
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    if row["processes"] > 1:
+        return "two processes"
+    return "one process" if row["devices"] == 1 else "one of many devices"
+
+
+def _measured(
+    axes: Axes, rows: Sequence[Mapping[str, Any]], x: str, unit: str, name: str, factor: Any = lambda _: 1
+) -> None:
+    """Points with intervals, and a line through what is predicted, or through the floor beneath memory."""
+    colour, marker = _LOOKS[name]
+    for row in rows:
+        values = [factor(row) * row[f"ours_{unit}{end}"] for end in ("", "_low", "_high")]
+        with_interval(axes, row[x], values, colour, marker)
+    line = [(row[x], factor(row) * row[f"peer_{unit}"]) for row in rows]
+    if line:
+        axes.plot(*zip(*line, strict=True), color=colour, linewidth=1.1)
+        axes.plot([], [], f"{marker}-", color=colour, label=name, markersize=4.5)

@@ -16,11 +16,11 @@ import pandas as pd
 from ..errors import DataError, ParameterError
 from ..home import data_folder
 from ..recipes import PIPELINES, Interaction, Phase, Recipe
+from ..scaling import ENCODER_PARAMETERS
 from .tables import BEIR, paper_table
 from .training_mix import training_rows
 
 # Inputs of the estimate of dense hours; none of them was published together with hours.
-ENCODER_PARAMETERS = 110e6  # of ModernBERT-base's 149 M: the rest, the table of embeddings, costs no product
 TOKEN_DIMENSION = 128
 NEGATIVES = 10  # hard negatives a query in the supervised phase, by the released script
 _NAMES = {Phase.UNSUPERVISED: "unsupervised", Phase.SUPERVISED: "supervised", Phase.DISTILLATION: "kd"}

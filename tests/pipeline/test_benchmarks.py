@@ -18,6 +18,7 @@ from benchmarks.texts import GivenTexts
 from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.figures import benchmarks as figures
 from colbert_zero_lib.recipes import TABLE1, Phase
+from colbert_zero_lib.scaling_cost import PREDICTED
 
 pytestmark = pytest.mark.pipeline
 
@@ -58,14 +59,27 @@ def test_every_benchmark_measures_something(contents: dict[str, Any]) -> None:
         assert content["rows"], name
     phases = {one["phase"] for one in contents["training"]["rows"]}
     assert phases == {phase.value for phase in Phase}
-    assert {one["axis"] for one in contents["scaling"]["rows"]} == set(scaling.cases())
+    axes = {*scaling.cases(), "batch", "exchange", "documents", "index"}
+    assert {one["axis"] for one in contents["scaling"]["rows"]} == axes
+
+
+def test_every_step_is_measured_beside_its_prediction(contents: dict[str, Any]) -> None:
+    rows = [one for one in contents["scaling"]["rows"] if one["axis"] == "batch"]
+    timed = [one for one in rows if one["quantity"] == scaling.STEP]
+    sizes = {(one["batch_size"], one["devices"], one["processes"]) for one in timed}
+    assert sizes == set(scaling.QUICK) and len(rows) == 2 * len(timed)
+    for one in timed:
+        assert one["ratio"] == pytest.approx(one["peer_seconds"] / one["ours_seconds"])
+        assert (one["amounts"]["sent"] > 0) == (one["processes"] == 2)
+        assert one["shape"]["query_length"] == 11 and one["shape"]["document_length"] == 15
+    assert {one["fitted"] for one in timed} == {True, False}
 
 
 @pytest.mark.parametrize("name", ["training", "memory", "scaling", "search"])
 def test_both_peers_are_in_every_table(apart: Apart, contents: dict[str, Any], name: str) -> None:
     by_case: dict[str, set[str]] = {}
     for one in contents[name]["rows"]:
-        if one["peer"] != search.PLAID_PEER:
+        if one["peer"] not in (search.PLAID_PEER, PREDICTED, memory.LEAST):
             by_case.setdefault(one["case"], set()).add(one["peer"])
     for peers in by_case.values():
         assert {search.RERANK if name == "search" else sides.AUTHORS, MULTIVECTOR} <= peers
@@ -124,7 +138,7 @@ def test_hours_of_an_epoch_follow_from_seconds_of_a_step(contents: dict[str, Any
 
 def test_every_results_file_has_a_figure_drawn_from_it_alone(contents: dict[str, Any]) -> None:
     drawn = figures.draw(json.loads(json.dumps(contents)))
-    assert list(drawn) == [f"benchmarks_{name}" for name in contents]
+    assert set(drawn) == {f"benchmarks_{name}" for name in (*contents, "throughput")}
     for figure in drawn.values():
         figure.draw_without_rendering()
     for peer, axes in zip(_PEERS, drawn["benchmarks_training"].axes, strict=False):
