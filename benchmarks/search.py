@@ -315,7 +315,8 @@ def by_documents(
 
     Vectors are drawn. Corpora of up to ``indexed`` documents get a row of PLAID too.
     """
-    corpora = {size: _drawn(min(size, DRAWN)) for size in sizes}
+    drawn = max(DRAWN, indexed)  # an index needs documents that differ
+    corpora = {size: _drawn(min(size, drawn)) for size in sizes}
     spent: dict[int, list[float]] = {size: [] for size in sizes}
     rows = []
     for size, (vectors, asked) in list(corpora.items()) * rounds:
@@ -331,7 +332,7 @@ def by_documents(
                 "axis": "documents",
                 "documents": size,
                 "queries": QUERIES,
-                "texts": words + (f", {DRAWN:,} of them over and over" if size > DRAWN else ""),
+                "texts": words + (f", {drawn:,} of them over and over" if size > drawn else ""),
                 "fitted": size <= fitted_up_to,
                 "amounts": {"fixed": 1.0, "tokens": tokens},
                 "ours_vectors_mebibytes": tokens * DIMENSION * 4 / (1 << 20),

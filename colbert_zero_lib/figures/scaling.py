@@ -117,7 +117,7 @@ def cost_curves(content: Mapping[str, Any]) -> Figure:
     for axes, quantity in ((panels[0], STEP), (panels[2], SEARCH)):
         column = "batch_size" if quantity == STEP else "documents"
         last = max(
-            row[column] for row in rows if row["quantity"] == quantity and row["fitted"] and column in row
+            row[column] for row in rows if row["quantity"] == quantity and row.get("fitted") and column in row
         )
         axes.axvline(last, color=COLOURS["grey"], linewidth=0.9, linestyle=DASHED)
         write(
