@@ -20,8 +20,9 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
+from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.models import parameters
-from colbert_zero_lib.recipes import PROMPT_TOKENS, Phase
+from colbert_zero_lib.recipes import Phase
 from colbert_zero_lib.scaling import StepShape, cached_memory
 from colbert_zero_lib.scaling_check import in_processes
 from colbert_zero_lib.scaling_cost import STEP, fitted, step_amounts
@@ -39,7 +40,7 @@ from .training import Case, make_side
 
 BASE = Case(Phase.UNSUPERVISED, "2x128", 64)
 # Every query and document is exactly as long as its limit, and so short that the largest batch is stepped in half a
-# minute on one core: 11 and 15 tokens with the prompts.
+# minute on one core.
 SHORT = Case(Phase.UNSUPERVISED, "2x128", 8, query_length=4)
 DIMENSION = 128
 EXCHANGED = 64 << 20  # bytes of the all-reduce that shows what sending alone costs
@@ -146,12 +147,9 @@ def _rows(
     batch, devices, processes = size
     shape = StepShape(
         batch,
-        case.query_length + PROMPT_TOKENS,
-        case.document_length + PROMPT_TOKENS,
+        **{name: int(took[0][name]) for name in ("query_length", "document_length", "weights", "products")},
         devices=devices,
         dimension=DIMENSION,
-        weights=int(took[0]["weights"]),
-        products=int(took[0]["products"]),
     )
     common = {
         "case": step_name(*size),
@@ -212,8 +210,11 @@ def _process(file: Path) -> None:
         starts = rng.integers(0, len(words) - 20, (own, 2))
         texts = [[" ".join(words[start : start + 20]) for start in pair] for pair in starts.tolist()]
         features, _ = side.collate([dict(zip(("query", "document"), pair, strict=True)) for pair in texts])
-        width = features[1]["input_ids"].shape[1]
-        loss.others = _others(own, batch, width) if processes == 1 else None
+        if not all(each["attention_mask"].all() for each in features):
+            raise RunError("A text of the benchmark is shorter than its limit: draw more words for it.")
+        lengths = [each["input_ids"].shape[1] for each in features]
+        counts.update(query_length=lengths[0], document_length=lengths[1])
+        loss.others = _others(own, batch, lengths[1]) if processes == 1 else None
         return features
 
     _step(side, collated(64, processes))

@@ -13,7 +13,7 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import cuda, memory, records, scaling, search, sides, tables, training
 from benchmarks.apart import MULTIVECTOR, Apart
-from benchmarks.encoders import encoder_folder
+from benchmarks.encoders import encoder_folder, open_encoder
 from benchmarks.texts import GivenTexts
 from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.figures import benchmarks as figures
@@ -63,7 +63,11 @@ def test_every_benchmark_measures_something(contents: dict[str, Any]) -> None:
     assert {one["axis"] for one in contents["scaling"]["rows"]} == axes
 
 
-def test_every_step_is_measured_beside_its_prediction(contents: dict[str, Any]) -> None:
+def test_every_step_is_measured_beside_its_prediction(contents: dict[str, Any], tmp_path: Path) -> None:
+    short = scaling.SHORT
+    folder = encoder_folder("nano", TEXTS.vocabulary(), tmp_path)
+    model = open_encoder(folder, short.document_length, short.query_length)
+    lengths = (model.query_length, model.document_length)
     rows = [one for one in contents["scaling"]["rows"] if one["axis"] == "batch"]
     timed = [one for one in rows if one["quantity"] == scaling.STEP]
     sizes = {(one["batch_size"], one["devices"], one["processes"]) for one in timed}
@@ -71,7 +75,7 @@ def test_every_step_is_measured_beside_its_prediction(contents: dict[str, Any]) 
     for one in timed:
         assert one["ratio"] == pytest.approx(one["peer_seconds"] / one["ours_seconds"])
         assert (one["amounts"]["sent"] > 0) == (one["processes"] == 2)
-        assert one["shape"]["query_length"] == 11 and one["shape"]["document_length"] == 15
+        assert (one["shape"]["query_length"], one["shape"]["document_length"]) == lengths
     assert {one["fitted"] for one in timed} == {True, False}
 
 
