@@ -31,7 +31,7 @@ from colbert_zero_lib.training.embedding import Chunk, Encoded
 
 from .encoders import encoder_folder
 from .memory import LEAST, MEBIBYTE, PEAK
-from .roofline import matmul_rate
+from .roofline import copy_rate, matmul_rate
 from .sides import OURS, Settings
 from .statistics import beside_prediction, ratio_of, seconds, spread
 from .steps import TEMPERATURE, Side, forget_peak, peak, resident
@@ -48,7 +48,7 @@ EXCHANGED = 64 << 20  # bytes of the all-reduce that shows what sending alone co
 # of one device: its own pairs, and the documents of all others as vectors that were gathered.
 SIZES = [(size, 1, 1) for size in (128, 256, 512, 1024, 2048)]
 SIZES += [(size, 2, 2) for size in (256, 512, 1024, 2048)]
-SIZES += [(4096, 8, 1), (16_384, 32, 1), (65_536, 256, 1)]
+SIZES += [(1024, 16, 1), (1024, 128, 1), (4096, 8, 1), (16_384, 32, 1), (65_536, 256, 1)]
 QUICK = [(8, 1, 1), (16, 1, 1), (32, 1, 1), (16, 2, 2), (64, 4, 1), (2048, 64, 1)]
 # Batches of up to so many pairs are fitted on; what larger ones take is predicted.
 FITTED = 1024
@@ -234,6 +234,7 @@ def _process(file: Path) -> None:
     else:
         for name in ("bfloat16", "float32"):
             machine[f"{name}_operations_per_second"] = matmul_rate(getattr(torch, name), size=1024)
+        machine["copy_bytes_per_second"] = copy_rate()
     if rank == 0:
         result = {"steps": steps, "machine": machine}
         Path(work["folder"], "result.json").write_text(json.dumps(result), encoding="utf-8")

@@ -1,7 +1,7 @@
 """A small model of cost: the seconds of a step, or of a search, as a sum of what it does times what each piece costs.
 
-``seconds = fixed + a * encoder FLOP + b * MaxSim FLOP + c * bytes sent``. The costs are fitted on small sizes and say
-what larger ones take; what was measured beside it is in ``data/benchmarks/scaling.json``.
+``seconds = fixed + a * encoder FLOP + b * MaxSim FLOP + c * bytes of vectors + d * bytes sent``. The costs are fitted
+on small sizes and say what larger ones take; what was measured beside it is in ``data/benchmarks/scaling.json``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def step_amounts(shape: StepShape, sends: bool = True) -> dict[str, float]:
 
     ``encoder``: products of all its tokens with the weights, 2 operations each, in `CACHED_PASSES`. ``maxsim``:
     products of its query tokens with every document token of the batch, once forward; the way back follows the argmax,
-    and its cost is in the fitted price. ``sent``: `traffic`, 0 unless it ``sends``. ``fixed`` is 1.
+    and its cost is in the fitted price. ``vectors``: bytes of all document vectors of the batch, which are put in order
+    and have gradients that are cleared and summed, however few queries ask for them. ``sent``: `traffic`, 0 unless it
+    ``sends``. ``fixed`` is 1.
     """
     own = shape.batch // shape.devices
     tokens = own * (shape.query_length + shape.documents * shape.document_length)
@@ -36,6 +38,7 @@ def step_amounts(shape: StepShape, sends: bool = True) -> dict[str, float]:
         "fixed": 1.0,
         "encoder": 2.0 * CACHED_PASSES * shape.products * tokens,
         "maxsim": 2.0 * shape.dimension * compared,
+        "vectors": float(shape.document_bytes),
         "sent": sum(traffic(shape).values()) if sends else 0.0,
     }
 
@@ -69,17 +72,23 @@ def fitted(rows: Sequence[Mapping[str, Any]], quantity: str) -> dict[str, float]
 
 
 def on_device(
-    costs: Amounts, machine: Mapping[str, float], bfloat16: float, float32: float, bandwidth: float
+    costs: Amounts,
+    machine: Mapping[str, float],
+    bfloat16: float,
+    float32: float,
+    memory: float,
+    bandwidth: float,
 ) -> dict[str, float]:
     """The same costs on another device, if it reaches the same share of its rates: a prediction, not a measurement.
 
-    ``machine`` holds the rates of the measured one (``bfloat16_operations_per_second``, ``float32_...``); the others
-    are FLOP/s and bytes/s of the device. The encoder is taken to run in bfloat16, MaxSim in float32, as in the released
-    scripts under accelerate; what is fixed stays as it is.
+    ``machine`` holds the rates of the measured one (``bfloat16_operations_per_second``, ``float32_...``,
+    ``copy_bytes_per_second``); the others are FLOP/s and bytes/s of the device. The encoder is taken to run in
+    bfloat16, MaxSim in float32, as in the released scripts under accelerate; what is fixed stays as it is.
     """
     return {
         "fixed": costs["fixed"],
         "encoder": costs["encoder"] * machine["bfloat16_operations_per_second"] / bfloat16,
         "maxsim": costs["maxsim"] * machine["float32_operations_per_second"] / float32,
+        "vectors": costs["vectors"] * machine["copy_bytes_per_second"] / memory,
         "sent": 1 / bandwidth,
     }

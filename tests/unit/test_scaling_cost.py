@@ -22,23 +22,27 @@ from colbert_zero_lib.training.embedding import Chunk, Encoded
 from colbert_zero_lib.training.maxsim import maxsim
 
 SMALL = StepShape(8, 2, 5, devices=4, dimension=4, weights=100, products=60)
-COSTS = {"fixed": 0.5, "encoder": 2e-5, "maxsim": 3e-6, "sent": 0.0}
+COSTS = {"fixed": 0.5, "encoder": 2e-5, "maxsim": 3e-6, "vectors": 1e-4, "sent": 0.0}
 
 
 def test_a_devices_amounts_by_hand() -> None:
     found = step_amounts(SMALL)
     assert found["encoder"] == 4 * 2 * 60 * (2 * (2 + 5))  # four passes over the tokens of two pairs
     assert found["maxsim"] == 2 * 4 * (2 * 2) * (8 * 5)  # four query tokens against those of all documents
+    assert found["vectors"] == 8 * 5 * 4 * 4  # those of all documents, float32
     assert found["sent"] == 2 * 0.75 * (8 * 5 * 4 * 4) + 2 * 0.75 * 100 * 4
     assert step_amounts(SMALL, sends=False)["sent"] == 0.0
 
 
 def test_costs_are_found_again_and_say_what_a_larger_step_takes() -> None:
-    known = [step_amounts(StepShape(batch, 2, 5, dimension=4, products=60)) for batch in (8, 16, 32, 64)]
+    known = [
+        step_amounts(StepShape(batch, 2, 5, devices=devices, dimension=4, products=60), sends=False)
+        for batch, devices in ((8, 1), (16, 1), (32, 1), (64, 1), (64, 4), (64, 16))
+    ]
     costs = fit(known, [predict(COSTS, each) for each in known])
     assert costs == pytest.approx(COSTS)
     large = step_amounts(StepShape(4096, 2, 5, dimension=4, products=60))
-    by_hand = 0.5 + 2e-5 * large["encoder"] + 3e-6 * large["maxsim"]
+    by_hand = 0.5 + 2e-5 * large["encoder"] + 3e-6 * large["maxsim"] + 1e-4 * large["vectors"]
     assert predict(costs, large) == pytest.approx(by_hand)
 
 
@@ -50,9 +54,11 @@ def test_no_cost_is_below_nothing_and_too_few_measurements_are_refused() -> None
 
 
 def test_another_device_reaches_the_same_share_of_its_rates() -> None:
-    machine = {"bfloat16_operations_per_second": 2e11, "float32_operations_per_second": 1e11}
-    moved = on_device(COSTS, machine, bfloat16=2e14, float32=5e13, bandwidth=1e10)
-    assert moved == pytest.approx({"fixed": 0.5, "encoder": 2e-8, "maxsim": 6e-9, "sent": 1e-10})
+    rates = ("bfloat16_operations_per_second", "float32_operations_per_second", "copy_bytes_per_second")
+    machine = dict(zip(rates, (2e11, 1e11, 1e10), strict=True))
+    moved = on_device(COSTS, machine, bfloat16=2e14, float32=5e13, memory=4e12, bandwidth=1e10)
+    expected = {"fixed": 0.5, "encoder": 2e-8, "maxsim": 6e-9, "vectors": 2.5e-7, "sent": 1e-10}
+    assert moved == pytest.approx(expected)
 
 
 def test_one_of_many_has_the_loss_of_its_queries_against_all_documents(tmp_path: Path) -> None:
