@@ -6,6 +6,7 @@ Lengths and prompts are set here, because a model must carry what it was trained
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -49,9 +50,12 @@ def train_tokenizer(
     The same texts give the same tokenizer on every machine. The trainer alone does not promise that: it numbers the
     continuations (``##a``) in the order of a randomly seeded hash table, and ties between merges go by number.
     """
-    texts = list(texts)
-    tokenizer = _wordpiece()
-    counts = Counter(chain.from_iterable(map(tokenizer.normalizer.normalize_str, texts)))
+    learner = _wordpiece()
+    stretches = _stretches(texts, learner.normalizer)
+    counts: Counter[str] = Counter()
+    for stretch, times in stretches.items():
+        for sign in stretch:
+            counts[sign] += times
     signs = sorted(sign for sign in counts if not sign.isspace())
     signs = sorted(signs, key=lambda sign: -counts[sign])[:ALPHABET]
     trainer = trainers.WordPieceTrainer(
@@ -62,9 +66,10 @@ def train_tokenizer(
         min_frequency=min_frequency,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    learner.normalizer = None
+    learner.train_from_iterator(_repeated(stretches), trainer)
     # Numbered first as special tokens, the continuations are ordinary pieces from here on.
-    learned = _wordpiece(tokenizer.get_vocab())
+    learned = _wordpiece(learner.get_vocab())
     learned.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B [SEP]",
@@ -74,6 +79,21 @@ def train_tokenizer(
         zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
     )
     return PreTrainedTokenizerFast(tokenizer_object=learned, model_max_length=max_length, **names)
+
+
+def _stretches(texts: Iterable[str], normalizer: normalizers.Normalizer) -> Counter[str]:
+    """What lies between spaces, normalised, and how often: normalising is slow, and looks across no space."""
+    counts: Counter[str] = Counter()
+    for stretch, times in Counter(chain.from_iterable(re.split("[ \n]", text) for text in texts)).items():
+        counts[normalizer.normalize_str(stretch)] += times
+    return counts
+
+
+def _repeated(counts: Counter[str]) -> Iterator[str]:
+    """Texts in which each stretch comes as often as it is counted."""
+    for stretch, times in counts.items():
+        for start in range(0, times, 1000):
+            yield f"{stretch} " * min(1000, times - start)
 
 
 def _wordpiece(vocabulary: dict[str, int] | None = None) -> Tokenizer:
