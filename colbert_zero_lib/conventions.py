@@ -179,9 +179,11 @@ def refresh(
 
     A notebook that fails keeps its committed outputs, and NotebookError says where it stopped.
     """
-    changed = []
-    with scratch("colbert-zero-refresh") as workplace:
-        for path in find_notebooks(names, folder):
+    from .kernels import forked_kernels
+
+    changed, paths = [], find_notebooks(names, folder)
+    with scratch("colbert-zero-refresh") as workplace, forked_kernels(len(paths)):
+        for path in paths:
             say(f"{path.stem} ...")
             run = run_notebook(path, {}, workplace / path.name)
             differs = _write(path, cleaned(read_notebook(run.output), read_notebook(path)))

@@ -151,6 +151,8 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    from .kernels import manager
+
     check_parameters(path, parameters)
     output.parent.mkdir(parents=True, exist_ok=True)
     if output.is_symlink():  # papermill would write to what it points to
@@ -167,6 +169,7 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
                 progress_bar=False,
                 cwd=str(path.resolve().parent),
                 config=config,
+                kernel_manager_class=manager(),
             )
     except PapermillExecutionError as error:
         place = parameters_index(path, read_notebook(path))
@@ -218,17 +221,23 @@ def run_notebooks(
         check_parameters(path, given)
         planned.append((path, given))
     work = [(path, given, output_folder / path.name) for path, given in planned]
+    from .kernels import forked_kernels
+
     say(f"{len(work)} notebooks" + f", {jobs} at a time" * (jobs > 1))
     done = []
-    for run in _side_by_side(work, jobs) if jobs > 1 else starmap(run_notebook, work):
-        done.append(run)
-        say(f"{run.name}: {run.seconds:.0f} s")
+    environment = _share_of_cores(jobs)
+    with forked_kernels(len(work), environment):
+        for run in _side_by_side(work, jobs, environment) if jobs > 1 else starmap(run_notebook, work):
+            done.append(run)
+            say(f"{run.name}: {run.seconds:.0f} s")
     return sorted(done, key=lambda run: run.name)
 
 
-def _side_by_side(work: Sequence[tuple[Path, dict[str, Any], Path]], jobs: int) -> Iterator[NotebookRun]:
+def _side_by_side(
+    work: Sequence[tuple[Path, dict[str, Any], Path]], jobs: int, environment: Mapping[str, str]
+) -> Iterator[NotebookRun]:
     """`run_notebook` in ``jobs`` processes, since a kernel's environment is its process's; runs as they end."""
-    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_share_cores, initargs=(jobs,)) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_adopt, initargs=(environment,)) as pool:
         try:
             for future in as_completed([pool.submit(run_notebook, *each) for each in work]):
                 yield future.result()
@@ -236,8 +245,14 @@ def _side_by_side(work: Sequence[tuple[Path, dict[str, Any], Path]], jobs: int) 
             pool.shutdown(cancel_futures=True)
 
 
-def _share_cores(jobs: int) -> None:
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+def _adopt(environment: Mapping[str, str]) -> None:
+    os.environ.update(environment)
+
+
+def _share_of_cores(jobs: int) -> dict[str, str]:
+    if jobs == 1 or "OMP_NUM_THREADS" in os.environ:
+        return {}
+    return {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}
 
 
 def _shown(path: Path) -> str:

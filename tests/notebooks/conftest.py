@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from colbert_zero_lib.home import home
+from colbert_zero_lib.kernels import forked_kernels
 from colbert_zero_lib.suite import read_notebook, run_notebooks
 
 
+@pytest.fixture(scope="module")
+def warm_kernels() -> Iterator[None]:
+    """The file's notebooks run in kernels that need not import what all of them do."""
+    with forked_kernels(2):
+        yield
+
+
 @pytest.fixture
-def run_headless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+def run_headless(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm_kernels: None
+) -> Callable[[str, str], None]:
     """Run a notebook at a profile, every cell of it, in the home folder that all notebooks share."""
 
     def run_one(name: str, profile: str) -> None:

@@ -166,7 +166,7 @@ def test_a_file_that_is_no_notebook_is_named(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_runs_get_their_parameters_and_this_interpreter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: int, warm_kernels: None
 ) -> None:
     """A python3 kernel and an IPython start-up file in the user's home must not interfere."""
     users = tmp_path / "user"
@@ -218,7 +218,9 @@ def test_a_failing_cell_is_named_and_the_output_up_to_it_is_kept(tmp_path: Path)
     assert texts(output) == ["before\n"]
 
 
-def test_beside_one_another_notebooks_fail_like_one_and_no_further_one_begins(tmp_path: Path) -> None:
+def test_beside_one_another_notebooks_fail_like_one_and_no_further_one_begins(
+    tmp_path: Path, warm_kernels: None
+) -> None:
     write(tmp_path, "01_a.ipynb", "raise ValueError('no such shelf')")
     for number in range(2, 10):
         write(tmp_path, f"0{number}_b.ipynb", "import time\ntime.sleep(2)")
@@ -239,6 +241,7 @@ def test_a_killed_kernel_is_one_sentence(tmp_path: Path) -> None:
 def test_a_kernel_that_does_not_start_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLBERT_ZERO_KERNELS", raising=False)  # nor one that is forked
     monkeypatch.setattr(sys, "executable", shutil.which("false"))
     with pytest.raises(NotebookError, match="kernel of notebook 01_a.ipynb died or did not answer"):
         suite.run_notebook(write(tmp_path, "01_a.ipynb", "1"), {}, tmp_path / "out.ipynb")
