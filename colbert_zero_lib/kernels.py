@@ -170,10 +170,12 @@ def _become_kernel(connection: socket.socket) -> None:
     """As ``python -m ipykernel_launcher`` begins, in a session of its own; it ends with whoever asked for it."""
     os.setsid()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    with connection.makefile("rw", encoding="utf-8") as stream:
-        request = json.loads(stream.readline())
-        stream.write(f"{os.getpid()}\n")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):  # libraries that are imported hold the streams of now, not the notebook's
+        os.dup2(nothing, stream)
+    with connection.makefile("rw", encoding="utf-8") as exchange:
+        request = json.loads(exchange.readline())
+        exchange.write(f"{os.getpid()}\n")
     threading.Thread(target=lambda: (connection.recv(1), os._exit(1)), daemon=True).start()
     os.chdir(request["cwd"])
     os.environ.clear()

@@ -197,12 +197,13 @@ def run_notebooks(
     jobs: int = 1,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> list[NotebookRun]:
-    """Run the named notebooks (all by default) in reading order, each in a fresh kernel.
+    """Run the named notebooks (all by default), each in a fresh kernel, in reading order.
 
     Every notebook must know every one of ``parameters``; ``profile`` goes only to those that have a profile.
     All are checked before the first one starts. Outputs go to ``output_folder``, ``report/notebooks`` of the
-    checkout by default. ``jobs`` run at a time, sharing the cores; one that wants a run which another is training waits
-    for it. Raises ParameterError, UnknownNameError or NotebookError; none begins after one has failed.
+    checkout by default. ``jobs`` run at a time, sharing the cores, first those that took longest the last time; one
+    that wants a run which another is training waits for it. Raises ParameterError, UnknownNameError or NotebookError;
+    none begins after one has failed.
     """
     if jobs < 1:
         raise ParameterError(f"{jobs} notebooks at a time make no progress: give --jobs 1 or more.")
@@ -221,6 +222,8 @@ def run_notebooks(
         check_parameters(path, given)
         planned.append((path, given))
     work = [(path, given, output_folder / path.name) for path, given in planned]
+    if jobs > 1:
+        work.sort(key=lambda each: -_took(each[2]))
     from .kernels import forked_kernels
 
     say(f"{len(work)} notebooks" + f", {jobs} at a time" * (jobs > 1))
@@ -231,6 +234,13 @@ def run_notebooks(
             done.append(run)
             say(f"{run.name}: {run.seconds:.0f} s")
     return sorted(done, key=lambda run: run.name)
+
+
+def _took(output: Path) -> float:
+    """The seconds of the notebook that was executed there before; 0 where there is none."""
+    with contextlib.suppress(NotebookError):
+        return float(read_notebook(output).metadata.get("papermill", {}).get("duration") or 0)
+    return 0.0
 
 
 def _side_by_side(

@@ -231,6 +231,18 @@ def test_beside_one_another_notebooks_fail_like_one_and_no_further_one_begins(
         suite.run_notebooks([], {}, tmp_path / "out", folder=tmp_path, jobs=0)
 
 
+def test_beside_one_another_those_begin_first_that_took_longest(tmp_path: Path, warm_kernels: None) -> None:
+    begun = tmp_path / "begun"
+    code = f"with open({str(begun)!r}, 'a') as file:\n    file.write(NAME + ' ')"
+    for name, seconds in (("01_a", 1.0), ("02_b", 2.0), ("03_c", 3.0)):
+        write(tmp_path, f"{name}.ipynb", code.replace("NAME", repr(name)))
+        before = nbformat.v4.new_notebook(metadata={"papermill": {"duration": seconds}})
+        (tmp_path / "out").mkdir(exist_ok=True)
+        nbformat.write(before, tmp_path / "out" / f"{name}.ipynb")
+    suite.run_notebooks([], {}, tmp_path / "out", folder=tmp_path, jobs=2)
+    assert begun.read_text().split()[-1] == "01_a"
+
+
 def test_a_killed_kernel_is_one_sentence(tmp_path: Path) -> None:
     path = write(tmp_path, "01_a.ipynb", "import os\nos._exit(9)")
     with pytest.raises(NotebookError, match="kernel of notebook 01_a.ipynb died"):
