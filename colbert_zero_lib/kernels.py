@@ -64,7 +64,7 @@ def forked_kernels(kernels: int, environment: Mapping[str, str] | None = None) -
             listener.listen()
             search = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(listener.fileno())],
+                [sys.executable, "-W", "ignore:IProgress not found", "-m", __name__, str(listener.fileno())],
                 stdin=subprocess.PIPE,  # its end is that of this process, which may be killed
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
