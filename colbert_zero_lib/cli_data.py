@@ -5,12 +5,14 @@ They read arguments, call and print.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from . import committed
 from .terminal import FromSource, Quiet, print_table, profile_from
 
 if TYPE_CHECKING:
@@ -127,12 +129,48 @@ def data_teach(quiet: Quiet = False) -> None:
     typer.echo(f"{passport['rows']:,} lists in data/teacher, digest {passport['digest'][:12]}")
 
 
+@data_app.command("score")
+def data_score(
+    lists: Annotated[int, typer.Option(min=1, help="How many of the mined lists are scored in all.")] = 4000,
+    quiet: Quiet = False,
+) -> None:
+    """Score mined lists with the cross-encoder (about 130 a minute on a core); goes on where it stopped."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from .corpora import load_offline
+    from .corpora.cross_encoder import CrossEncoder
+    from .corpora.teacher import load_lists, score_lists
+
+    mined, scorer = load_lists(load_offline(progress=not quiet)), CrossEncoder()
+    say = (lambda _: None) if quiet else typer.echo
+    typer.echo(str(score_lists(mined, scorer, scorer.settings(), lists, say=say)))
+
+
+@data_app.command("teachers")
+def data_teachers(
+    queries: Annotated[int, typer.Option(min=1, help="Of each development collection.")] = 60,
+    depth: Annotated[int, typer.Option(min=1, help="Documents that BM25 and MiniLM propose each.")] = 20,
+) -> None:
+    """Compare the teachers on the development collections, and write data/teacher/teachers.json."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from .corpora import load_offline
+    from .corpora.cross_encoder import CrossEncoder
+    from .home import home, recording_folder
+    from .keeping import write_whole
+    from .training.teaching import compare_teachers
+
+    file = recording_folder() / "teacher" / "teachers.json"
+    found = compare_teachers(load_offline(), CrossEncoder(), home(), queries, depth)
+    write_whole(file, json.dumps({"queries": queries, "depth": depth, "teachers": found}, indent=1) + "\n")
+    committed.seal_again(file)
+    columns = list(dict.fromkeys(name for of in found.values() for name in of))
+    rows = [(name, *(f"{of[c]:.4f}" if c in of else "" for c in columns)) for name, of in found.items()]
+    print_table("nDCG@10 of reranking", ("teacher", *columns), rows)
+
+
 @data_app.command("seal")
 def data_seal() -> None:
     """List the size and sha256 of every file of the checkout's data folder, which readers compare."""
-    from .committed import seal
-
-    typer.echo(f"{seal()} files are listed in data/manifest.json")
+    typer.echo(f"{committed.seal()} files are listed in data/manifest.json")
 
 
 def _judged(qrels: Mapping[str, Mapping[str, int]]) -> float:

@@ -127,6 +127,7 @@ def _in_words(step: Step) -> str:
         f" {f'prefix {step.prefix}' if step.prefix else 'prompts' if step.prompts else 'no prompts'},"
         f" {'both lengths longer by the prompt' if step.extra_length else 'no extra length'}"
         f"{', queries expanded' if step.expansion else ''}"
+        f"{f', teacher: {step.teacher}' if step.teacher else ''}"
     )
 
 

@@ -13,6 +13,9 @@ from typing import TypeVar
 from .errors import ParameterError, RecipeError
 from .prefixes import NO_PREFIX, PROMPTS, SWITCH, TRAINED_KINDS, Prefix
 
+TEACHER = "teacher="
+TEACHERS = ("cross-encoder", "both")
+
 
 class Phase(str, Enum):
     """A training phase of the paper (section 3), in the order in which they may follow each other."""
@@ -64,6 +67,8 @@ class Step:
     ``extra_length`` adds its length in tokens (the prompts take 7 with ModernBERT's tokenizer) to both maximum lengths
     (paper, section 4.2). ``expansion`` fills queries up with ``[MASK]`` that MaxSim scores though nothing attends to it
     (PyLate's default; off here as in the paper, whose FlashAttention gives such slots no vector: section 3.2).
+    ``teacher`` names whose scores a distillation step learns from where it is not the source's
+    own: those of a cross-encoder, or the mean of both.
     """
 
     interaction: Interaction
@@ -72,6 +77,7 @@ class Step:
     extra_length: bool = True
     prefix: Prefix | None = None
     expansion: bool = False
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interaction", _one_of("interaction", self.interaction, Interaction))
@@ -85,6 +91,12 @@ class Step:
             raise RecipeError(
                 "+expansion adds vectors for MaxSim, which a dense step does not have: use it on a colbert step."
             )
+        if self.teacher not in (None, *TEACHERS):
+            raise RecipeError(
+                f"Unknown teacher {self.teacher!r} in a recipe: use one of {', '.join(TEACHERS)}."
+            )
+        if self.teacher and self.phase is not Phase.DISTILLATION:
+            raise RecipeError(f"A {self.phase.value} step has no teacher: leave {TEACHER}{self.teacher} out.")
         if self.prefix is None:
             return
         if self.prefix.kind not in TRAINED_KINDS:
@@ -107,6 +119,8 @@ class Step:
         switches = [switch for switch, on in zip(_SWITCHES, written, strict=True) if on]
         if self.prefix is not None:
             switches.append(f"{SWITCH}{self.prefix}")
+        if self.teacher is not None:
+            switches.append(f"{TEACHER}{self.teacher}")
         return f"{self.interaction.value}:{self.phase.value}" + (
             f"[{','.join(switches)}]" if switches else ""
         )
@@ -117,7 +131,8 @@ class Step:
         text = f"{self.interaction.value}-{self.phase.value}"
         text += ("" if self.prompts else "-noprompts") + ("" if self.extra_length else "-nolength")
         text += "-expansion" if self.expansion else ""
-        return text if self.prefix is None else f"{text}-{self.prefix.slug}"
+        text += "" if self.prefix is None else f"-{self.prefix.slug}"
+        return text if self.teacher is None else f"{text}-{self.teacher}"
 
     @property
     def prepended(self) -> Prefix:
@@ -141,16 +156,18 @@ class Step:
         interaction = _one_of("interaction", found[1], Interaction)
         phase = _one_of("phase", found[2], Phase)
         switches = [] if found[3] is None else [part.strip() for part in found[3].split(",")]
-        prefix: Prefix | None = None
+        named: dict[str, str] = {}
         for place, switch in enumerate(switches):
-            if switch not in _SWITCHES and not switch.startswith(SWITCH):
+            name, equals, value = switch.partition("=")
+            if switch not in _SWITCHES and name + equals not in (SWITCH, TEACHER):
                 raise RecipeError(
-                    f"Unknown switch {switch!r} in step {text.strip()!r}: use {', '.join(_SWITCHES)} or "
-                    f"{SWITCH}{TRAINED_KINDS[0]}."
+                    f"Unknown switch {switch!r} in step {text.strip()!r}: use {', '.join(_SWITCHES)}, "
+                    f"{SWITCH}{TRAINED_KINDS[0]} or {TEACHER}{TEACHERS[0]}."
                 )
-            if switch in switches[:place] or (prefix and switch.startswith(SWITCH)):
+            if switch in switches[:place] or name in named:
                 raise RecipeError(f"Switch {switch!r} stands twice in step {text.strip()!r}: leave one out.")
-            if switch.startswith(SWITCH):
-                prefix = Prefix.parse(switch.removeprefix(SWITCH))
+            if equals:
+                named[name] = value
+        prefix = Prefix.parse(named["prefix"]) if "prefix" in named else None
         prompts, length, expansion = (switch in switches for switch in _SWITCHES)
-        return cls(interaction, phase, not prompts, not length, prefix, expansion)
+        return cls(interaction, phase, not prompts, not length, prefix, expansion, named.get("teacher"))

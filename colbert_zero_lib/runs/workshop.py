@@ -16,7 +16,7 @@ import torch
 from colbert_zero_lib import group
 from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
-from colbert_zero_lib.corpora.sources import Source, open_source
+from colbert_zero_lib.corpora.sources import Source, open_source, taught_by
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.keeping import damage
 from colbert_zero_lib.models import open_model, open_tokenizer, step_lengths
@@ -126,7 +126,7 @@ class Workshop:
         if self.development_only:
             settings["evaluated"] = "development"
         if any(step.phase is not Phase.UNSUPERVISED for step in recipe.steps):
-            teacher = self.source.teacher
+            teacher = taught_by(self.source, recipe.steps[-1].teacher).teacher
             settings |= {"teacher": teacher} if teacher else {}
         return RunKey(
             recipe=str(replace(recipe, start=None)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from colbert_zero_lib.corpora.sources import taught_by
 from colbert_zero_lib.recipes import Phase, Step
 
 if TYPE_CHECKING:
@@ -27,4 +28,5 @@ def step_data(step: Step, budget: PhaseBudget, source: Source, seed: int = 0) ->
         return source.pairs()
     if step.phase is Phase.SUPERVISED:
         return source.triples(budget.documents - 1)
+    source = taught_by(source, step.teacher)
     return source.scored(budget.documents, budget.score_scale, budget.steps * budget.batch_size, seed)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from colbert_zero_lib.corpora import Collection, OfflineCorpora, load_offline, minilm_folder
+from colbert_zero_lib.corpora.cross_encoder import CrossEncoder
 from colbert_zero_lib.errors import UnknownNameError, WheelError
 from colbert_zero_lib.evaluation import BM25, evaluate, evaluate_baselines, score_ranking
 from colbert_zero_lib.home import home
@@ -140,3 +141,22 @@ def test_minilm_is_well_above_bm25_where_words_differ(offline: OfflineCorpora, t
     assert found["all-MiniLM-L6-v2"].mean() > found["BM25"].mean() + 0.1
     again = evaluate_baselines(offline, tmp_path, collections=small)
     assert again["all-MiniLM-L6-v2"].metrics() == found["all-MiniLM-L6-v2"].metrics()
+
+
+def test_the_cross_encoder_tells_right_from_wrong_and_reorders_what_the_baselines_find(
+    offline: OfflineCorpora, tmp_path: Path
+):
+    try:
+        scorer = CrossEncoder()
+    except WheelError as error:
+        pytest.skip(f"the wheel of the cross-encoder is not on this machine: {error}")
+    hpo = offline.collections["hpo"].subset(max_queries=10, max_documents=10)
+    right = [next(iter(hpo.qrels[query])) for query in hpo.queries]
+    wrong = right[1:] + right[:1]
+    asked = list(hpo.queries.values()) * 2
+    scores = scorer.predict([*zip(asked, (hpo.corpus[each] for each in right + wrong), strict=True)])
+    assert (scores[:10] > scores[10:]).sum() >= 9
+    assert scores[:10].mean() > scores[10:].mean() + 5
+    few = {"wiki": offline.collections["wiki"].subset(max_queries=15, max_documents=150)}
+    found = evaluate_baselines(offline, tmp_path, collections=few, names=["BM25", "cross-encoder"])
+    assert found["cross-encoder"].mean() > found["BM25"].mean() + 0.1

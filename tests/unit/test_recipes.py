@@ -246,3 +246,19 @@ def test_shared_prefixes_are_trained_once_in_the_table_4_grid() -> None:
     # trains nothing).
     assert len({prefix for recipe in grid for prefix in recipe.stages()}) == 6 + 8 + 9 + 5
     assert sum(len(recipe.stages()) for recipe in grid) == 65
+
+
+def test_a_distillation_step_may_name_its_teacher() -> None:
+    text = "colbert:supervised > colbert:distillation[-prompts,teacher=both]"
+    recipe = Recipe.parse(text)
+    assert str(recipe) == text and recipe.steps[1].teacher == "both"
+    assert recipe.slug == "colbert-supervised--colbert-distillation-noprompts-both"
+    assert recipe != Recipe.parse("colbert:supervised > colbert:distillation[-prompts]")
+    for wrong, words in (
+        ("colbert:supervised[teacher=both]", "has no teacher"),
+        ("colbert:distillation[teacher=me]", "Unknown teacher 'me'"),
+        ("colbert:distillation[teacher=both,teacher=cross-encoder]", "stands twice"),
+        ("colbert:distillation[pupil=both]", "Unknown switch"),
+    ):
+        with pytest.raises(RecipeError, match=words):
+            Recipe.parse(wrong)

@@ -12,14 +12,19 @@ from datasets import Dataset, DatasetDict
 from colbert_zero_lib.corpora import SUPERVISED_SOURCES
 from colbert_zero_lib.corpora.teacher import (
     LISTS,
+    SCORES,
     distillation_rows,
     lists_digest,
     load_lists,
+    positive_first,
+    score_lists,
     supervised_rows,
+    taught_by,
     write_lists,
 )
 from colbert_zero_lib.errors import DataError
-from colbert_zero_lib.training.teaching import TeacherSettings, _keep
+from colbert_zero_lib.training.teachers import TeacherSettings
+from colbert_zero_lib.training.teaching import _keep
 
 ROWS = 4
 
@@ -120,3 +125,75 @@ def test_a_list_keeps_the_positive_the_favourites_and_a_spread_of_the_rest() -> 
     settings = TeacherSettings(candidates=5, best=2)
     assert _keep(positive, scores, settings).tolist() == [0, 1, 2, 3, 7]
     assert _keep(positive, scores[:9] * np.nan, settings).tolist() == [0]
+
+
+class Counting:
+    """A scorer that says how long a document's number is, and counts what it is asked."""
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.most = most
+
+    def predict(self, pairs: list[tuple[str, str]]) -> np.ndarray:
+        if len(self.asked) + len(pairs) > self.most:
+            raise KeyboardInterrupt
+        self.asked += pairs
+        return np.array([float(document[-1]) + len(query) for query, document in pairs], np.float32)
+
+
+def test_a_cross_encoders_scores_are_joined_to_the_lists_they_are_of(kept: Path) -> None:
+    lists = load_lists(corpora(), kept)
+    score_lists(lists, Counting(), {"model": "counting"}, len(lists), kept)
+    theirs = taught_by(lists, "cross-encoder", kept)
+    assert np.array_equal(theirs.documents, lists.documents) and np.array_equal(theirs.hard, lists.hard)
+    # Three documents that end in 0, 1, 2: whatever the query adds, their spread is that of 0, 1, 2.
+    row = ROWS + 2
+    number = [float(lists.document(each)[-1]) for each in lists.documents[row]]
+    assert (theirs.scores[row].argsort() == np.argsort(number)).all()
+    assert theirs.scores[row].mean() == pytest.approx(0, abs=1e-3)
+    both = taught_by(lists, "both", kept)
+    spread = np.nanstd(lists.scores, axis=1).mean()
+    ours = (lists.scores[row] - lists.scores[row].mean()) / spread
+    assert both.scores[row] == pytest.approx((theirs.scores[row] + ours) / 2, abs=1e-3)
+    assert np.isnan(both.scores[1, 2]) and both.documents[1, 2] == -1
+    digests = [each.passport["digest"] for each in (lists, theirs)]
+    assert digests[1].startswith(f"{digests[0]}+")
+    assert taught_by(lists, None, kept) is lists
+
+
+def test_scoring_that_was_broken_off_goes_on_and_lists_without_scores_are_not_learned_from(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = load_lists(corpora(), kept)
+    monkeypatch.setattr("colbert_zero_lib.corpora.teacher._BLOCK", 4)
+    with pytest.raises(KeyboardInterrupt):
+        score_lists(lists, Counting(most=26), {"model": "counting"}, 10, kept)
+    part = taught_by(lists, "cross-encoder", kept)
+    assert (part.documents[:, 0] >= 0).sum() == 8
+    assert len(distillation_rows(part, 2, scale=1.0)) == 8
+    rest, whole = Counting(), kept / "whole"
+    score_lists(lists, rest, {"model": "counting"}, 10, kept)
+    assert 5 <= len(rest.asked) <= 6  # two lists
+    score_lists(lists, Counting(), {"model": "counting"}, 10, whole)
+    assert (kept / SCORES).read_bytes() == (whole / SCORES).read_bytes()
+    anew = Counting()
+    score_lists(lists, anew, {"model": "another"}, 10, kept)
+    assert len(anew.asked) >= 29
+
+
+def test_scores_of_other_lists_or_none_are_one_sentence(kept: Path) -> None:
+    lists = load_lists(corpora(), kept)
+    with pytest.raises(DataError, match="cannot be read.*colbert-zero data score"):
+        taught_by(lists, "both", kept)
+    score_lists(lists, Counting(), {}, 3, kept)
+    lists.passport["digest"] = "0" * 64
+    with pytest.raises(DataError, match="was scored for other lists"):
+        taught_by(lists, "both", kept)
+    (kept / SCORES).write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="cannot be read"):
+        taught_by(lists, "both", kept)
+
+
+def test_the_share_of_lists_whose_positive_is_first() -> None:
+    nan = float("nan")
+    assert positive_first(np.array([[2.0, 1, 0], [0, 1, nan], [1, 1, nan], [0, 1, 2]])) == 0.5
