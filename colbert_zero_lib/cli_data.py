@@ -138,7 +138,8 @@ def data_score(
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from .corpora import load_offline
     from .corpora.cross_encoder import CrossEncoder
-    from .corpora.teacher import load_lists, score_lists
+    from .corpora.scores import score_lists
+    from .corpora.teacher import load_lists
 
     mined, scorer = load_lists(load_offline(progress=not quiet)), CrossEncoder()
     say = (lambda _: None) if quiet else typer.echo

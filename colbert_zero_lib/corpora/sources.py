@@ -91,7 +91,8 @@ class OfflineSource:
     @cached_property
     def lists(self) -> TeacherLists:
         """Mined negatives and teacher scores."""
-        from colbert_zero_lib.corpora.teacher import load_lists, taught_by
+        from colbert_zero_lib.corpora.scores import taught_by
+        from colbert_zero_lib.corpora.teacher import load_lists
 
         return taught_by(load_lists(self.corpora), self.taught)
 

@@ -1,4 +1,4 @@
-"""The offline teacher at work: it is fine-tuned, mines negatives, scores candidates, and is held against a cross-encoder.
+"""The offline teacher at work: fine-tuned, it mines negatives, scores candidates, and is held against a cross-encoder.
 
 It stands for bge-reranker-v2-gemma, the paper's teacher. What it leaves is ids and scores (``corpora.teacher``).
 """
@@ -24,11 +24,11 @@ from colbert_zero_lib.corpora import (
 )
 from colbert_zero_lib.corpora.cross_encoder import PairScorer
 from colbert_zero_lib.corpora.mining import safe_negatives
+from colbert_zero_lib.corpora.scores import taught_by
 from colbert_zero_lib.corpora.teacher import (
     lists_digest,
     load_lists,
     positive_first,
-    taught_by,
     write_lists,
 )
 from colbert_zero_lib.home import home as default_home
@@ -38,8 +38,15 @@ from colbert_zero_lib.models import open_model, save_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.scratch import scratch
 from colbert_zero_lib.training.teachers import (
-    BOTH, CROSS_ENCODER, ENSEMBLE, MISSING, Teacher, TeacherSettings, Texts, quality,
-)  # fmt: skip
+    BOTH,
+    CROSS_ENCODER,
+    ENSEMBLE,
+    MISSING,
+    Teacher,
+    TeacherSettings,
+    Texts,
+    quality,
+)
 from colbert_zero_lib.training.trainer import train_step
 
 TRAINED_ON = "trained_on.txt"

@@ -10,16 +10,14 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from colbert_zero_lib.corpora import SUPERVISED_SOURCES
+from colbert_zero_lib.corpora.scores import SCORES, score_lists, taught_by
 from colbert_zero_lib.corpora.teacher import (
     LISTS,
-    SCORES,
     distillation_rows,
     lists_digest,
     load_lists,
     positive_first,
-    score_lists,
     supervised_rows,
-    taught_by,
     write_lists,
 )
 from colbert_zero_lib.errors import DataError
@@ -165,7 +163,7 @@ def test_scoring_that_was_broken_off_goes_on_and_lists_without_scores_are_not_le
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lists = load_lists(corpora(), kept)
-    monkeypatch.setattr("colbert_zero_lib.corpora.teacher._BLOCK", 4)
+    monkeypatch.setattr("colbert_zero_lib.corpora.scores._BLOCK", 4)
     with pytest.raises(KeyboardInterrupt):
         score_lists(lists, Counting(most=26), {"model": "counting"}, 10, kept)
     part = taught_by(lists, "cross-encoder", kept)
