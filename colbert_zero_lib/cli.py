@@ -37,7 +37,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 
 Profile = Annotated[
-    str, typer.Option(help="smoke, tiny, laptop, mini, base or paper; base-released, paper-released.")
+    str, typer.Option(help="smoke, tiny, laptop, mini, minilm, base or paper; base-released, paper-released.")
 ]
 
 

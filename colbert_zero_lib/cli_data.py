@@ -86,7 +86,7 @@ def data_describe(quiet: Quiet = False) -> None:
 
 @data_app.command("forecast")
 def data_forecast(
-    profile: Annotated[str, typer.Option(help="smoke, tiny, laptop, mini, base or paper.")] = "base",
+    profile: Annotated[str, typer.Option(help="smoke, tiny, laptop, mini, minilm, base or paper.")] = "base",
     source: FromSource = None,
 ) -> None:
     """Say what a profile's data will take, before the first byte: rows, batches, download, disk."""

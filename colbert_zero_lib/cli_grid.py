@@ -31,7 +31,7 @@ def grid(
             "commas between."
         ),
     ],
-    profile: Annotated[str, typer.Option(help="smoke, tiny, laptop or mini.")] = "tiny",
+    profile: Annotated[str, typer.Option(help="smoke, tiny, laptop, mini or minilm.")] = "tiny",
     source: FromSource = None,
     seeds: Annotated[str | None, typer.Option(help="Such as 0,1,2; the profile's own by default.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what is needed, and stop.")] = False,

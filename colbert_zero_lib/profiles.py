@@ -16,7 +16,7 @@ from colbert_zero_lib.scales import EvaluationSize as EvaluationSize
 from colbert_zero_lib.scales import PhaseBudget as PhaseBudget
 from colbert_zero_lib.scales import PretrainingBudget as PretrainingBudget
 from colbert_zero_lib.scales import Profile as Profile
-from colbert_zero_lib.starts import Start
+from colbert_zero_lib.starts import MINILM, Start
 
 _UNSUPERVISED, _SUPERVISED, _DISTILLATION = Phase.UNSUPERVISED, Phase.SUPERVISED, Phase.DISTILLATION
 _DENSE, _COLBERT = Interaction.DENSE, Interaction.COLBERT
@@ -198,6 +198,45 @@ _declare(
         ),
         evaluation=EvaluationSize(query_length=28, document_length=180),
         seeds=(0, 1, 2),
+    )
+)
+
+_MINILM_BYTES = 800_000_000
+_MINILM_BUDGETS = _budgets(
+    steps=(200, 200, 150),
+    batch=(128, 24, 24),
+    lengths=((32, 128), (32, 128), (32, 128)),
+    documents=(3, 8),
+    rates={**dict.fromkeys(_RATES, 5e-5), (_DISTILLATION, _COLBERT): 3e-5},
+    temperatures={**_TEMPERATURES, (_SUPERVISED, _COLBERT): 0.3},
+    score_scale=1.0,
+    conversion=1e-4,
+)
+_declare(
+    Profile(
+        name="minilm",
+        summary="two to eight CPU cores, no network: what to make of a dense model that others trained at length",
+        source="offline",
+        encoder=None,
+        base=MINILM,
+        pretraining=PretrainingBudget(steps=0),
+        # A run in 3 GB; the teacher's scores as the authors', from 0 to 1.
+        budgets={
+            key: replace(
+                each,
+                mini_batch_tokens=2048,
+                kept_bytes=_MINILM_BYTES,
+                score_range=1.0 if key[0] is _DISTILLATION else None,
+            )
+            for key, each in _MINILM_BUDGETS.items()
+        },
+        evaluation=EvaluationSize(max_queries=400, max_documents=1_200, query_length=32, document_length=180),
+        seeds=(0, 1, 2),
+        # It has been through both dense phases elsewhere; a recipe that has it learn more says so with 'from'.
+        starts={
+            (Step(_DENSE, _UNSUPERVISED),): Start(MINILM),
+            (Step(_DENSE, _UNSUPERVISED), Step(_DENSE, _SUPERVISED)): Start(MINILM),
+        },
     )
 )
 

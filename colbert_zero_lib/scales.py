@@ -5,10 +5,11 @@ Plain data; which profiles there are is in ``profiles``, how a step is trained w
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
-from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.errors import ProfileError, RecipeError
 from colbert_zero_lib.recipes import Interaction, Phase, Recipe, Step
 from colbert_zero_lib.starts import Start
 
@@ -44,7 +45,10 @@ class PhaseBudget:
     the score: of the sum over query tokens for ColBERT, of the cosine for dense. Lengths are in tokens, markers
     included, before the extra length of a step is added. ``conversion_learning_rate`` replaces the learning rate when
     the step turns a dense model into a ColBERT one, whose projection is new; None keeps it. ``accumulation`` is the
-    number of equal parts in which a batch of distillation is encoded. ``authors_gradient`` and ``authors_padding`` are
+    number of equal parts in which a batch of distillation is encoded. ``score_range`` min-max scales the teacher's
+    scores of each list from 0 to so much, as the student's are from 0 to 1, in place of ``score_scale``; None does
+    not. ``kept_bytes`` is the most that activations of a batch may take, where half of the device's memory is too much;
+    the rest is computed again. ``authors_gradient`` and ``authors_padding`` are
     those of ``Contrastive`` and ``Collator``: what PyLate does where it differs from its formulas.
     """
 
@@ -63,6 +67,8 @@ class PhaseBudget:
     accumulation: int = 1
     authors_gradient: bool = False
     authors_padding: bool = False
+    score_range: float | None = None
+    kept_bytes: int | None = None
 
 
 class Before(Protocol):
@@ -131,10 +137,14 @@ class Profile:
         return recipe
 
     def whole(self, recipe: Recipe) -> Recipe:
-        """The recipe of the paper that ``recipe`` stands for: `begun` the other way round."""
-        for steps, start in self.starts.items():
-            if recipe.start == start:
-                return replace(recipe, steps=steps + recipe.steps, start=None)
+        """The recipe of the paper that ``recipe`` stands for: `begun` the other way round.
+
+        Of several that one start stands for it is the longest that its first step may follow.
+        """
+        for steps in sorted(self.starts, key=len, reverse=True):
+            if recipe.start == self.starts[steps]:
+                with suppress(RecipeError):
+                    return replace(recipe, steps=steps + recipe.steps, start=None)
         return recipe
 
     def budget(self, step: Step, before: Before | None = None) -> PhaseBudget:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .errors import RecipeError
 
 FROM = "from"
+MINILM = "all-MiniLM-L6-v2"  # the encoder in its pinned wheel: no folder, no id of the hub, no network
 _PATH = re.compile(r"[./~]|[A-Za-z]:[\\/]")  # how a folder begins that cannot be a name of the hub
 _NAME = re.compile(r"[^\s@>]+")
 _REVISION = re.compile(r"\w[\w./-]*")

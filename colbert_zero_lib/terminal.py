@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .edge import printable
+from .starts import MINILM
 from .steps import check_seed
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def profile_from(
     found = get_profile(name, choices)
     if source:
         found = found.on(source)
-    if found.source != "hub" and found.encoder is not None and not begins_elsewhere:
+    own_base = found.encoder is not None or found.base == MINILM
+    if found.source != "hub" and own_base and not begins_elsewhere:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     return found
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import Checkpoint, describe_checkpoint, find_checkpoint
+from ..corpora import minilm_folder
 from ..errors import RecipeError
 from ..hub import MODEL_FILES
 from ..profiles import Profile
 from ..recipes import Interaction, Recipe, Step
-from ..starts import Start
+from ..starts import MINILM, Start
 
 
 def start_of(profile: Profile, recipe: Recipe) -> Start | None:
@@ -24,10 +25,11 @@ def start_of(profile: Profile, recipe: Recipe) -> Start | None:
     return recipe.start or (Start(profile.base) if profile.encoder is None else None)
 
 
-def open_start(start: Start) -> Checkpoint:
-    """The checkpoint of a start; CheckpointError or HubError in one sentence where there is none."""
-    found = find_checkpoint(start.name, start.revision)
-    return replace(found, folder=found.folder.resolve())
+def open_start(start: Start, home: Path) -> Checkpoint:
+    """The checkpoint of a start; CheckpointError, HubError or WheelError in one sentence where there is none."""
+    place = str(minilm_folder(home)) if start.name == MINILM else start.name
+    found = find_checkpoint(place, start.revision)
+    return replace(found, name=start.name, folder=found.folder.resolve())
 
 
 def check_first_step(checkpoint: Checkpoint, recipe: Recipe) -> None:

@@ -107,7 +107,7 @@ class Workshop:
             return None
         if start not in self._checkpoints:
             with group.first_goes_first("fetch what the recipe begins from"):
-                self._checkpoints[start] = origins.open_start(start)
+                self._checkpoints[start] = origins.open_start(start, self.home)
         return self._checkpoints[start]
 
     def prompts(self, recipe: Recipe) -> tuple[str, str]:

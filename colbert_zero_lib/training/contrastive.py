@@ -73,6 +73,8 @@ class Contrastive(nn.Module):
         Tokens of a batch up to which activations are kept; a number replaces the measurement.
     memory_share
         See ``gradient_cache``; the rest is for weights, optimizer and the peak within a chunk.
+    kept_bytes
+        The most that kept activations may take besides, in bytes; None sets no limit.
     gather
         Whether documents are negatives across processes; None where there is more than one process.
     learned_temperature
@@ -93,6 +95,7 @@ class Contrastive(nn.Module):
         authors_gradient: bool = False,
         memory_share: float = 0.5,
         gather: bool | None = None,
+        kept_bytes: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -100,7 +103,7 @@ class Contrastive(nn.Module):
             torch.tensor(math.log(temperature)), requires_grad=learned_temperature
         )
         self.mini_batch_tokens = mini_batch_tokens
-        self.activations = Activations(gradient_cache, direct_tokens, memory_share)
+        self.activations = Activations(gradient_cache, direct_tokens, memory_share, kept_bytes)
         self.gather = gather
         self.authors_gradient = authors_gradient
 

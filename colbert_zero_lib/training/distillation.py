@@ -47,6 +47,11 @@ class Distillation(nn.Module):
         encoder grows with this, not with the batch.
     gradient_cache
         As in ``Contrastive``: None keeps as many activations as fit into half of the device's memory.
+    score_range
+        Min-max scale the teacher's scores of each list to [0, this]; None takes them as they are. The authors' scores
+        come scaled to [0, 1]: a min-max scaled student cannot be surer than that.
+    kept_bytes
+        As in ``Contrastive``.
     """
 
     def __init__(
@@ -56,13 +61,16 @@ class Distillation(nn.Module):
         normalize_scores: bool = True,
         mini_batch_tokens: int = 2048,
         gradient_cache: bool | None = None,
+        score_range: float | None = None,
+        kept_bytes: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.temperature = temperature
         self.normalize_scores = normalize_scores
         self.mini_batch_tokens = mini_batch_tokens
-        self.activations = Activations(gradient_cache)
+        self.activations = Activations(gradient_cache, most=kept_bytes)
+        self.score_range = score_range
 
     def scores(self, queries: Features, documents: Features) -> Tensor:
         """Student scores ``[queries, documents per query]``; documents come flattened, query by query."""
@@ -90,6 +98,8 @@ class Distillation(nn.Module):
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.normalize_scores:
             scores = minmax(scores)
+        if self.score_range is not None:
+            labels = self.score_range * minmax(labels)
         return F.kl_div(
             F.log_softmax(scores / self.temperature, dim=-1),
             F.log_softmax(labels.to(scores.dtype), dim=-1),

@@ -153,12 +153,14 @@ class Activations:
 
     With ``gradient_cache`` True no more than one chunk's, which is what a pass needs anyway, with False all of them.
     With None as many as fit into ``share`` of the device's memory, by what the encoder was measured to keep per token:
-    the same on every run of one machine. ``direct_tokens`` replaces the measurement by a number of tokens.
+    the same on every run of one machine. ``most`` is a limit in bytes besides. ``direct_tokens`` replaces the
+    measurement by a number of tokens.
     """
 
     gradient_cache: bool | None = None
     direct_tokens: int | None = None
     share: float = 0.5
+    most: int | None = None
     _bytes_per_token: float | None = field(default=None, init=False)
 
     def kept(self, model: nn.Module, parts: Sequence[Chunk], more: int = 0) -> set[int]:
@@ -184,11 +186,17 @@ class Activations:
         """Tokens whose activations fit."""
         if self.direct_tokens is not None:
             return self.direct_tokens
-        memory = device_memory(parts[0].features["input_ids"].device)
-        if memory is None:
+        budget = self._bytes(parts[0].features["input_ids"].device)
+        if budget is None:
             return DIRECT_TOKENS
         longest = max(part.features["input_ids"].shape[1] for part in parts)
-        return (self.share * memory - more) / self._measured(model, longest)
+        return (budget - more) / self._measured(model, longest)
+
+    def _bytes(self, device: torch.device) -> float | None:
+        """What activations may take; None where neither the device nor a limit says it."""
+        memory = device_memory(device)
+        limits = [limit for limit in (memory and self.share * memory, self.most) if limit is not None]
+        return min(limits, default=None)
 
     def _measured(self, model: nn.Module, longest: int) -> float:
         if self._bytes_per_token is None:
@@ -203,5 +211,5 @@ class Activations:
             return given
         device = next(model.parameters()).device
         most, part = MOST_TOKENS.get(device.type, (given, 1.0))
-        room = part * self.share * (device_memory(device) or 0) / self._measured(model, 512)
+        room = part * (self._bytes(device) or 0) / self._measured(model, 512)
         return max(given, min(most, int(room) // 4096 * 4096))

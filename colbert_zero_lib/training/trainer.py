@@ -123,6 +123,8 @@ def make_loss(
             temperature=budget.temperature,
             mini_batch_tokens=budget.mini_batch_tokens,
             gradient_cache=gradient_cache,
+            score_range=budget.score_range,
+            kept_bytes=budget.kept_bytes,
         )
     return Contrastive(
         model,
@@ -132,6 +134,7 @@ def make_loss(
         gradient_cache=True if budget.authors_gradient else gradient_cache,
         learned_temperature=budget.learned_temperature_steps > 0,
         authors_gradient=budget.authors_gradient,
+        kept_bytes=budget.kept_bytes,
     )
 
 

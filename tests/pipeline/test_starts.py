@@ -12,10 +12,11 @@ from typing import Any, cast
 import pytest
 from datasets import Dataset, DatasetDict
 
-from colbert_zero_lib.corpora import Collection
-from colbert_zero_lib.errors import RecipeError
+from colbert_zero_lib.corpora import Collection, minilm_folder
+from colbert_zero_lib.errors import DataError, RecipeError, WheelError
+from colbert_zero_lib.home import home
 from colbert_zero_lib.profiles import EvaluationSize, PhaseBudget, Profile, get_profile
-from colbert_zero_lib.recipes import PIPELINES
+from colbert_zero_lib.recipes import PIPELINES, ZERO, Recipe
 from colbert_zero_lib.runs import Ledger, Run, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
 from colbert_zero_lib.runs.needs import needs
@@ -213,3 +214,25 @@ def test_an_offline_profile_takes_a_start_too(hub: Server, tmp_path: Path) -> No
     assert settings["learning_rate"] == 1e-3  # of a step that makes a dense model a ColBERT one
     assert run.passport["pipeline"] is None
     assert [each.passport["recipe"] for each in shop.ledger.runs()] == [run.passport["recipe"]]
+
+
+def test_a_pipeline_begins_at_the_encoder_in_the_pinned_wheel(tmp_path: Path) -> None:
+    (tmp_path / "wheels").symlink_to(home() / "wheels")
+    try:
+        minilm_folder(tmp_path)
+    except WheelError as error:
+        pytest.skip(f"the wheel of all-MiniLM-L6-v2 is not on this machine: {error}")
+    shop = open_shop(tmp_path, get_profile("minilm"))
+    run = run_recipe("a", shop=shop)
+    assert run.passport["recipe"] == "from all-MiniLM-L6-v2 > colbert:distillation"
+    assert run.passport["pipeline"] == "a" and run.passport["start"]["name"] == "all-MiniLM-L6-v2"
+    assert run.passport["parameters"] > 22_000_000
+    validate_passport(run.passport)
+    bare, named = (
+        Recipe.parse(text)
+        for text in ("colbert:distillation", "from all-MiniLM-L6-v2 > colbert:distillation")
+    )
+    assert shop.key(bare, 0) == shop.key(named, 0)
+    assert shop.key(ZERO, 0).base == run.passport["start"]["identity"]
+    with pytest.raises(DataError, match="Only the offline text has scores of teacher=both"):
+        shop.key(Recipe.parse("colbert:distillation[teacher=both]"), 0)

@@ -96,6 +96,16 @@ def test_gradients_are_cached_once_the_activations_outgrow_their_share(
         assert passes(model, loss, batch_of(model, rows=2)) == 1
 
 
+def test_activations_take_no_more_than_a_step_lets_them(models) -> None:
+    model = models[Interaction.COLBERT]
+    features = batch_of(model)
+    with SavedActivations(model) as saved:
+        passes(model, Contrastive(model, 0.2, gradient_cache=False), features)
+    for most, expected in ((0.8, 2), (1.25, 1)):
+        limited = Contrastive(model, 0.2, kept_bytes=int(most * saved.peak))
+        assert [passes(model, limited, features) for _ in range(2)][1] == expected
+
+
 def test_where_the_device_does_not_say_tokens_decide(models, monkeypatch) -> None:
     model = models[Interaction.DENSE]
     monkeypatch.setattr(memory, "device_memory", lambda _: None)

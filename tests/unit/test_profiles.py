@@ -20,7 +20,7 @@ def test_every_arm_of_the_paper_has_budgets(name: str) -> None:
 
 
 def test_an_unknown_profile_is_one_sentence_that_lists_the_known_ones() -> None:
-    with pytest.raises(ProfileError, match="'huge'.*smoke, tiny, laptop, mini, base, paper"):
+    with pytest.raises(ProfileError, match="'huge'.*smoke, tiny, laptop, mini, minilm, base, paper"):
         get_profile("huge")
 
 
@@ -36,6 +36,27 @@ def test_the_papers_pipelines_begin_where_the_paper_began() -> None:
         assert paper.whole(paper.begun(recipe)) == recipe and tiny.begun(recipe) == recipe
     other = Recipe.parse("from ./mine > colbert:distillation")
     assert paper.begun(other) == other and paper.whole(other) == other
+
+
+def test_minilm_begins_where_others_left_off_and_its_runs_are_the_papers() -> None:
+    profile, start = get_profile("minilm"), "from all-MiniLM-L6-v2 > "
+    begun = {letter: str(profile.begun(recipe)) for letter, recipe in PIPELINES.items()}
+    assert begun["a"] == start + "colbert:distillation"
+    assert begun["b"] == start + "colbert:supervised > colbert:distillation"
+    assert begun["c"] == str(PIPELINES["c"])
+    for recipe in PIPELINES.values():
+        assert profile.whole(profile.begun(recipe)) == recipe
+    bare = Recipe.parse(start + "colbert:supervised[-prompts,-length]")
+    assert str(profile.whole(bare)) == "dense:unsupervised > colbert:supervised[-prompts,-length]"
+    more = Recipe.parse(start + "dense:supervised")
+    assert str(profile.whole(more)) == "dense:unsupervised > dense:supervised"
+
+
+def test_what_a_profile_does_not_set_is_not_in_a_runs_settings() -> None:
+    steps = PIPELINES["b"].steps[-1:]
+    others = get_profile("laptop").settings(steps)["budgets"]["colbert:distillation"]
+    minilm = get_profile("minilm").settings(steps)["budgets"]["colbert:distillation"]
+    assert set(minilm) - set(others) == {"score_range", "kept_bytes"}
 
 
 def test_settings_as_released_are_a_profile_of_their_own() -> None:

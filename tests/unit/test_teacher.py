@@ -11,6 +11,8 @@ from datasets import Dataset, DatasetDict
 
 from colbert_zero_lib.corpora import SUPERVISED_SOURCES
 from colbert_zero_lib.corpora.scores import SCORES, score_lists, taught_by
+from colbert_zero_lib.corpora.sources import OfflineSource
+from colbert_zero_lib.corpora.sources import taught_by as source_taught_by
 from colbert_zero_lib.corpora.teacher import (
     LISTS,
     distillation_rows,
@@ -21,6 +23,9 @@ from colbert_zero_lib.corpora.teacher import (
     write_lists,
 )
 from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.profiles import PhaseBudget
+from colbert_zero_lib.steps import Step
+from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.teachers import TeacherSettings
 from colbert_zero_lib.training.teaching import _keep
 
@@ -195,3 +200,25 @@ def test_scores_of_other_lists_or_none_are_one_sentence(kept: Path) -> None:
 def test_the_share_of_lists_whose_positive_is_first() -> None:
     nan = float("nan")
     assert positive_first(np.array([[2.0, 1, 0], [0, 1, nan], [1, 1, nan], [0, 1, 2]])) == 0.5
+
+
+def test_a_step_with_a_teacher_learns_from_its_scores_and_has_a_digest_of_its_own(
+    kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept.rename(kept.parent / "teacher")
+    for room in ("teacher", "scores"):
+        monkeypatch.setattr(f"colbert_zero_lib.corpora.{room}.data_folder", lambda: kept.parent)
+    source = OfflineSource(kept)
+    source.__dict__["corpora"] = corpora()
+    score_lists(source.lists, Counting(), {}, 6, kept.parent / "teacher")
+    plain, taught = (Step("colbert", "distillation", teacher=name) for name in (None, "cross-encoder"))
+    budget = PhaseBudget(2, 2, 1e-3, 8, 8, documents=2)
+    ours, theirs = (step_data(step, budget, source) for step in (plain, taught))
+    assert len(ours) == 4 and len(theirs) == 4
+    assert {tuple(row) for row in ours["scores"]} == {(2.0, -1.0)}  # the first and the last of three
+    assert {tuple(row) for row in theirs["scores"]} != {(2.0, -1.0)}
+    scored = taught_by(source.lists, "cross-encoder", kept.parent / "teacher")
+    known = {scored.query(row) for row in np.flatnonzero(scored.documents[:, 0] >= 0)}
+    assert set(theirs["query"]) <= known
+    digests = {source_taught_by(source, name).teacher for name in (None, "cross-encoder")}
+    assert len(digests) == 2 and source.teacher in digests

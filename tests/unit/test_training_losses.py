@@ -526,6 +526,16 @@ def test_min_max_maps_each_row_to_zero_and_one_and_survives_equal_scores() -> No
     assert scaled.tolist() == [pytest.approx([0.0, 1.0, 0.5]), [0.0, 0.0, 0.0]]
 
 
+def test_a_teachers_scores_are_scaled_by_list_to_a_range() -> None:
+    scores = torch.tensor([[0.0, 1.0, 0.5], [1.0, 0.0, 0.0]])
+    teacher = torch.tensor([[-11.0, 9.0, 4.0], [2.0, 1.5, 1.0]])
+    scaled = torch.tensor([[0.0, 2.0, 1.5], [2.0, 1.0, 0.0]])
+    ranged = Distillation(nn.Identity(), normalize_scores=False, score_range=2.0)
+    expected = F.kl_div(scores.log_softmax(1), scaled.softmax(1), reduction="batchmean")
+    assert ranged._loss(scores, teacher) == pytest.approx(float(expected), abs=1e-6)
+    assert ranged._loss(scores, 3 * teacher - 5) == pytest.approx(float(expected), abs=1e-6)
+
+
 def test_distillation_divides_the_students_scores_by_the_temperature(colberts) -> None:
     model = colberts[True, False]
     rows = [{"query": "tide", "documents": list(NEGATIVES), "scores": [2.0, 0.0, 1.0]}]
