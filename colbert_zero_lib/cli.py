@@ -271,10 +271,14 @@ def sweep(
     profile: Profile = "tiny",
     source: FromSource = None,
     seed: Seed = 0,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(help="A learning rate to try beside the profile's, as often as wanted."),
+    ] = None,
     record: Annotated[bool, typer.Option("--record", help="Write the result to data/runs/sweeps.")] = False,
     progress: Annotated[bool, typer.Option("--progress", help="Show progress bars.")] = False,
 ) -> None:
-    """Try ten learning rates for a recipe's last step on the development collections, as Table 1 does."""
+    """Try learning rates for a recipe's last step on the development collections, ten as in Table 1 or those given."""
     from .home import recording_folder
     from .recipes import find_recipe
 
@@ -286,7 +290,7 @@ def sweep(
     from .runs.sweep import sweep as sweep_rates
 
     shop = workshop(scale, progress=progress)
-    found = sweep_rates(wanted, seed=seed, shop=shop, say=typer.echo)
+    found = sweep_rates(wanted, seed=seed, shop=shop, rates=rate or (), say=typer.echo)
     rows = []
     for row in found.rows:
         figures = (row.mean, row.low, row.high, row.behind, row.behind_low, row.behind_high)

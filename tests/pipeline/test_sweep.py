@@ -134,6 +134,8 @@ def test_the_terminal_sweeps_ten_rates_prints_them_and_records_them(
     assert all(row.source["run"] and row.source["device"] for row in found.rows)
     missing = [row.rate for row in found.rows if f"{row.rate:.3g}" not in done.output]
     assert not missing
+    few = CliRunner().invoke(app, [*words, "--rate", str(found.rows[0].rate)])
+    assert "2 learning rates, 2 there already" in few.output
 
 
 def test_the_keys_of_ordinary_runs_are_those_that_were_recorded(shop: Workshop) -> None:
