@@ -203,6 +203,6 @@ def quality(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Metrics per collection of the teacher and of each scorer alone, when they rerank the same candidates."""
     scored: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
-    names = [ENSEMBLE, "colbert", "dense", "bm25"]
-    names += [CROSS_ENCODER, BOTH] if teacher.cross_encoder else []
+    names = [ENSEMBLE, "colbert"] if teacher.colbert else [ENSEMBLE]
+    names += ["dense", "bm25", *([CROSS_ENCODER, BOTH] if teacher.cross_encoder else [])]
     return {name: evaluate(Reranker(teacher, name, depth, scored), collections).metrics() for name in names}

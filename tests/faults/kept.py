@@ -410,7 +410,7 @@ def _wheel_patches(root: Path) -> list[Any]:
     index = root.parent / "intact" / "index"
     files = {name: index / f"{name}-1.0-py3-none-any.whl" for name in ("one", "two")}
 
-    def pins() -> dict[str, Any]:
+    def pins(*_: object) -> dict[str, Any]:
         shas = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()}
         return {name: wheels.Pin(name, "1.0", sha) for name, sha in shas.items()}
 
@@ -615,7 +615,8 @@ def _pinned(root: Path) -> Any:
     from colbert_zero_lib.corpora.offline import recorded_fingerprints
     from colbert_zero_lib.corpora.wheels import read_pins
 
-    return {"fingerprints": recorded_fingerprints(), "pins": read_pins()}
+    beside = read_pins(root / "data" / "offline" / "cross_encoder.txt")
+    return {"fingerprints": recorded_fingerprints(), "pins": read_pins(), "beside": beside}
 
 
 def _benchmarks(root: Path) -> Any:

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 
 from colbert_zero_lib.corpora import Collection
@@ -156,10 +157,12 @@ def encoder(place: Path) -> None:
 
 
 def teacher(place: Path) -> None:
-    """The teacher of a few pairs: fine-tuned in two steps and kept, its lists written."""
+    """The teacher of a few pairs: fine-tuned in two steps and kept, its lists written and scored by another."""
     from datasets import Dataset, DatasetDict
 
     from colbert_zero_lib.corpora import SUPERVISED_SOURCES
+    from colbert_zero_lib.corpora.scores import score_lists
+    from colbert_zero_lib.corpora.teacher import load_lists
     from colbert_zero_lib.training import teaching
 
     rows = [json.loads(line) for line in (place / "text" / "pairs.jsonl").read_text().splitlines()[:12]]
@@ -173,6 +176,10 @@ def teacher(place: Path) -> None:
     torch.set_num_threads(1)
     with mock.patch.object(teaching, "quality", lambda *_: {}):
         teaching.teach(place / "home", place / "data" / "teacher", settings, False, corpora)  # type: ignore[arg-type]
+    lists = load_lists(corpora, place / "data" / "teacher")  # type: ignore[arg-type]
+    scorer = SimpleNamespace(predict=lambda pairs: np.array([len(document) for _, document in pairs]))
+    with mock.patch("colbert_zero_lib.corpora.scores._BLOCK", 20):
+        score_lists(lists, scorer, {}, len(lists), place / "data" / "teacher")
 
 
 def export(place: Path) -> None:
@@ -278,7 +285,7 @@ def fetch(place: Path) -> None:
         name: pin for name, pin in module.read_pins().items() if name in ("seaborn", "datasets", "xarray")
     }
     os.environ.update(COLBERT_ZERO_HOME=str(place / "home"))
-    with mock.patch.object(module, "read_pins", lambda: pins):
+    with mock.patch.object(module, "read_pins", lambda *_: pins):
         module.fetch_wheels(place / "home", quiet=True)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
 
-from colbert_zero_lib.corpora import SUPERVISED_SOURCES
+from colbert_zero_lib.corpora import SUPERVISED_SOURCES, Collection
 from colbert_zero_lib.corpora.scores import SCORES, score_lists, taught_by
 from colbert_zero_lib.corpora.sources import OfflineSource
 from colbert_zero_lib.corpora.sources import taught_by as source_taught_by
@@ -19,6 +19,7 @@ from colbert_zero_lib.corpora.teacher import (
     lists_digest,
     load_lists,
     positive_first,
+    standardised,
     supervised_rows,
     write_lists,
 )
@@ -26,7 +27,7 @@ from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.steps import Step
 from colbert_zero_lib.training.data import step_data
-from colbert_zero_lib.training.teachers import TeacherSettings
+from colbert_zero_lib.training.teachers import Reranker, Teacher, TeacherSettings, quality
 from colbert_zero_lib.training.teaching import _keep
 
 ROWS = 4
@@ -222,3 +223,29 @@ def test_a_step_with_a_teacher_learns_from_its_scores_and_has_a_digest_of_its_ow
     assert set(theirs["query"]) <= known
     digests = {source_taught_by(source, name).teacher for name in (None, "cross-encoder")}
     assert len(digests) == 2 and source.teacher in digests
+
+
+def test_a_cross_encoder_reranks_what_bm25_and_the_dense_model_propose() -> None:
+    class Dense:
+        """A word's place in the alphabet is its direction."""
+
+        def encode(self, texts: list[str], **_: object) -> np.ndarray:
+            return np.array([[text.count(sign) for sign in "abcdef"] for text in texts], np.float32)
+
+    documents = {f"d{place}": f"{sign * 3} word {place}" for place, sign in enumerate("abcdef")}
+    collection = Collection("toy", documents, {"q": "aaa b"}, {"q": {"d0": 1}})
+    scorer = Counting()
+    teacher = Teacher(None, Dense(), TeacherSettings(), "", scorer)  # type: ignore[arg-type]
+    scored: dict = {}
+    ranking = {
+        name: Reranker(teacher, name, 2, scored).search(collection, k=5) for name in ("cross-encoder", "both")
+    }
+    # a is the query's own letter and b its second: no other document is proposed, and none is asked for twice.
+    assert sorted(document for _, document in scorer.asked) == ["aaa word 0", "bbb word 1"]
+    assert ranking["cross-encoder"].indices.tolist() == [[1, 0, -1, -1, -1]]
+    _, scores = scored["toy"]
+    middle = (standardised(scores["ensemble"]) + standardised(scores["cross-encoder"])) / 2
+    assert np.array_equal(scores["both"], middle, equal_nan=True)
+    assert quality(teacher, {"toy": collection}, depth=2).keys() == {
+        "ensemble", "dense", "bm25", "cross-encoder", "both",
+    }  # fmt: skip
