@@ -90,4 +90,6 @@ def described(folder: Path) -> Checkpoint:
 
 def start_entry(start: Start, checkpoint: Checkpoint) -> dict[str, Any]:
     """What a passport says of it."""
-    return {"name": start.name, "revision": start.revision, "identity": checkpoint.identity}
+    kind = checkpoint.interaction and checkpoint.interaction.value
+    named = {"name": start.name, "revision": start.revision}
+    return {**named, "identity": checkpoint.identity, "interaction": kind}

@@ -5,7 +5,7 @@ What is known of a comparison of them is worked out in `evidence`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ..home import home as default_home
 from ..profiles import Profile, get_profile
 from ..published.recorded import recorded_tables
 from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, paper_scores, paper_table
-from ..recipes import Recipe
+from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs import Ledger, Run, canonical_json
 from ..runs.passport import paper_recipe
 from .evidence import Evidence, RunEvidence, TableEvidence
@@ -74,7 +74,7 @@ def ledger_evidence(profile: str | Profile, home: Path | None = None) -> RunEvid
         if key.get("profile") != current.name or not run.per_query_file.is_file():
             continue
         recipe = Recipe.parse(key["recipe"])
-        if canonical_json(settings) != canonical_json(current.settings(recipe.steps)):
+        if canonical_json(settings) != canonical_json(current.settings(recipe.steps, _begun(run))):
             continue
         # What a recipe begins from is part of its name, unless it is the profile's own base.
         base = None if "start" in run.passport else key.get("base")
@@ -84,6 +84,13 @@ def ledger_evidence(profile: str | Profile, home: Path | None = None) -> RunEvid
         sets.setdefault(circumstances, {})[str(paper_recipe(run.passport)), int(key["seed"])] = run
     chosen = max(sorted(sets.items()), key=lambda item: len(item[1]))[1] if sets else {}
     return RunEvidence.of_runs(f"yours ({current.name})", [run for _, run in sorted(chosen.items())])
+
+
+def _begun(run: Run) -> Step | None:
+    """A step of the interaction that a run's start had, where its passport says so: what a first step follows."""
+    start = run.passport.get("start")
+    interaction = start.get("interaction") if isinstance(start, Mapping) else None
+    return Step(interaction, Phase.UNSUPERVISED) if interaction in list(Interaction) else None
 
 
 def verdict_sources(runs: Iterable[Run], recorded: str) -> tuple[Evidence, ...]:

@@ -101,6 +101,7 @@ def test_the_papers_pipelines_run_from_the_published_models(
             "name": name,
             "revision": None,
             "identity": commit(hub.root / "models" / name),
+            "interaction": "dense" if letter in starts else None,
         }
         assert run.passport["pipeline"] == letter and run.passport["arm"]
         assert run.passport["key"]["base"] == run.passport["start"]["identity"]
@@ -228,6 +229,8 @@ def test_a_pipeline_begins_at_the_encoder_in_the_pinned_wheel(tmp_path: Path) ->
     assert run.passport["pipeline"] == "a" and run.passport["start"]["name"] == "all-MiniLM-L6-v2"
     assert run.passport["parameters"] > 22_000_000
     validate_passport(run.passport)
+    found = ledger_evidence(shop.profile, tmp_path)  # its first step turns a dense model into a ColBERT one
+    assert str(PIPELINES["a"]) in found.means
     bare, named = (
         Recipe.parse(text)
         for text in ("colbert:distillation", "from all-MiniLM-L6-v2 > colbert:distillation")

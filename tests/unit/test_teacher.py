@@ -26,9 +26,10 @@ from colbert_zero_lib.corpora.teacher import (
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.steps import Step
+from colbert_zero_lib.training import teaching
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.teachers import Reranker, Teacher, TeacherSettings, quality
-from colbert_zero_lib.training.teaching import _keep
+from colbert_zero_lib.training.teaching import _keep, compare_teachers
 
 ROWS = 4
 
@@ -59,8 +60,9 @@ def kept(tmp_path: Path) -> Path:
     hard = np.tile(np.array([False, False, True]), (rows, 1))
     documents[1, 2], scores[1, 2], hard[1, 2] = -1, np.nan, False
     digest = lists_digest(documents, scores, hard)
-    write_lists(tmp_path, documents, scores, hard, {"corpora": "f" * 64, "digest": digest})
-    return tmp_path
+    folder = tmp_path / "teacher"
+    write_lists(folder, documents, scores, hard, {"corpora": "f" * 64, "digest": digest})
+    return folder
 
 
 def test_lists_are_read_back_with_their_texts(kept: Path) -> None:
@@ -206,36 +208,38 @@ def test_the_share_of_lists_whose_positive_is_first() -> None:
 def test_a_step_with_a_teacher_learns_from_its_scores_and_has_a_digest_of_its_own(
     kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept.rename(kept.parent / "teacher")
     for room in ("teacher", "scores"):
         monkeypatch.setattr(f"colbert_zero_lib.corpora.{room}.data_folder", lambda: kept.parent)
     source = OfflineSource(kept)
     source.__dict__["corpora"] = corpora()
-    score_lists(source.lists, Counting(), {}, 6, kept.parent / "teacher")
+    score_lists(source.lists, Counting(), {}, 6, kept)
     plain, taught = (Step("colbert", "distillation", teacher=name) for name in (None, "cross-encoder"))
     budget = PhaseBudget(2, 2, 1e-3, 8, 8, documents=2)
     ours, theirs = (step_data(step, budget, source) for step in (plain, taught))
     assert len(ours) == 4 and len(theirs) == 4
     assert {tuple(row) for row in ours["scores"]} == {(2.0, -1.0)}  # the first and the last of three
     assert {tuple(row) for row in theirs["scores"]} != {(2.0, -1.0)}
-    scored = taught_by(source.lists, "cross-encoder", kept.parent / "teacher")
+    scored = taught_by(source.lists, "cross-encoder", kept)
     known = {scored.query(row) for row in np.flatnonzero(scored.documents[:, 0] >= 0)}
     assert set(theirs["query"]) <= known
     digests = {source_taught_by(source, name).teacher for name in (None, "cross-encoder")}
     assert len(digests) == 2 and source.teacher in digests
 
 
+class Letters:
+    """A dense model in which each of six letters is a direction."""
+
+    def encode(self, texts: list[str], **_: object) -> np.ndarray:
+        return np.array([[text.count(sign) for sign in "abcdef"] for text in texts], np.float32)
+
+
+DOCUMENTS = {f"d{place}": f"{sign * 3} word {place}" for place, sign in enumerate("abcdef")}
+TOY = Collection("toy", DOCUMENTS, {"q": "aaa b"}, {"q": {"d0": 1}})
+
+
 def test_a_cross_encoder_reranks_what_bm25_and_the_dense_model_propose() -> None:
-    class Dense:
-        """A word's place in the alphabet is its direction."""
-
-        def encode(self, texts: list[str], **_: object) -> np.ndarray:
-            return np.array([[text.count(sign) for sign in "abcdef"] for text in texts], np.float32)
-
-    documents = {f"d{place}": f"{sign * 3} word {place}" for place, sign in enumerate("abcdef")}
-    collection = Collection("toy", documents, {"q": "aaa b"}, {"q": {"d0": 1}})
-    scorer = Counting()
-    teacher = Teacher(None, Dense(), TeacherSettings(), "", scorer)  # type: ignore[arg-type]
+    collection, scorer = TOY, Counting()
+    teacher = Teacher(None, Letters(), TeacherSettings(), "", scorer)  # type: ignore[arg-type]
     scored: dict = {}
     ranking = {
         name: Reranker(teacher, name, 2, scored).search(collection, k=5) for name in ("cross-encoder", "both")
@@ -249,3 +253,25 @@ def test_a_cross_encoder_reranks_what_bm25_and_the_dense_model_propose() -> None
     assert quality(teacher, {"toy": collection}, depth=2).keys() == {
         "ensemble", "dense", "bm25", "cross-encoder", "both",
     }  # fmt: skip
+
+
+def test_teachers_are_compared_on_what_was_scored(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in ("teacher", "scores"):
+        monkeypatch.setattr(f"colbert_zero_lib.corpora.{room}.data_folder", lambda: kept.parent)
+    text = corpora()
+    text.development = {"toy": TOY}
+    lists = load_lists(text)
+    score_lists(lists, Counting(), {}, 6, kept)
+    monkeypatch.setattr(
+        teaching,
+        "open_teacher",
+        lambda *_: Teacher(None, Letters(), TeacherSettings(), ""),  # type: ignore[arg-type]
+    )
+    found = compare_teachers(text, Counting(), kept, queries=1, depth=2)  # type: ignore[arg-type]
+    assert found["dense"] == {"toy": 1.0} and found["cross-encoder"]["toy"] == pytest.approx(1 / np.log2(3))
+    # The ensemble scores every positive highest; the other one does where it ends in 2, the largest number.
+    scored = taught_by(lists, "cross-encoder")
+    rows = np.flatnonzero(scored.documents[:, 0] >= 0)
+    ends = [lists.document(lists.documents[row][0])[-1] == "2" for row in rows]
+    assert found["ensemble"]["positive first"] == 1.0
+    assert found["cross-encoder"]["positive first"] == pytest.approx(np.mean(ends))
