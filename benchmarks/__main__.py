@@ -5,6 +5,7 @@ Which benchmarks there are is listed here; each is measured in its own module.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -213,6 +214,8 @@ def measure(
     names: list[str], run: Run, output: Path, fresh: bool = False, say: Callable[[str], object] = print
 ) -> dict[str, Any]:
     """Measure the cases of ``names`` that ``output`` does not hold yet; the results files' contents by name."""
+    from colbert_zero_lib.training.devices import release_freed_memory
+
     from .records import Record
 
     contents = {}
@@ -235,6 +238,8 @@ def measure(
                 say(f"{name}: {case}: {error}")
                 continue
             record.add(*rows)
+            gc.collect()
+            release_freed_memory()  # for the peer's process
             ratios = ", ".join(f"{row['ratio']:.2f}" for row in rows)
             say(f"{name}: {case}: {ratios} ({time.perf_counter() - started:.0f} s)")
         say(f"{name}: {(time.perf_counter() - began) / 60:.1f} minutes")

@@ -113,6 +113,7 @@ class Worker:
         self, folder: str, corpus: list[str], queries: list[str], k: int, precision: str
     ) -> dict[str, Any]:
         """Seconds to encode and search, and the ``k`` best documents of each query with their scores."""
+        self.__dict__.pop("side", None)  # what was trained before needs its memory no more
         model = opened(folder, precision)
         model.encode_document(corpus[:BATCH_SIZE])
         found: list[Tensor] = []

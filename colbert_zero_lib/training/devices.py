@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import sys
 
 import torch
 
@@ -38,8 +37,13 @@ def keep_freed_memory() -> None:
 
     Given back and asked for again, it is zeroed by the system each time: 4 to 8% of a step of 4x256.
     """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):  # another C library
-            mallopt = ctypes.CDLL(None).mallopt
-            mallopt(_MMAP_THRESHOLD, 1 << 30)
-            mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def release_freed_memory() -> None:
+    """Hand back to the system what `keep_freed_memory` kept, when the steps are over."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -16,6 +16,8 @@ from colbert_zero_lib.training.kernels import fuses, kernel_scores
 
 # Similarities held at once: what stays in a CPU's cache, what fills a GPU.
 BLOCK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 27}
+# Best matches (query tokens x documents) that the backward pass sorts at once.
+SORTED = {"cpu": 1 << 19, "cuda": 1 << 27}
 
 
 def _blocks(tokens: int, documents: Tensor) -> int:
@@ -67,19 +69,25 @@ class _AllPairs(torch.autograd.Function):
         to_documents: list[Tensor | None] = []
         stop = best.shape[1]
         for piece, mask in zip(reversed(documents), reversed(masks), strict=True):
-            b, t, _ = piece.shape
-            place = slice(stop - b, stop)
-            stop -= b
-            # One similarity per (query token, document) carries gradient: a weighted sum of b document tokens for each
-            # query token, and of the query tokens that chose it for each document token. Two bags, not two matmuls.
-            row = best[:, place].long() + torch.arange(b, device=best.device) * t
-            weight = gradient[:, place] * mask.flatten()[row]
-            to_flat += F.embedding_bag(row, piece.flatten(0, 1), mode="sum", per_sample_weights=weight)
-            chosen, order = row.view(-1).sort()
-            offsets = torch.searchsorted(chosen, torch.arange(b * t, device=best.device))
-            weights = weight.view(-1)[order]
-            bags = F.embedding_bag(order // b, flat, offsets, mode="sum", per_sample_weights=weights)
-            to_documents += [None, bags.view_as(piece)]
+            stop -= len(piece)
+            found = torch.empty_like(piece)
+            first, size = stop, max(1, SORTED.get(flat.device.type, SORTED["cpu"]) // max(1, len(flat)))
+            parts = (each.split(size) for each in (piece, mask, found))
+            for block, known, to_block in zip(*parts, strict=True):
+                b, t, _ = block.shape
+                place = slice(first, first := first + b)
+                # One similarity per (query token, document) carries gradient: a weighted sum of b document tokens for
+                # each query token, and of the query tokens that chose it for each document token. Two bags, not two
+                # matmuls.
+                row = best[:, place].long() + torch.arange(b, device=best.device) * t
+                weight = gradient[:, place] * known.flatten()[row]
+                to_flat += F.embedding_bag(row, block.flatten(0, 1), mode="sum", per_sample_weights=weight)
+                chosen, order = row.view(-1).sort()
+                offsets = torch.searchsorted(chosen, torch.arange(b * t, device=best.device))
+                weights = weight.view(-1)[order]
+                bags = F.embedding_bag(order // b, flat, offsets, mode="sum", per_sample_weights=weights)
+                to_block.copy_(bags.view_as(block))
+            to_documents += [None, found]
         to_queries = torch.zeros_like(queries)
         to_queries[query_mask] = to_flat
         return to_queries, None, *reversed(to_documents)

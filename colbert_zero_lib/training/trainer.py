@@ -41,7 +41,7 @@ from colbert_zero_lib.training.checkpoints import (
 )
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
-from colbert_zero_lib.training.devices import native_precision
+from colbert_zero_lib.training.devices import native_precision, release_freed_memory
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.memory import peak_memory
 from colbert_zero_lib.training.packing import go_fast
@@ -325,6 +325,8 @@ def train_step(
         check_weights(model, budget.steps)
     except TrainingError as error:
         raise type(error)(f"{step.phase.value}: {error}") from error
+    finally:
+        release_freed_memory()
     model.eval()
     every = sittings.all(budget.steps)
     return TrainingResult(

@@ -157,7 +157,8 @@ def naive(queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask:
 
 @pytest.mark.parametrize("block_elements", [1, 100, 1 << 21])
 def test_maxsim_and_its_gradient_are_the_naive_formulas(tensors, monkeypatch, block_elements) -> None:
-    monkeypatch.setitem(maxsim_module.BLOCK_ELEMENTS, "cpu", block_elements)
+    for limits in (maxsim_module.BLOCK_ELEMENTS, maxsim_module.SORTED):
+        monkeypatch.setitem(limits, "cpu", block_elements)
     queries, documents, query_mask, document_mask = tensors
     upstream = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
     results = []
