@@ -31,7 +31,7 @@ help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make lint       ruff and mypy        make format   let ruff mend what it can"
 	@echo "make figures    draw the paper's and the audit's figures and tables, from data/ alone"
-	@echo "make benchmarks measure speed and memory against two peers; half an hour on an idle machine"
+	@echo "make benchmarks measure speed and memory against two peers; an hour on an idle machine"
 	@echo "make refresh    run the notebooks in place, clean their outputs, redraw figures, renew notebooks/README.md"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 	@echo "make audit      look up known vulnerabilities of what requirements.lock pins; needs the network"

@@ -66,10 +66,11 @@ def device_efficiency(
     return headline(figure, f"On {devices[-1]} devices a step reaches {told}")
 
 
+_SHARE = "one of many devices"
 _LOOKS = {  # of who steps: colour and marker
     "one process": (COLOURS["blue"], "o"),
     "two processes": (COLOURS["orange"], "s"),
-    "one of many devices": (COLOURS["green"], "D"),
+    _SHARE: (COLOURS["green"], "D"),
     "exact search": (COLOURS["blue"], "o"),
     "PLAID, a look-up": (COLOURS["purple"], "s"),
 }
@@ -89,7 +90,7 @@ def cost_curves(content: Mapping[str, Any]) -> Figure:
             "The results of scaling hold no prediction: run 'python -m benchmarks --only scaling'."
         )
     figure, panels = canvas(WIDTH, 3.3, columns=3)
-    for who in ("one process", "two processes", "one of many devices"):
+    for who in ("one process", "two processes", _SHARE):
         own = [row for row in steps if _who(row) == who]
         timed = [row for row in own if row["quantity"] == STEP]
         _measured(
@@ -141,18 +142,25 @@ def cost_curves(content: Mapping[str, Any]) -> Figure:
 def _who(row: Mapping[str, Any]) -> str:
     if row["processes"] > 1:
         return "two processes"
-    return "one process" if row["devices"] == 1 else "one of many devices"
+    return "one process" if row["devices"] == 1 else _SHARE
 
 
 def _measured(
     axes: Axes, rows: Sequence[Mapping[str, Any]], x: str, unit: str, name: str, factor: Any = lambda _: 1
 ) -> None:
-    """Points with intervals, and a line through what is predicted, or through the floor beneath memory."""
+    """Points with intervals, and a line through what is predicted, or through the floor beneath memory.
+
+    Devices of a batch differ from point to point, so that theirs are dashes of their own.
+    """
     colour, marker = _LOOKS[name]
     for row in rows:
         values = [factor(row) * row[f"ours_{unit}{end}"] for end in ("", "_low", "_high")]
         with_interval(axes, row[x], values, colour, marker)
     line = [(row[x], factor(row) * row[f"peer_{unit}"]) for row in rows]
     if line:
-        axes.plot(*zip(*line, strict=True), color=colour, linewidth=1.1)
-        axes.plot([], [], f"{marker}-", color=colour, label=name, markersize=4.5)
+        style: dict[str, Any] = {"linewidth": 1.1}
+        if name == _SHARE:
+            style = {"linestyle": "none", "marker": "_", "markersize": 13}
+        axes.plot(*zip(*line, strict=True), color=colour, **style)
+        join = "" if name == _SHARE else "-"
+        axes.plot([], [], marker=marker, color=colour, label=name, markersize=4.5, linestyle=join or "none")
