@@ -50,6 +50,10 @@ def test_kernels_are_alike_but_for_what_is_imported_already(
     assert "image/png" in drawn[-1].data
 
 
+def test_nobody_else_can_ask_for_a_kernel(warm_kernels: None) -> None:
+    assert Path(os.environ["COLBERT_ZERO_KERNELS"]).parent.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_forked_kernel_that_dies_is_named(tmp_path: Path, warm_kernels: None) -> None:
     path = write(tmp_path, "01_a.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(NotebookError, match=r"kernel of notebook 01_a.ipynb died"):

@@ -34,6 +34,7 @@ DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["d
 IMPORT_NAMES = {
     "pillow": "PIL",
     "huggingface-hub": "huggingface_hub",
+    "jupyter-client": "jupyter_client",
     "pystemmer": "Stemmer",
     "pyyaml": "yaml",
     "pytrec-eval-terrier": "pytrec_eval",
