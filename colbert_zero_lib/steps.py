@@ -14,7 +14,7 @@ from .errors import ParameterError, RecipeError
 from .prefixes import NO_PREFIX, PROMPTS, SWITCH, TRAINED_KINDS, Prefix
 
 TEACHER = "teacher="
-TEACHERS = ("cross-encoder", "both")
+TEACHERS = CROSS_ENCODER, BOTH = "cross-encoder", "both"
 
 
 class Phase(str, Enum):

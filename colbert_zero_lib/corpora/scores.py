@@ -22,6 +22,7 @@ from colbert_zero_lib.errors import DataError, one_line
 from colbert_zero_lib.home import data_folder, recording_folder
 from colbert_zero_lib.keeping import replacing
 from colbert_zero_lib.reading import check_ordinary
+from colbert_zero_lib.steps import BOTH
 
 if TYPE_CHECKING:
     from colbert_zero_lib.corpora.cross_encoder import PairScorer
@@ -115,7 +116,7 @@ def taught_by(lists: TeacherLists, teacher: str | None, folder: Path | None = No
         raise DataError(f"{file} was scored for other lists than those here; run 'colbert-zero data score'.")
     scores = np.full(lists.scores.shape, np.nan, np.float32)
     scores[rows] = standardised(found)
-    if teacher == "both":
+    if teacher == BOTH:
         scores[rows] = (scores[rows] + standardised(lists.scores[rows])) / 2
     documents = np.where(np.isnan(scores), -1, lists.documents)
     digest = hashlib.sha256(found.tobytes() + rows.tobytes()).hexdigest()

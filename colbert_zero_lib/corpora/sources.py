@@ -156,7 +156,8 @@ def taught_by(source: Source, teacher: str | None) -> Source:
         return source
     if not isinstance(source, OfflineSource):
         raise DataError(f"Only the offline text has scores of teacher={teacher}: leave the switch out.")
-    found = replace(source, taught=teacher)
+    # Once for a source: every key of a run asks for the digest of the scores.
+    found: OfflineSource = source.__dict__.setdefault(f"taught by {teacher}", replace(source, taught=teacher))
     found.__dict__["corpora"] = source.corpora
     return found
 

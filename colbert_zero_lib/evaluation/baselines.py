@@ -19,6 +19,7 @@ from filelock import FileLock
 from colbert_zero_lib.errors import UnknownNameError
 from colbert_zero_lib.home import home
 from colbert_zero_lib.keeping import damage, remove, seal
+from colbert_zero_lib.steps import CROSS_ENCODER
 
 from .bm25 import BM25
 from .results import Evaluation, collection_digest, evaluate
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
 
 BASELINES = ("BM25", "all-MiniLM-L6-v2")
 
-# Beside them where it is asked for: it takes most of an hour.
-CROSS_ENCODER = "cross-encoder"
-# Documents of each of the two baselines that it reorders.
+# Documents of each of the two baselines that the cross-encoder reorders, where it is asked for: most of an hour.
 RERANKED = 10
 
 # Documents are cut here, as the model's authors trained it.

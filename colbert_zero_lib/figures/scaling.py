@@ -158,9 +158,8 @@ def _measured(
         with_interval(axes, row[x], values, colour, marker)
     line = [(row[x], factor(row) * row[f"peer_{unit}"]) for row in rows]
     if line:
-        style: dict[str, Any] = {"linewidth": 1.1}
-        if name == _SHARE:
-            style = {"linestyle": "none", "marker": "_", "markersize": 13}
-        axes.plot(*zip(*line, strict=True), color=colour, **style)
-        join = "" if name == _SHARE else "-"
-        axes.plot([], [], marker=marker, color=colour, label=name, markersize=4.5, linestyle=join or "none")
+        join, own = ("none", "_") if name == _SHARE else ("-", "")
+        axes.plot(
+            *zip(*line, strict=True), color=colour, linestyle=join, linewidth=1.1, marker=own, markersize=13
+        )
+        axes.plot([], [], marker=marker, color=colour, label=name, markersize=4.5, linestyle=join)

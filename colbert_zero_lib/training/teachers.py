@@ -23,10 +23,11 @@ from colbert_zero_lib.corpora.mining import interleave, top_bm25, top_dense
 from colbert_zero_lib.corpora.teacher import standardised
 from colbert_zero_lib.evaluation import Ranking, evaluate, token_vectors
 from colbert_zero_lib.profiles import PhaseBudget
+from colbert_zero_lib.steps import BOTH, CROSS_ENCODER
 from colbert_zero_lib.training.devices import native_precision
 
 MISSING = -1
-ENSEMBLE, CROSS_ENCODER, BOTH = "ensemble", "cross-encoder", "both"
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,8 @@ from colbert_zero_lib.keeping import damage, remove, seal
 from colbert_zero_lib.models import open_model, save_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.scratch import scratch
+from colbert_zero_lib.steps import BOTH, CROSS_ENCODER
 from colbert_zero_lib.training.teachers import (
-    BOTH,
-    CROSS_ENCODER,
     ENSEMBLE,
     MISSING,
     Teacher,
