@@ -20,9 +20,11 @@ from colbert_zero_lib.recipes import TABLE1, Phase
 from colbert_zero_lib.verdicts import effects as found
 from colbert_zero_lib.verdicts import paper_evidence
 from colbert_zero_lib.verdicts.audit import domain_gaps, rank_probabilities, robustness
+from colbert_zero_lib.verdicts.pipelines import order, path_table
 from colbert_zero_lib.verdicts.rerun import field_since, rerun_gaps
+from colbert_zero_lib.verdicts.sources import recorded_evidence
 
-from . import audit, paper, scores
+from . import audit, paper, pipelines, scores
 from .tables import PaperTable, interval_texts, make_table
 
 Folder = Path | None
@@ -77,6 +79,12 @@ def table1(folder: Folder = None) -> Figure:
 def table2(folder: Folder = None, reference: str = REFERENCE) -> Figure:
     """Table 2 as gaps to one of its models."""
     return scores.gaps_figure(found.gaps(_table(2, folder), reference), reference)
+
+
+def _recorded_paths(folder: Folder) -> Figure:
+    """The three pipelines as this suite recorded them, three seeds each."""
+    recorded = recorded_evidence("laptop", folder)
+    return pipelines.learning_paths(path_table(recorded), f"Three seeds: {order(recorded)}")
 
 
 def _leave_one_out(folder: Folder) -> Figure:
@@ -180,6 +188,7 @@ FIGURES: dict[str, Callable[[Folder], Figure]] = {
     "paper_table4": lambda folder: scores.interaction_figure(found.switch_effects(_table(4, folder))),
     "paper_table4_heat_map": lambda folder: scores.gain_heat_map(found.switch_gains(_table(4, folder))),
     "paper_table5": lambda folder: scores.deltas_figure(found.switch_effects(_table(4, folder))),
+    "learning_paths_laptop": _recorded_paths,
     "audit_contributions": lambda folder: audit.contributions(
         headline_differences(folder), coverage(folder)["closest"]
     ),

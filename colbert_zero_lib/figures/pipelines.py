@@ -34,11 +34,12 @@ _MARKERS = ("o", "s", "D", "v", "^", "P")
 Points = Sequence[tuple[float, float]]
 
 
-def learning_paths(steps: pd.DataFrame, references: Mapping[str, Interval] | None = None) -> Figure:
+def learning_paths(
+    steps: pd.DataFrame, title: str, references: Mapping[str, Interval] | None = None
+) -> Figure:
     """Mean nDCG@10 after each step of each pipeline, with intervals.
 
-    ``steps`` has the columns pipeline (a, b, c), phase, interaction, mean, low, high, one row a step; ``references``
-    are baselines by name, drawn as lines with their interval as a band.
+    ``steps`` is a `path_table`; ``references`` are baselines by name, drawn as lines with their interval as a band.
     """
     figure, axes = canvas(WIDTH, 3.6)
     labels: dict[str, tuple[float, str]] = {}
@@ -47,7 +48,6 @@ def learning_paths(steps: pd.DataFrame, references: Mapping[str, Interval] | Non
         axes.axhspan(value.low, value.high, color=colour, alpha=0.08, linewidth=0)
         axes.axhline(value.mean, color=colour, linestyle=DASHED, linewidth=1.1)
         labels[f"{name} {value.mean:.1f}"] = (value.mean, colour)
-    ends = {}
     for shift, (letter, path) in zip((-0.07, 0.0, 0.07), steps.groupby("pipeline", sort=True), strict=False):
         colour, marker = PIPELINE[str(letter)], MARKER[str(letter)]
         places = [PHASES.index(phase) + shift for phase in path["phase"]]
@@ -57,18 +57,16 @@ def learning_paths(steps: pd.DataFrame, references: Mapping[str, Interval] | Non
             if row.interaction == "dense":
                 hollow = {"markerfacecolor": "white", "markeredgecolor": colour, "markersize": 5, "zorder": 4}
                 axes.plot(x, row.mean, marker, **hollow)
-        last = ends[str(letter)] = float(path["mean"].iloc[-1])
+        last = float(path["mean"].iloc[-1])
         labels[f"({letter}) {last:.1f}"] = (last, colour)
     axes.set_xticks(range(len(PHASES)), [f"after {phase}" for phase in PHASES])
     axes.set(xlim=(-0.25, 2.25), ylabel="nDCG@10, mean of collections (points)")
     axes.grid(axis="x", visible=False)
     low, high = axes.get_ylim()
     label_ends(axes, 2.25, labels, gap=(high - low) / 18)
-    ranked = sorted(ends, key=lambda letter: -ends[letter])
-    headline(figure, "At the end: " + " > ".join(f"({letter}) {ends[letter]:.1f}" for letter in ranked))
     note = {"transform": axes.transAxes, "ha": "right", "fontsize": SMALL, "color": COLOURS["grey"]}
     axes.text(0.99, 0.03, "hollow: dense, filled: ColBERT", **note)
-    return figure
+    return headline(figure, title)
 
 
 def collection_scores(scores: pd.DataFrame, title: str) -> Figure:

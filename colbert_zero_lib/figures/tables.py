@@ -26,6 +26,7 @@ _LATEX = {
 _NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
 _NUMBER = re.compile(r"–|[+−-]?\d[\d,]*(\.\d+)?( ?%)?( \[[^]]*\])?")
 _MANY_COLUMNS = 9  # from here on LaTeX turns the headings and fits the table to the text's width
+_SHORT = 8  # rows: a longer table is folded in a notebook
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -49,7 +50,11 @@ class PaperTable:
         return f"<{name}: {len(self.cells)} rows, {len(self.cells.columns)} columns>"
 
     def _repr_html_(self) -> str:
-        return self.html()
+        """Open where it is short; folded away where a picture beside it says what is in it."""
+        if len(self.cells) <= _SHORT:
+            return self.html()
+        title = html.escape(re.split(r"[.:](?: |$)", self.caption)[0] or "Table")
+        return f"<details><summary>{title}: {len(self.cells)} rows</summary>\n{self.html()}\n</details>"
 
     def html(self) -> str:
         """The table as an HTML fragment; styles are in its elements, since style sheets are stripped where a reader's

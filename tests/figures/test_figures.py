@@ -53,7 +53,7 @@ def _deltas() -> pd.DataFrame:
 FIGURES: dict[str, Callable[[], Figure]] = {
     "phases": lambda: paper.phases_diagram(paper_table(1)),
     "pipelines": lambda: paper.pipelines_diagram(paper_table("figure2")),
-    "paths": lambda: pipelines.learning_paths(_paths(), {"BM25": Interval(38.0, 36.0, 40.0)}),
+    "paths": lambda: pipelines.learning_paths(_paths(), "order", {"BM25": Interval(38.0, 36.0, 40.0)}),
     "collections": lambda: pipelines.collection_scores(
         _scores(("cwe", "a", 30.0), ("cwe", "BM25", 35.0), ("wiki", "a", 20.0), ("wiki", "BM25", 15.0)),
         "title",
@@ -139,9 +139,8 @@ def test_the_pipelines_figure_prints_the_papers_numbers_and_their_ratio() -> Non
     assert "77%" in shown and "10%" in shown
 
 
-def test_learning_paths_rank_the_ends_and_draw_every_interval() -> None:
+def test_learning_paths_draw_every_interval() -> None:
     figure = FIGURES["paths"]()
-    assert "(c) 36.0 > (b) 35.0 > (a) 34.0" in _texts(figure)
     [axes] = figure.axes
     ends = [segment for bars in axes.containers for line in bars[2] for segment in line.get_segments()]
     drawn = sorted((round(segment[0][1], 6), round(segment[1][1], 6)) for segment in ends)

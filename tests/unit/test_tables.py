@@ -241,3 +241,10 @@ def test_a_changed_value_arrives_in_all_four_formats(name: str, file: str, old: 
     for text in (table.html(), table.latex(), table.markdown(), table.csv()):
         assert "7.77" in text or "7,777" in text
     assert table.csv() != tabulate(name).csv()
+
+
+def test_a_long_table_is_folded_in_a_notebook_and_a_short_one_is_not():
+    rows = [{"value": float(number)} for number in range(9)]
+    long, short = (data_table(part, caption="Points: of nine. More.") for part in (rows, rows[:8]))
+    assert long._repr_html_().startswith("<details><summary>Points: 9 rows</summary>\n<table")
+    assert short._repr_html_() == short.html()
