@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.evaluation.statistics import Interval
-from colbert_zero_lib.verdicts.verdict import CLEARLY, leaves_out_zero
+from colbert_zero_lib.verdicts.verdict import CLEAR, CLEARLY, leaves_out_zero
 
 from .marks import (
     headline,
@@ -194,13 +194,13 @@ def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
 
 
 def deltas(table: pd.DataFrame, title: str) -> Figure:
-    """Differences with their intervals: columns claim, delta, low, high and, where known, paper and recorded (points).
+    """Differences with intervals: columns claim, delta, low, high and, where known, paper, recorded, yours (points).
 
     A row is drawn in colour where its ``verdict`` is clear or, without that column, where the interval leaves out zero;
-    the paper's delta is a cross, the recorded one a ring.
+    the paper's delta is a cross, another source's a ring.
     """
     figure, axes = canvas(WIDTH, 0.9 + 0.36 * len(table))
-    others = {"paper": ("x", "paper (BEIR)"), "recorded": ("o", "recorded")}
+    others = {"paper": ("x", "paper (BEIR)"), "recorded": ("o", "recorded"), "yours": ("o", "yours")}
     ring: dict[str, Any] = {"color": COLOURS["vermilion"], "markerfacecolor": "none"}
     judged = "verdict" in table
     for place, row in enumerate(table.itertuples()):
@@ -212,8 +212,8 @@ def deltas(table: pd.DataFrame, title: str) -> Figure:
                 axes.plot(value, place, marker, markersize=6, zorder=4, **ring)
     zero_line(axes)
     name_rows(axes, list(table["claim"]), "difference in nDCG@10 (points), 95% interval")
-    key(axes, "here, clear" if judged else "here, leaves out zero", COLOURS["blue"])
-    key(axes, "here, not clear" if judged else "here, holds zero", COLOURS["grey"])
+    key(axes, CLEAR if judged else "leaves out zero", COLOURS["blue"])
+    key(axes, f"not {CLEAR}" if judged else "holds zero", COLOURS["grey"])
     for column, (marker, name) in others.items():
         if column in table and table[column].notna().any():
             axes.plot([], [], marker, label=name, **ring)

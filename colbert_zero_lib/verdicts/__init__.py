@@ -7,10 +7,20 @@ from __future__ import annotations
 
 from .evidence import Estimate, RunEvidence, TableEvidence
 from .sources import ledger_evidence, mteb_evidence, paper_evidence, recorded_evidence, verdict_sources
-from .verdict import claims_table, clause_table, decide, holm, judge, judge_all, leaves_out_zero, multiplicity
+from .verdict import (
+    claims_table,
+    clause_table,
+    decide,
+    holm,
+    judge,
+    judge_all,
+    leaves_out_zero,
+    multiplicity,
+    tally,
+)
 
 __all__ = [
     "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "decide", "holm", "judge", "judge_all",
     "leaves_out_zero", "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence",
-    "verdict_sources",
+    "tally", "verdict_sources",
 ]  # fmt: skip

@@ -69,6 +69,19 @@ def decide(
     return NOT_RESOLVABLE if said == WITHIN_NOISE and found.smallest > size else said
 
 
+def tally(verdicts: Iterable[str]) -> str:
+    """Verdicts counted in plain words, the clear ones first: what a picture of them shows."""
+    counted = Counter(verdicts)
+    words = {
+        AGREES: "on the paper's side",
+        DIFFERS: "against it",
+        CLEAR: "clear",
+        WITHIN_NOISE: "within noise",
+        NOT_RESOLVABLE: "not to be told at this scale",
+    }
+    return ", ".join(f"{counted[name]} {said}" for name, said in words.items() if counted[name])
+
+
 def leaves_out_zero(low: Any, high: Any) -> Any:
     """Whether an interval, or each of many, is on one side of zero: all that is asked of published differences."""
     return (low > 0) | (high < 0)
