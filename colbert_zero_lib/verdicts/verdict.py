@@ -78,6 +78,7 @@ def tally(verdicts: Iterable[str]) -> str:
         CLEAR: "clear",
         WITHIN_NOISE: "within noise",
         NOT_RESOLVABLE: "not to be told at this scale",
+        NOT_RUN: NOT_RUN,
     }
     return ", ".join(f"{counted[name]} {said}" for name, said in words.items() if counted[name])
 
