@@ -202,12 +202,12 @@ def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
 def contributions_headline(shares: pd.DataFrame, title: str = "") -> str:
     """What the prefix of queries has of tokens, score and margin, in one line."""
     own = shares[(shares["side"] == "query") & (shares["part"] == "prefix")].set_index("what")
-    score, margin = (100 * own.loc[what, "value"] for what in ("relevant", "margin"))
+    score, margin = (round(100 * own.loc[what, "value"]) for what in ("relevant", "margin"))
     tokens = 100 * own.loc["relevant", "tokens"]
     start = f"{title}: prefix" if title else "Prefix"
     if not tokens:
         return f"{start} has no scored token in queries"
-    return f"{start} is {tokens:.0f}% of query tokens, {score:.0f}% of score, {margin:.0f}% of margin"
+    return f"{start} is {tokens:.0f}% of query tokens, {score}% of score, {margin}% of margin"
 
 
 def token_bars(

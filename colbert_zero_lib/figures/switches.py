@@ -124,7 +124,7 @@ def cut_figure(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> F
         for on, (colour, style, name) in _PROMPTS.items():
             line = own[own["prompts"] == on].sort_values("limit")
             axes.plot(line["limit"], 100 * line["texts"], style, color=colour, linewidth=1.8, label=name)
-        top = 1.2 * 100 * float(own["texts"].max())
+        top = 115.0  # room for the names of the limits above 100 %
         for number, (text, limit) in enumerate(marks.get(side, {}).items()):
             axes.axvline(limit, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
             # The first stands to the left of its line, where the next one is not.
@@ -133,6 +133,7 @@ def cut_figure(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -> F
         axes.set(
             xlabel=f"limit in tokens, {side}", ylim=(0, top), xlim=(own["limit"].min(), own["limit"].max())
         )
+        axes.set_yticks(range(0, 101, 20))
     panels[0][0].set_ylabel("texts that are cut (%)")
     handles, labels = panels[0][0].get_legend_handles_labels()
     legend(figure, 2, handles=handles, labels=labels, handletextpad=None)
