@@ -355,7 +355,7 @@ def test_the_readmes_figures_are_the_recorded_ones() -> None:
     folder = data_folder() / "benchmarks"
     rows = {
         (row["case"], row["quantity"], row["peer"]): row
-        for name in ("training", "search")
+        for name in ("training", "memory", "search")
         for row in records.read(folder / f"{name}.json")["rows"]
     }
 
@@ -368,9 +368,13 @@ def test_the_readmes_figures_are_the_recorded_ones() -> None:
     lines = []
     for phase in Phase:
         names = {one.encoder: one.name for one in training.default_cases()[:6] if one.phase is phase}
-        lines.append(
-            f"| {phase.value} step | {cells(names.__getitem__, STEP, sides.AUTHORS, apart.MULTIVECTOR)} |"
-        )
+        lines += [
+            f"| {words} | {cells(names.__getitem__, quantity, sides.AUTHORS, apart.MULTIVECTOR)} |"
+            for words, quantity in (
+                (f"{phase.value} step", STEP),
+                (f"{phase.value} step, peak memory", memory.PEAK),
+            )
+        ]
     for words, end in (
         ("encode and search 10,000 documents, float32", ""),
         ("the same in bfloat16", ", bfloat16"),
