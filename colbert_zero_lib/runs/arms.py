@@ -16,10 +16,12 @@ from ..errors import DataError, ParameterError, RecipeError
 from ..prefixes import Prefix
 from ..reading import UnreadableError, existing, read_lines
 from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
-from ..steps import TEACHER
+from ..steps import TEACHER, TEMPERATURE
+from .change_arms import lateon_arms, temperature_arms
 from .prefix_arms import STARTS, expansion_arms, prefix_arms
 
-GRIDS = ("table3", "table4", "pipelines", "prefixes", "expansion")
+_CHANGES = {"lateon": lateon_arms, "temperature": temperature_arms}
+GRIDS = ("table3", "table4", "pipelines", "prefixes", "expansion", *_CHANGES)
 _COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a step
 
 
@@ -62,8 +64,9 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
 
     ``name`` is ``table3`` or ``table4`` (the rows that the paper prints), ``pipelines`` (Figure 2), ``prefixes`` (what
     stands before texts, from the starts of pipelines b and c), ``expansion`` (prompts, extra length and query expansion
-    on and off, from the same starts, each with and without expansion at evaluation), a text file with a recipe a line
-    (blank lines and what follows ``#`` are skipped), or recipes and pipelines' letters with commas between.
+    on and off, from the same starts, each with and without expansion at evaluation), ``lateon`` and ``temperature``
+    (one change at a time: ``change_arms``), a text file with a recipe a line (blank lines and what follows ``#`` are
+    skipped), or recipes and pipelines' letters with commas between.
     RecipeError names what cannot be read (with file and line), ParameterError an empty grid.
     """
     text = name.strip()
@@ -81,6 +84,8 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
             for arm in arms
             for on in (arm.steps[-1].expansion, False, True)
         )
+    elif text in _CHANGES:
+        found = (recipe for arm in _CHANGES[text]() for recipe in (arm.less, arm.recipe))
     elif text and (file := existing(text)) and not file.is_dir():
         found = _from_file(file)
     else:
@@ -229,8 +234,10 @@ def _interaction(step: Step) -> str:
 
 def _switches(step: Step) -> str:
     length = f"{'+' if step.extra_length else '−'}length"
-    others = (" +expansion" if step.expansion else "") + (f" {TEACHER}{step.teacher}" if step.teacher else "")
-    return f"{_prefix(step.prepended)} {length}{others}"
+    others = [f"+{name}" for name in ("expansion", "head", "muon", "sampled") if getattr(step, name)]
+    others += [f"{TEACHER}{step.teacher}"] if step.teacher else []
+    others += [f"{TEMPERATURE}{step.temperature}"] if step.temperature is not None else []
+    return " ".join([_prefix(step.prepended), length, *others])
 
 
 def _prefix(prefix: Prefix) -> str:
