@@ -268,6 +268,25 @@ def test_a_batch_holds_one_source_and_sources_come_in_proportion(
     assert counts == {"first": 5, "second": 3, "third": 3}
 
 
+def test_arms_of_one_seed_see_the_same_batches_in_the_same_order(
+    tiny_encoder_folder, tmp_path, monkeypatch
+) -> None:
+    seen: list[list[str]] = []
+
+    class Watch(trainer.Collator):
+        def __call__(self, features: list[dict]) -> dict[str, object]:
+            seen.append([row["query"] for row in features])
+            return super().__call__(features)
+
+    monkeypatch.setattr(trainer, "Collator", Watch)
+    orders = []
+    for phase in ("unsupervised", "dense", "muon"):
+        train(phase, tiny_encoder_folder, tmp_path / phase, steps=5)
+        orders.append(seen[:5])
+        seen.clear()
+    assert orders[0] == orders[1] == orders[2]
+
+
 def test_the_temperature_is_learned_for_its_steps_and_then_stays(tiny_encoder_folder, tmp_path) -> None:
     learned = {"learned_temperature_steps": 3}
     _, short = train("dense", tiny_encoder_folder, tmp_path / "long", **learned)
