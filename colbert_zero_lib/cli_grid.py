@@ -67,7 +67,8 @@ def grid(
             for event in run_grid(shop, found):
                 board.take(event)
     whole = [scale.whole(recipe) for recipe in found.recipes]
-    show_differences(ledger_evidence(scale), whole, shop.prompt_lengths(), console, shop.ledger.runs())
+    runs = [run for run in shop.ledger.sound_runs() if run.passport["profile"] == scale.name]
+    show_differences(ledger_evidence(scale), whole, shop.prompt_lengths(), console, runs)
 
 
 def show_differences(

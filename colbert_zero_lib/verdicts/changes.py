@@ -12,6 +12,7 @@ import pandas as pd
 from ..runs import Run
 from ..runs.change_arms import ChangeArm
 from ..runs.passport import paper_recipe
+from ..steps import LEARNED
 from .deltas import findings
 from .evidence import RunEvidence
 
@@ -20,11 +21,11 @@ def change_findings(source: RunEvidence, arms: Iterable[ChangeArm], runs: Iterab
     """Every arm less its base, one a row, in points: columns base, change, recipe, learned, then those of `findings`.
 
     p is corrected over all rows. ``learned``: the temperatures that ``runs`` of the arm's last step ended with where it
-    learned one, a seed after the other; empty otherwise.
+    learned one, by seed; empty otherwise.
     """
     learned: dict[str, list[str]] = {}
-    for run in runs:
-        if (recipe := paper_recipe(run.passport)).steps and recipe.steps[-1].temperature:
+    for run in sorted(runs, key=lambda run: run.passport["seed"]):
+        if (recipe := paper_recipe(run.passport)).steps and recipe.steps[-1].temperature == LEARNED:
             value = run.passport.get("temperature", {}).get(recipe.steps[-1].phase.value)
             learned.setdefault(str(recipe), []).append("" if value is None else f"{value:.3f}")
     rows = [
