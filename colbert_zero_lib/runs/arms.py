@@ -195,6 +195,7 @@ def arm_name(recipe: Recipe) -> ArmName:
         last = untuned[-1]
         start = f"{_interaction(last)} {last.phase.value}" + ("" if last.prompts else ", no prompts")
         start += (f", {last.prefix}" if last.prefix else "") + (", expansion" if last.expansion else "")
+        start += "".join(f", {change}" for change in _changes(last))
     if not tuned:
         own = dict.fromkeys(map(_switches, untuned[-1:]))
         stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else ""
@@ -234,10 +235,15 @@ def _interaction(step: Step) -> str:
 
 def _switches(step: Step) -> str:
     length = f"{'+' if step.extra_length else '−'}length"
-    others = [f"+{name}" for name in ("expansion", "head", "muon", "sampled") if getattr(step, name)]
-    others += [f"{TEACHER}{step.teacher}"] if step.teacher else []
-    others += [f"{TEMPERATURE}{step.temperature}"] if step.temperature is not None else []
-    return " ".join([_prefix(step.prepended), length, *others])
+    expansion = ["+expansion"] if step.expansion else []
+    return " ".join([_prefix(step.prepended), length, *expansion, *_changes(step)])
+
+
+def _changes(step: Step) -> list[str]:
+    """What is not about the texts: everything switched but prefix, length and expansion."""
+    found = [f"+{name}" for name in ("head", "muon", "sampled") if getattr(step, name)]
+    found += [f"{TEACHER}{step.teacher}"] if step.teacher else []
+    return found + ([] if step.temperature is None else [f"{TEMPERATURE}{step.temperature}"])
 
 
 def _prefix(prefix: Prefix) -> str:

@@ -29,8 +29,8 @@ def lateon_arms() -> tuple[ChangeArm, ...]:
     """Both contrastive phases as ColBERT-Zero has them, with each change of LateOn (LightOn, 2026) and with all.
 
     LateOn has no distillation. The head stands in the first step, which makes the projection; negatives are of the
-    second, drawn below .95 of the positive's score (.99 there); Muon is not LateOn's but of the ablations beside it
-    (mxbai-edge-colbert, arXiv 2510.14880).
+    second, drawn below .95 of the positive's score (.99 there); Muon is of the ablations of mxbai-edge-colbert
+    (arXiv 2510.14880).
     """
     base = PIPELINES["c"].first(2)
     first, second = base.steps

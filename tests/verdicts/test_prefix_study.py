@@ -29,7 +29,7 @@ from colbert_zero_lib.profiles import EvaluationSize, get_profile
 from colbert_zero_lib.prompts import prefix_texts, prefix_tokens
 from colbert_zero_lib.recipes import ZERO, Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs import Run
-from colbert_zero_lib.runs.arms import Job, grid_jobs, grid_recipes
+from colbert_zero_lib.runs.arms import Job, arm_name, grid_jobs, grid_recipes
 from colbert_zero_lib.runs.change_arms import lateon_arms, temperature_arms
 from colbert_zero_lib.runs.grid import plan_grid, run_grid
 from colbert_zero_lib.runs.prefix_arms import (
@@ -336,6 +336,7 @@ def test_each_change_of_lateon_is_held_against_the_same_base_and_lends_no_spread
 
     recipes = grid_recipes("lateon")
     assert len(recipes) == 6 and str(recipes[0]) == "colbert:unsupervised > colbert:supervised"
+    assert len({str(arm_name(recipe)) for recipe in recipes}) == 6
     source = planted(muon, recipes=recipes)
     table = change_findings(source, lateon_arms()).set_index("change")
     expected = {"Muon": 2, "all four": 2, "two-layer residual head": 0}
@@ -348,6 +349,7 @@ def test_each_change_of_lateon_is_held_against_the_same_base_and_lends_no_spread
 
 
 def test_a_temperature_that_was_learned_stands_beside_what_it_gained(tmp_path: Path) -> None:
+    assert len(temperature_arms()) == 12 and len(grid_recipes("temperature")) == 16
     arms = [arm for arm in temperature_arms() if arm.base == "dense supervised"]
     recipes = tuple(dict.fromkeys(recipe for arm in arms for recipe in (arm.less, arm.recipe)))
     text = "dense:unsupervised > dense:supervised[temperature=learned]"
