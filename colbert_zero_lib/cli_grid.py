@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from .recipes import Recipe
+    from .runs import Run
     from .runs.arms import Job
     from .runs.grid import Event, Plan
     from .verdicts import RunEvidence
@@ -27,8 +28,8 @@ def grid(
     name: Annotated[
         str,
         typer.Argument(
-            help="table4, table3, pipelines, prefixes, expansion, a file with a recipe a line, or recipes with "
-            "commas between."
+            help="table4, table3, pipelines, prefixes, expansion, lateon, temperature, a file with a recipe a line, or "
+            "recipes with commas between."
         ),
     ],
     profile: Annotated[str, typer.Option(help="smoke, tiny, laptop, mini or minilm.")] = "tiny",
@@ -65,14 +66,26 @@ def grid(
         with Live(console=console, refresh_per_second=1, get_renderable=lambda: board.table(console.height)):
             for event in run_grid(shop, found):
                 board.take(event)
-    show_differences(ledger_evidence(scale), found.recipes, shop.prompt_lengths(), console)
+    whole = [scale.whole(recipe) for recipe in found.recipes]
+    runs = [run for run in shop.ledger.sound_runs() if run.passport["profile"] == scale.name]
+    show_differences(ledger_evidence(scale), whole, shop.prompt_lengths(), console, runs)
 
 
 def show_differences(
-    evidence: RunEvidence, recipes: Sequence[Recipe], prompts: tuple[int, int] | None, console: Console
+    evidence: RunEvidence,
+    recipes: Sequence[Recipe],
+    prompts: tuple[int, int] | None,
+    console: Console,
+    runs: Sequence[Run] = (),
 ) -> None:
-    """What a grid's own arms say: those of Table 5 beside its deltas, those of the other studies less nothing."""
+    """What a grid's own arms say: those of Table 5 beside its deltas, those of the other studies less their base.
+
+    Below each table stands what it could have shown. ``runs`` are those that may have learned a temperature.
+    """
+    from .runs.change_arms import lateon_arms, temperature_arms
     from .runs.prefix_arms import STARTS, in_default_size, prefix_arms
+    from .verdicts.changes import change_findings
+    from .verdicts.deltas import smallest_words
     from .verdicts.grid import delta_findings
     from .verdicts.prefixes import effect_findings, expansion_findings
     from .verdicts.verdict import NOT_RUN
@@ -88,12 +101,19 @@ def show_differences(
         tables.append(("less nothing before the texts", ["start", "arm"], effects))
     if any(recipe.evaluated_step.expansion for recipe in recipes):
         tables.append(("query expansion", ["start", "length", "comparison"], expansion_findings(evidence)))
+    for title, arms, words in (
+        ("LateOn's changes, less none", lateon_arms(), ()),
+        ("temperature, less the profile's own", temperature_arms(), ("learned",)),
+    ):
+        if chosen := [arm for arm in arms if str(arm.recipe) in named]:
+            tables.append((title, ["base", "change", *words], change_findings(evidence, chosen, runs)))
     for title, about, rows in tables:
-        rows = rows[rows["verdict"] != NOT_RUN].to_dict("records")
-        if rows:
+        rows = rows[rows["verdict"] != NOT_RUN]
+        if len(rows):
             columns = [*about, "yours", "seeds", "verdict"]
             title = f"{title}: points of nDCG@10"
-            console.print(table(title, columns, [_difference(about, row) for row in rows]))
+            console.print(table(title, columns, [_difference(about, row) for row in rows.to_dict("records")]))
+            console.print(smallest_words(rows), markup=False, highlight=False)
 
 
 def _difference(about: Sequence[str], row: Mapping[str, Any]) -> list[str]:

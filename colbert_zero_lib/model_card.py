@@ -128,6 +128,9 @@ def _in_words(step: Step) -> str:
         f" {'both lengths longer by the prompt' if step.extra_length else 'no extra length'}"
         f"{', queries expanded' if step.expansion else ''}"
         f"{f', teacher: {step.teacher}' if step.teacher else ''}"
+        f"{', projected through two wider residual layers' if step.head else ''}"
+        f"{', Muon for the matrices of the encoder' if step.muon else ''}"
+        f"{', negatives drawn among the mined ones' if step.sampled else ''}"
     )
 
 

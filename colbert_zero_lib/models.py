@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from pylate import models as pylate_models
@@ -199,8 +199,27 @@ def open_model(
                 document_length=lengths[1],
                 do_query_expansion=query_expansion or step.expansion,
             )
+            if step.head and len(model) == 2:  # one that was trained has four
+                add_head(model)
         prepend(model, step, prompts, seed)
     return model
+
+
+def add_head(model: pylate_models.ColBERT) -> None:
+    """Put LateOn's projection (768-1536-768-128 there) in place of the one layer of ``model``.
+
+    Two residual layers, twice as wide and back, before the last: PyLate's own modules, all linear and without bias, so
+    that they make nothing a single matrix could not; they change how it is learned.
+    """
+    last = cast(pylate_models.Dense, model[1])
+    width, device = int(last.in_features), next(last.parameters()).device
+
+    def layer(inner: int, outer: int) -> pylate_models.Dense:
+        return pylate_models.Dense(inner, outer, bias=False, use_residual=True).to(device)
+
+    model[1] = layer(width, 2 * width)
+    model.append(layer(2 * width, width))
+    model.append(last)
 
 
 def open_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -53,6 +53,9 @@ def _budgets(
                 score_scale=score_scale if phase is _DISTILLATION else 1.0,
                 conversion_learning_rate=conversion if phase is _DISTILLATION else None,
                 mini_batch_tokens=_CHUNK_TOKENS,
+                muon_learning_rate=rates[
+                    (phase, interaction)
+                ],  # its updates are scaled to the size of AdamW's
             )
     return result
 

@@ -57,6 +57,10 @@ class Recipe:
                     f"{after} cannot follow {before}: a ColBERT model is not turned back into a dense one, "
                     "so put the dense steps first."
                 )
+            if after.head and before.interaction is Interaction.COLBERT:
+                raise RecipeError(
+                    f"{after} cannot follow {before}, which has a projection already: write +head there."
+                )
         # What a start has of its own is in its files, so that no switch is known to change nothing.
         if self.steps or self.start is None:
             if self.evaluation_extra_length == self._trained_extra_length:

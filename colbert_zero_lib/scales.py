@@ -12,6 +12,7 @@ from typing import Protocol
 from colbert_zero_lib.errors import ProfileError, RecipeError
 from colbert_zero_lib.recipes import Interaction, Phase, Recipe, Step
 from colbert_zero_lib.starts import Start
+from colbert_zero_lib.steps import LEARNED
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class PhaseBudget:
     not. ``kept_bytes`` is the most that activations of a batch may take, where half of the device's memory is too much;
     the rest is computed again. ``authors_gradient`` and ``authors_padding`` are
     those of ``Contrastive`` and ``Collator``: what PyLate does where it differs from its formulas.
+    ``muon_learning_rate`` is that of the encoder's matrices in a step with ``[+muon]``; no other step has one.
     """
 
     steps: int
@@ -69,6 +71,7 @@ class PhaseBudget:
     authors_padding: bool = False
     score_range: float | None = None
     kept_bytes: int | None = None
+    muon_learning_rate: float | None = None
 
 
 class Before(Protocol):
@@ -130,7 +133,18 @@ class Profile:
         return replace(self, name=f"{self.name}-{kind}", source=source, base=base)
 
     def begun(self, recipe: Recipe) -> Recipe:
-        """The recipe as this profile runs it: from a published model where ``starts`` has one for its first steps."""
+        """The recipe as this profile runs it: from a published model where ``starts`` has one for its first steps.
+
+        A temperature that is the profile's own anyway is left out: it would be a second name of the same training.
+        """
+        steps = (
+            replace(step, temperature=None)
+            if (own := self.budgets.get((step.phase, step.interaction)))
+            and own.temperature == step.temperature
+            else step
+            for step in recipe.steps
+        )
+        recipe = replace(recipe, steps=tuple(steps))
         for count in range(len(recipe) if recipe.start is None else 0, 0, -1):
             if start := self.starts.get(recipe.steps[:count]):
                 return replace(recipe, steps=recipe.steps[count:], start=start)
@@ -156,6 +170,14 @@ class Profile:
                 f"profile '{self.name}' has no budget for {step.interaction.value}:{step.phase.value};"
                 " add one to colbert_zero_lib/profiles.py"
             ) from None
+        if not step.muon:
+            budget = replace(budget, muon_learning_rate=None)
+        elif budget.muon_learning_rate is None:
+            raise ProfileError(f"profile '{self.name}' has no muon_learning_rate for {step}; leave +muon out")
+        if step.temperature == LEARNED:
+            budget = replace(budget, learned_temperature_steps=budget.steps)
+        elif step.temperature is not None:
+            budget = replace(budget, temperature=float(step.temperature))
         converts = before is not None and before.interaction not in (None, step.interaction)
         if converts and budget.conversion_learning_rate is not None:
             return replace(budget, learning_rate=budget.conversion_learning_rate)

@@ -5,15 +5,17 @@ What steps make together is in ``recipes``; data, models and training are elsewh
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import ParameterError, RecipeError
 from .prefixes import NO_PREFIX, PROMPTS, SWITCH, TRAINED_KINDS, Prefix
 
-TEACHER = "teacher="
+TEACHER, TEMPERATURE = "teacher=", "temperature="
+LEARNED = "learned"
 TEACHERS = CROSS_ENCODER, BOTH = "cross-encoder", "both"
 
 
@@ -46,7 +48,15 @@ def _shown(seed: object) -> str:
     return "one of thousands of digits" if isinstance(seed, int) and abs(seed) >= 10**40 else repr(seed)
 
 
-_SWITCHES = ("-prompts", "-length", "+expansion")
+# As they are written, and the field of Step that each turns off (-) or on (+).
+_SWITCHES = {
+    "-prompts": "prompts",
+    "-length": "extra_length",
+    "+expansion": "expansion",
+    "+head": "head",
+    "+muon": "muon",
+    "+sampled": "sampled",
+}
 _Name = TypeVar("_Name", Phase, Interaction)
 _STEP = re.compile(r"([^\s:\[\]]+)\s*:\s*([^\s:\[\]]+)\s*(?:\[([^\[\]]*)\])?")
 
@@ -69,6 +79,11 @@ class Step:
     (PyLate's default; off here as in the paper, whose FlashAttention gives such slots no vector: section 3.2).
     ``teacher`` names whose scores a distillation step learns from where it is not the source's
     own: those of a cross-encoder, or the mean of both.
+
+    What the field changed after the paper: ``head`` projects through two wider residual layers (``models.add_head``),
+    ``muon`` trains the encoder's matrices with Muon and the rest with AdamW, ``sampled`` draws the mined negatives at
+    random where otherwise the hardest are taken. ``temperature`` stands in place of the profile's own: a number, or
+    ``learned`` from that on.
     """
 
     interaction: Interaction
@@ -78,6 +93,10 @@ class Step:
     prefix: Prefix | None = None
     expansion: bool = False
     teacher: str | None = None
+    head: bool = False
+    muon: bool = False
+    sampled: bool = False
+    temperature: float | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interaction", _one_of("interaction", self.interaction, Interaction))
@@ -97,6 +116,13 @@ class Step:
             )
         if self.teacher and self.phase is not Phase.DISTILLATION:
             raise RecipeError(f"A {self.phase.value} step has no teacher: leave {TEACHER}{self.teacher} out.")
+        if self.head and self.interaction is Interaction.DENSE:
+            raise RecipeError(
+                "+head is how a colbert step projects its tokens: a dense step has no projection."
+            )
+        if self.sampled and self.phase is not Phase.SUPERVISED:
+            raise RecipeError(f"A {self.phase.value} step has no mined negatives: leave +sampled out.")
+        self._check_temperature()
         if self.prefix is None:
             return
         if self.prefix.kind not in TRAINED_KINDS:
@@ -114,25 +140,53 @@ class Step:
                 "use it on a colbert step."
             )
 
+    def _check_temperature(self) -> None:
+        value = self.temperature
+        if value is None or (value == LEARNED and self.phase is not Phase.DISTILLATION):
+            return
+        if self.phase is Phase.DISTILLATION:
+            raise RecipeError(
+                f"Distillation takes no temperature (paper, Table 1): leave {TEMPERATURE}{value} out."
+            )
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not 0 < number < math.inf:
+            raise RecipeError(
+                f"Cannot read {value!r} as a temperature: write a number above 0 or {TEMPERATURE}{LEARNED}."
+            )
+        object.__setattr__(self, "temperature", number)
+
     def __str__(self) -> str:
-        written = (not self.prompts, not self.extra_length, self.expansion)
-        switches = [switch for switch, on in zip(_SWITCHES, written, strict=True) if on]
+        switches = self._switches()
         if self.prefix is not None:
             switches.append(f"{SWITCH}{self.prefix}")
         if self.teacher is not None:
             switches.append(f"{TEACHER}{self.teacher}")
+        if self.temperature is not None:
+            switches.append(f"{TEMPERATURE}{self.temperature}")
         return f"{self.interaction.value}:{self.phase.value}" + (
             f"[{','.join(switches)}]" if switches else ""
         )
 
+    def _switches(self) -> list[str]:
+        return [switch for switch, name in _SWITCHES.items() if getattr(self, name) == (switch[0] == "+")]
+
     @property
     def slug(self) -> str:
         """The step as a piece of a file name, e.g. ``colbert-supervised-noprompts``."""
-        text = f"{self.interaction.value}-{self.phase.value}"
-        text += ("" if self.prompts else "-noprompts") + ("" if self.extra_length else "-nolength")
-        text += "-expansion" if self.expansion else ""
-        text += "" if self.prefix is None else f"-{self.prefix.slug}"
-        return text if self.teacher is None else f"{text}-{self.teacher}"
+        parts = [self.interaction.value, self.phase.value]
+        parts += [("no" if switch[0] == "-" else "") + switch[1:] for switch in self._switches()]
+        parts += [] if self.prefix is None else [self.prefix.slug]
+        parts += [] if self.teacher is None else [self.teacher]
+        return "-".join(parts + ([] if self.temperature is None else [f"temperature{self.temperature}"]))
+
+    @property
+    def is_of_the_paper(self) -> bool:
+        """Whether nothing but prompts, lengths, query expansion and the teacher is switched."""
+        changed = self.head or self.muon or self.sampled
+        return self.prefix is None and self.temperature is None and not changed
 
     @property
     def prepended(self) -> Prefix:
@@ -159,15 +213,18 @@ class Step:
         named: dict[str, str] = {}
         for place, switch in enumerate(switches):
             name, equals, value = switch.partition("=")
-            if switch not in _SWITCHES and name + equals not in (SWITCH, TEACHER):
+            if switch not in _SWITCHES and name + equals not in (SWITCH, TEACHER, TEMPERATURE):
                 raise RecipeError(
                     f"Unknown switch {switch!r} in step {text.strip()!r}: use {', '.join(_SWITCHES)}, "
-                    f"{SWITCH}{TRAINED_KINDS[0]} or {TEACHER}{TEACHERS[0]}."
+                    f"{SWITCH}{TRAINED_KINDS[0]}, {TEACHER}{TEACHERS[0]} or {TEMPERATURE}{LEARNED}."
                 )
             if switch in switches[:place] or name in named:
                 raise RecipeError(f"Switch {switch!r} stands twice in step {text.strip()!r}: leave one out.")
             if equals:
                 named[name] = value
         prefix = Prefix.parse(named["prefix"]) if "prefix" in named else None
-        prompts, length, expansion = (switch in switches for switch in _SWITCHES)
-        return cls(interaction, phase, not prompts, not length, prefix, expansion, named.get("teacher"))
+        chosen: dict[str, Any] = {
+            _SWITCHES[switch]: switch[0] == "+" for switch in switches if switch in _SWITCHES
+        }
+        chosen |= {name: named.get(name) for name in ("teacher", "temperature")}
+        return cls(interaction, phase, prefix=prefix, **chosen)

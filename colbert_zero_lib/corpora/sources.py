@@ -75,11 +75,15 @@ class Source(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class OfflineSource:
-    """The text of the pinned packages with the kept lists of the teacher, or with the scores of another one."""
+    """The text of the pinned packages with the kept lists of the teacher, or with the scores of another one.
+
+    ``sampled``: the seed under which negatives are drawn among all that were mined, in place of the hardest.
+    """
 
     home: Path
     progress: bool = True
     taught: str | None = None
+    sampled: int | None = None
 
     @cached_property
     def corpora(self) -> OfflineCorpora:
@@ -141,7 +145,7 @@ class OfflineSource:
         """See `Source`: exactly ``negatives`` columns; queries with fewer are left out."""
         from colbert_zero_lib.corpora.teacher import supervised_rows
 
-        return supervised_rows(self.lists, negatives)
+        return supervised_rows(self.lists, negatives, self.sampled)
 
     def scored(self, documents: int, scale: float, wanted: int, seed: int) -> Dataset:
         """See `Source`."""
@@ -159,6 +163,17 @@ def taught_by(source: Source, teacher: str | None) -> Source:
     # Once for a source: every key of a run asks for the digest of the scores.
     found: OfflineSource = source.__dict__.setdefault(f"taught by {teacher}", replace(source, taught=teacher))
     found.__dict__["corpora"] = source.corpora
+    return found
+
+
+def sampling(source: Source, seed: int) -> Source:
+    """The source with mined negatives drawn under ``seed``; DataError where it has no more of them than it gives."""
+    if not isinstance(source, OfflineSource):
+        raise DataError(
+            "Only the offline text has mined negatives to draw from: leave the switch +sampled out."
+        )
+    found = replace(source, sampled=seed)
+    found.__dict__.update(corpora=source.corpora, lists=source.lists)
     return found
 
 

@@ -177,20 +177,23 @@ def positive_first(scores: np.ndarray) -> float:
     return float(np.mean(scores[:, 0] >= np.nanmax(scores, axis=1)))
 
 
-def supervised_rows(lists: TeacherLists, negatives: int) -> DatasetDict:
+def supervised_rows(lists: TeacherLists, negatives: int, sampled: int | None = None) -> DatasetDict:
     """Queries that have at least ``negatives`` mined hard negatives, one split per source.
 
-    The hardest negatives come first; a query with fewer than asked for is left out, as in the authors' script.
+    The hardest negatives come first, or those that are drawn under the seed ``sampled`` among all that lie below the
+    threshold of ``mining.safe_negatives``. A query with fewer than asked for is left out, as in the authors' script.
     """
+    chance = None if sampled is None else np.random.default_rng(sampled)
     splits = {}
     for source in lists.sources:
         queries: list[str] = []
         positives: list[str] = []
         columns: list[list[str]] = [[] for _ in range(negatives)]
         for row in lists.rows(source):
-            hard = lists.negatives(row)[:negatives]
+            hard = lists.negatives(row)
             if len(hard) < negatives:
                 continue
+            hard = hard[:negatives] if chance is None else chance.choice(hard, negatives, replace=False)
             queries.append(lists.query(row))
             positives.append(lists.document(row))
             for column, document in zip(columns, hard, strict=True):

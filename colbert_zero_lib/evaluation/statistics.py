@@ -264,7 +264,7 @@ def paired_scores(
 
     Each arm is (weight, one evaluation a seed). What arms share cancels: hard queries, and training that runs of one
     seed have in common. Hence every arm needs the same seeds, in the same order; ParameterError if their numbers
-    differ, DataError if collections or queries do.
+    differ, DataError if collections or queries do. Nothing is left for a covariate to explain (tests/unit/test_power).
     """
     weights = [float(weight) for weight, _ in arms]
     sides = [_several(evaluations) for _, evaluations in arms]

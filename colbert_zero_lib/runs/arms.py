@@ -16,10 +16,12 @@ from ..errors import DataError, ParameterError, RecipeError
 from ..prefixes import Prefix
 from ..reading import UnreadableError, existing, read_lines
 from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
-from ..steps import TEACHER
+from ..steps import TEACHER, TEMPERATURE
+from .change_arms import lateon_arms, temperature_arms
 from .prefix_arms import STARTS, expansion_arms, prefix_arms
 
-GRIDS = ("table3", "table4", "pipelines", "prefixes", "expansion")
+_CHANGES = {"lateon": lateon_arms, "temperature": temperature_arms}
+GRIDS = ("table3", "table4", "pipelines", "prefixes", "expansion", *_CHANGES)
 _COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a step
 
 
@@ -62,8 +64,9 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
 
     ``name`` is ``table3`` or ``table4`` (the rows that the paper prints), ``pipelines`` (Figure 2), ``prefixes`` (what
     stands before texts, from the starts of pipelines b and c), ``expansion`` (prompts, extra length and query expansion
-    on and off, from the same starts, each with and without expansion at evaluation), a text file with a recipe a line
-    (blank lines and what follows ``#`` are skipped), or recipes and pipelines' letters with commas between.
+    on and off, from the same starts, each with and without expansion at evaluation), ``lateon`` and ``temperature``
+    (one change at a time: ``change_arms``), a text file with a recipe a line (blank lines and what follows ``#`` are
+    skipped), or recipes and pipelines' letters with commas between.
     RecipeError names what cannot be read (with file and line), ParameterError an empty grid.
     """
     text = name.strip()
@@ -81,6 +84,8 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
             for arm in arms
             for on in (arm.steps[-1].expansion, False, True)
         )
+    elif text in _CHANGES:
+        found = (recipe for arm in _CHANGES[text]() for recipe in (arm.less, arm.recipe))
     elif text and (file := existing(text)) and not file.is_dir():
         found = _from_file(file)
     else:
@@ -190,6 +195,7 @@ def arm_name(recipe: Recipe) -> ArmName:
         last = untuned[-1]
         start = f"{_interaction(last)} {last.phase.value}" + ("" if last.prompts else ", no prompts")
         start += (f", {last.prefix}" if last.prefix else "") + (", expansion" if last.expansion else "")
+        start += "".join(f", {change}" for change in _changes(last))
     if not tuned:
         own = dict.fromkeys(map(_switches, untuned[-1:]))
         stage = f"{_interaction(untuned[-1])} {untuned[-1].phase.value}" if untuned else ""
@@ -229,8 +235,15 @@ def _interaction(step: Step) -> str:
 
 def _switches(step: Step) -> str:
     length = f"{'+' if step.extra_length else '−'}length"
-    others = (" +expansion" if step.expansion else "") + (f" {TEACHER}{step.teacher}" if step.teacher else "")
-    return f"{_prefix(step.prepended)} {length}{others}"
+    expansion = ["+expansion"] if step.expansion else []
+    return " ".join([_prefix(step.prepended), length, *expansion, *_changes(step)])
+
+
+def _changes(step: Step) -> list[str]:
+    """What is not about the texts: everything switched but prefix, length and expansion."""
+    found = [f"+{name}" for name in ("head", "muon", "sampled") if getattr(step, name)]
+    found += [f"{TEACHER}{step.teacher}"] if step.teacher else []
+    return found + ([] if step.temperature is None else [f"{TEMPERATURE}{step.temperature}"])
 
 
 def _prefix(prefix: Prefix) -> str:

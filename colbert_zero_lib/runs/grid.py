@@ -144,7 +144,7 @@ def plan_grid(
     by default; their times count where the ledger has none. ParameterError without a seed.
     """
     seeds = tuple(dict.fromkeys(map(check_seed, seeds)))
-    recipes = [shop.profile.begun(recipe) for recipe in recipes]
+    recipes = list(dict.fromkeys(map(shop.profile.begun, recipes)))
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
     prompts = shop.prompt_lengths() if runs and has_sizes(recipes) else None
     if prompts:

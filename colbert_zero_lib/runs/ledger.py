@@ -1,39 +1,31 @@
 """The ledger: a folder a run, found by the hash of what made it, complete or not there at all.
 
-Locks, resumption, integrity and the errors of full or read-only disks live here; training does not.
+Resumption and integrity live here; locks and the errors of full or read-only disks in ``locks``; training elsewhere.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import errno
 import hashlib
-import logging
 import re
-import shutil
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from .. import group
 from ..errors import ClosedError, ColbertZeroError, RunError, UnknownNameError
-from ..keeping import damage, flush_folder, is_full, remove, seal, set_aside
+from ..keeping import damage, flush_folder, remove, seal, set_aside
 from ..recipes import find_recipe
+from .locks import is_locked, locked, plain_disk_errors
 from .passport import canonical_json, plain, read_passport, write_json
 from .run import PASSPORT, Run, RunKey
 
 CHECKPOINTS = "checkpoints"
 
-_log = logging.getLogger(__name__)
-_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
-_IN_THE_WAY = (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENOTEMPTY)
-_PATIENCE = 60.0  # seconds between two words to the processes that wait with this one
 _NAMED = 5  # runs that a sentence names
 _VISIBLE = 30.0  # seconds until a file that one node wrote is seen by all
 _NOT_SHARED = (
@@ -71,12 +63,12 @@ class Ledger:
         run, wrong = self._look_up(key)
         if run is not None:
             return self._tell(run)
-        with self._lock(key):
+        with locked(self.root, key):
             run, wrong = self._look_up(key)
             if run is not None:
                 return self._tell(run)
             work = self._work(key)
-            with self._plain_disk_errors():
+            with plain_disk_errors(self.root):
                 if wrong is not None:
                     self._set_aside(key, wrong)
                 if work.is_symlink() or work.is_file():
@@ -146,14 +138,7 @@ class Ledger:
 
     def is_being_built(self, key: RunKey) -> bool:
         """Whether a process, this one or another, is building the run of ``key`` now; never waits."""
-        file = self._lock_file(key)
-        if self.folder(key).exists() or not file.exists():
-            return False
-        with self._plain_disk_errors():
-            lock = FileLock(file)
-            free = self._take(lock)
-            lock.release()
-        return not free
+        return not self.folder(key).exists() and is_locked(self.root, key)
 
     def runs(self) -> list[Run]:
         """Every finished run, by folder name; a folder whose passport cannot be read is warned about."""
@@ -248,90 +233,6 @@ class Ledger:
             f"Run folder {self.folder(key)} {wrong}: it was moved to {target} and the run is built again.",
             stacklevel=4,
         )
-
-    def _lock_file(self, key: RunKey) -> Path:
-        return self.root / ".locks" / f"{key.digest}.lock"
-
-    def _take(self, lock: FileLock) -> bool:
-        """Take a lock without waiting; whether it was free."""
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        except NotImplementedError as error:
-            raise RunError(
-                f"The disk of {self.root} has no file locks: name a local folder with COLBERT_ZERO_HOME."
-            ) from error
-        return True
-
-    @staticmethod
-    def _wait_for(lock: FileLock) -> None:
-        while True:
-            try:
-                lock.acquire(timeout=-1 if group.size() == 1 else _PATIENCE)
-                return
-            except Timeout:
-                # Those that wait for this process have a limit; each word of it starts it anew.
-                group.broadcast({"do": "wait"}, "wait for another job's run")
-
-    @contextlib.contextmanager
-    def _lock(self, key: RunKey) -> Iterator[None]:
-        file = self._lock_file(key)
-        lock = FileLock(file)
-        with self._plain_disk_errors():
-            try:
-                file.parent.mkdir(parents=True, exist_ok=True)
-            except (FileExistsError, NotADirectoryError) as error:
-                raise RunError(
-                    f"Runs cannot be kept under {self.root}, where a file stands in the way: move it or name "
-                    "another folder with COLBERT_ZERO_HOME."
-                ) from error
-            if not self._take(lock):
-                _log.info("Waiting for another process that builds %s.", key.folder_name)
-                self._wait_for(lock)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    @contextlib.contextmanager
-    def _plain_disk_errors(self) -> Iterator[None]:
-        """Turn a full or closed disk into one sentence, however deep in a dependency it was noticed."""
-        try:
-            yield
-        except ColbertZeroError:
-            raise
-        except Exception as error:
-            if self._is_full(error):
-                raise RunError(
-                    f"The disk of {self.root} is full: free some space and run again, finished runs are kept "
-                    "and this one resumes from its last checkpoint."
-                ) from error
-            if isinstance(error, OSError) and error.errno in (*_CLOSED, *_IN_THE_WAY):
-                place = error.filename or self.root
-                if not self._is_ours(place):
-                    raise
-                if error.errno in _IN_THE_WAY:
-                    raise RunError(
-                        f"Something else stands at {place} ({error.strerror}): move it away and run again."
-                    ) from error
-                raise RunError(
-                    f"Cannot write to {place} ({error.strerror}): make {self.root} a writable folder or name "
-                    "another one with COLBERT_ZERO_HOME."
-                ) from error
-            raise
-
-    def _is_ours(self, place: object) -> bool:
-        name, root = str(place), str(self.root)
-        return name.startswith(root) or root.startswith(name)
-
-    def _is_full(self, error: Exception) -> bool:
-        if is_full(error):
-            return True
-        # torch reports a failed write without a reason.
-        with contextlib.suppress(OSError):
-            return shutil.disk_usage(self.root).free < 1 << 20
-        return False
 
 
 def _of_key(run: Run, field: str) -> Any:

@@ -40,6 +40,8 @@ def check_first_step(checkpoint: Checkpoint, recipe: Recipe) -> None:
             f"{recipe.steps[0]} cannot follow {checkpoint.name}: a ColBERT model is not turned back into a dense "
             "one, so begin with a colbert step."
         )
+    if recipe.steps and recipe.steps[0].head and checkpoint.interaction is Interaction.COLBERT:
+        raise RecipeError(f"{checkpoint.name} has a projection already: leave +head out.")
 
 
 def has_prompts(checkpoint: Checkpoint) -> bool:
@@ -59,9 +61,12 @@ def mismatches(checkpoint: Checkpoint, recipe: Recipe, profile: Profile) -> Iter
         yield f"{checkpoint.name} has the prompts {own[0]!r} and {own[1]!r}: they are used in place of the profile's."
     if own and not has_prompts(checkpoint) and recipe.steps and recipe.steps[0].prompts:
         yield f"{checkpoint.name} has no prompts and {recipe.steps[0]} adds them: write [-prompts] to train without."
-    if checkpoint.query_expansion is not None and checkpoint.query_expansion != profile.query_expansion:
+    first = recipe.steps[0] if recipe.steps else recipe.evaluated_step
+    asked = profile.query_expansion or first.expansion
+    if checkpoint.query_expansion is not None and checkpoint.query_expansion != asked:
         has, does = ("on", "off") if checkpoint.query_expansion else ("off", "on")
-        yield f"{checkpoint.name} has query expansion {has}: profile '{profile.name}' works with it {does}."
+        what = f"{first} at profile '{profile.name}'"
+        yield f"{checkpoint.name} has query expansion {has}: {what} works with it {does}."
 
 
 def as_measured(checkpoint: Checkpoint, recipe: Recipe) -> tuple[Step, tuple[int, int] | None]:

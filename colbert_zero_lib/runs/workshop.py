@@ -16,7 +16,7 @@ import torch
 from colbert_zero_lib import group
 from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
-from colbert_zero_lib.corpora.sources import Source, open_source, taught_by
+from colbert_zero_lib.corpora.sources import Source, open_source, sampling, taught_by
 from colbert_zero_lib.home import home as default_home
 from colbert_zero_lib.keeping import damage
 from colbert_zero_lib.models import open_model, open_tokenizer, step_lengths
@@ -128,6 +128,8 @@ class Workshop:
         if any(step.phase is not Phase.UNSUPERVISED for step in recipe.steps):
             teacher = taught_by(self.source, recipe.steps[-1].teacher).teacher
             settings |= {"teacher": teacher} if teacher else {}
+        if any(step.sampled for step in recipe.steps):
+            sampling(self.source, seed)  # says in time that a source cannot
         return RunKey(
             recipe=str(replace(recipe, start=None)),
             profile=self.profile.name,

@@ -43,7 +43,9 @@ from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.devices import native_precision, release_freed_memory
 from colbert_zero_lib.training.distillation import Distillation
+from colbert_zero_lib.training.losses import loss_curve, make_loss
 from colbert_zero_lib.training.memory import peak_memory
+from colbert_zero_lib.training.muon import matrices, with_muon
 from colbert_zero_lib.training.packing import go_fast
 
 
@@ -89,6 +91,14 @@ class _Arguments(OneDevice, SentenceTransformerTrainingArguments):
 class _Trainer(SentenceTransformerTrainer):
     """The trainer without its model card, which would ask the hub about data sets and models."""
 
+    muon_learning_rate: float | None = None
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        optimizer = super().create_optimizer(model)
+        if self.muon_learning_rate is not None:
+            optimizer = self.optimizer = with_muon(optimizer, matrices(self.model), self.muon_learning_rate)
+        return optimizer
+
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         return None
 
@@ -111,31 +121,6 @@ class _Trainer(SentenceTransformerTrainer):
                 )
             raise DivergedError(f"at step {step} the loss is not finite; lower learning_rate ({rate})")
         return norm
-
-
-def make_loss(
-    model: SentenceTransformer, step: Step, budget: PhaseBudget, *, gradient_cache: bool | None = None
-) -> nn.Module:
-    """The loss of a step: InfoNCE for the contrastive phases, KL divergence for distillation."""
-    if step.phase is Phase.DISTILLATION:
-        return Distillation(
-            model,
-            temperature=budget.temperature,
-            mini_batch_tokens=budget.mini_batch_tokens,
-            gradient_cache=gradient_cache,
-            score_range=budget.score_range,
-            kept_bytes=budget.kept_bytes,
-        )
-    return Contrastive(
-        model,
-        temperature=budget.temperature,
-        mini_batch_tokens=budget.mini_batch_tokens,
-        # The authors' gradient is that of their cached loss.
-        gradient_cache=True if budget.authors_gradient else gradient_cache,
-        learned_temperature=budget.learned_temperature_steps > 0,
-        authors_gradient=budget.authors_gradient,
-        kept_bytes=budget.kept_bytes,
-    )
 
 
 def share_batches(arguments: TrainingArguments, what: str = "queries") -> None:
@@ -226,6 +211,7 @@ def make_trainer(
             loss=loss,
             data_collator=collator,
         )
+    trainer.muon_learning_rate = budget.muon_learning_rate
     trainer.remove_callback(PrinterCallback)
     return trainer
 
@@ -332,26 +318,9 @@ def train_step(
     return TrainingResult(
         wall_seconds=sum(each.seconds for each in every),
         queries=budget.steps * budget.batch_size,
-        loss=_loss_curve(trainer.state.log_history, arguments.logging_steps),
+        loss=loss_curve(trainer.state.log_history, arguments.logging_steps),
         device_seconds=sum(each.seconds * each.devices for each in every),
         peak_memory_bytes=peak_memory(str(model.device)),
         precision="bfloat16" if arguments.bf16 else "float32",
         temperature=loss.temperature if isinstance(loss, (Contrastive, Distillation)) else None,
     )
-
-
-def _loss_curve(history: list[dict[str, Any]], every: float) -> list[tuple[int, float]]:
-    """Mean loss of each ``every`` steps: what was logged in between, with a checkpoint, is put together again."""
-    curve: list[tuple[int, float]] = []
-    pieces: list[tuple[float, int]] = []
-    last = 0
-    for entry in history:
-        if "loss" in entry:
-            step = int(entry["step"])
-            pieces.append((float(entry["loss"]), step - last))
-            last = step
-            if step % every == 0:
-                value = pieces[0][0] if len(pieces) == 1 else sum(v * n for v, n in pieces) / every
-                curve.append((step, value))
-                pieces = []
-    return curve

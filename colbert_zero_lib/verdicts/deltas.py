@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..published.comparison import Relation
-from .evidence import LEVEL, RunEvidence
+from .evidence import LEVEL, POWER, RunEvidence
 from .verdict import decide, holm, lent_words
 
 # What a row of a table says of itself, and the comparison that it makes: arms (printed recipes) and their weights.
@@ -64,4 +64,16 @@ def caption(findings: pd.DataFrame, what: str, rule: str) -> str:
         f"{what}, {', '.join(sorted(set(findings['source'])))}, points of nDCG@10: {len(run)} of {len(findings)} run. "
         "Intervals and p count queries and seeds (two-level test); p (Holm) is corrected for what is asked together: "
         f"of {tested} tested {kept} stay below {1 - LEVEL:.2f}.{lent} {rule}."
+    )
+
+
+def smallest_words(findings: pd.DataFrame) -> str:
+    """The smallest true difference that the rows of a table of `findings` could have shown, in one sentence."""
+    known = findings["smallest"].dropna()
+    if known.empty:
+        return "Nothing is known of the spread between seeds, so no difference can be shown."
+    low, high = (f"{value:.2f}" for value in (known.min(), known.max()))
+    return (
+        f"A true difference shows in {100 * POWER:.0f} of 100 cases from {low} points on"
+        f"{'' if low == high else f' (best row) or {high} (worst)'}, before any correction."
     )

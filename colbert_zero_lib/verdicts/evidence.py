@@ -160,13 +160,13 @@ class RunEvidence:
     def spread_of_trainings(self) -> tuple[float, float]:
         """`pooled_spread` of the means of each training under the paper's own switches.
 
-        Prefixes of other kinds lend nothing: what an odd one does to a training now and then is no measure of the rest.
+        Other switches lend nothing: what an odd one does to a training now and then is no measure of the rest.
         """
         recipes = {arm: Recipe.parse(arm) for arm in self.means}
         plain = (
             arm
             for arm, recipe in recipes.items()
-            if recipe.trains and all(step.prefix is None for step in recipe)
+            if recipe.trains and all(step.is_of_the_paper for step in recipe)
         )
         return pooled_spread([*self.means[arm].values()] for arm in plain)
 

@@ -648,6 +648,10 @@ GRAMMAR = [
     *(
         "-length",
         "+expansion",
+        "+head",
+        "+muon",
+        "+sampled",
+        "temperature=",
         "prefix=",
         "random",
         "learned",

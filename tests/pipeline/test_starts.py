@@ -195,6 +195,8 @@ def test_prompts_of_the_start_win_and_every_mismatch_is_said(hub: Server, tmp_pa
     assert "'search_query: '" in sentences and "used in place of the profile's" in sentences
     assert "query expansion" in sentences
     assert dict(shop.open(run).prompts) == PROMPTS
+    _, sentences = said("from lightonai/ColBERT-Zero-supervised > colbert:distillation[+expansion]")
+    assert "query expansion" not in sentences
     run, sentences = said("from lightonai/ColBERT-Zero-supervised-noprompts > colbert:distillation")
     assert "has no prompts and colbert:distillation adds them" in sentences
     assert tuple(shop.open(run).prompts.values()) == other

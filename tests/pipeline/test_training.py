@@ -26,7 +26,7 @@ from colbert_zero_lib.keeping import seal
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
-from colbert_zero_lib.training import checkpoints, trainer
+from colbert_zero_lib.training import checkpoints, losses, trainer
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.packing import WORTH_PACKING
 from colbert_zero_lib.training.trainer import TrainingResult, last_complete_checkpoint, train_step
@@ -56,6 +56,7 @@ STEPS = {
     "supervised": Step(Interaction.COLBERT, Phase.SUPERVISED),
     "distillation": Step(Interaction.COLBERT, Phase.DISTILLATION),
 }
+CHANGED = {"muon": Step(Interaction.COLBERT, Phase.UNSUPERVISED, head=True, muon=True)}
 
 
 def rows(phase: str) -> Dataset | DatasetDict:
@@ -63,7 +64,7 @@ def rows(phase: str) -> Dataset | DatasetDict:
     pairs = [(f"{thing} {doing}", f"the {thing} {doing} by the sea") for thing in THINGS for doing in DOINGS]
     queries, documents = [query for query, _ in pairs], [document for _, document in pairs]
     others = documents[7:] + documents[:7]
-    if phase in ("unsupervised", "dense"):
+    if phase in ("unsupervised", "dense", "muon"):
         sources = {"first": slice(0, 40), "second": slice(40, 70), "third": slice(70, 96)}
         return DatasetDict(
             {
@@ -95,7 +96,9 @@ def train(
     checkpoints: int = 4,
     **changes: Any,
 ) -> tuple[SentenceTransformer, TrainingResult]:
-    step = STEPS[phase]
+    step = {**STEPS, **CHANGED}[phase]
+    if step.muon:
+        changes = {"muon_learning_rate": 2e-3, **changes}
     torch.set_num_threads(1)
     model = open_model(encoder, step, lengths=LENGTHS, prompts=PROMPTS, projection=32, seed=seed)
     result = train_step(
@@ -166,7 +169,9 @@ def test_the_loss_falls(tiny_encoder_folder, tmp_path, phase) -> None:
     assert result.queries == 24 * 8 and result.queries_per_second > 0
 
 
-@pytest.mark.parametrize(("phase", "packed"), [("unsupervised", False), ("distillation", True)])
+@pytest.mark.parametrize(
+    ("phase", "packed"), [("unsupervised", False), ("distillation", True), ("muon", False)]
+)
 def test_a_run_killed_after_a_checkpoint_ends_bitwise_like_an_undisturbed_one(
     tiny_encoder_folder, tmp_path, phase, packed
 ) -> None:
@@ -263,6 +268,25 @@ def test_a_batch_holds_one_source_and_sources_come_in_proportion(
     assert counts == {"first": 5, "second": 3, "third": 3}
 
 
+def test_arms_of_one_seed_see_the_same_batches_in_the_same_order(
+    tiny_encoder_folder, tmp_path, monkeypatch
+) -> None:
+    seen: list[list[str]] = []
+
+    class Watch(trainer.Collator):
+        def __call__(self, features: list[dict]) -> dict[str, object]:
+            seen.append([row["query"] for row in features])
+            return super().__call__(features)
+
+    monkeypatch.setattr(trainer, "Collator", Watch)
+    orders = []
+    for phase in ("unsupervised", "dense", "muon"):
+        train(phase, tiny_encoder_folder, tmp_path / phase, steps=5)
+        orders.append(seen[:5])
+        seen.clear()
+    assert orders[0] == orders[1] == orders[2]
+
+
 def test_the_temperature_is_learned_for_its_steps_and_then_stays(tiny_encoder_folder, tmp_path) -> None:
     learned = {"learned_temperature_steps": 3}
     _, short = train("dense", tiny_encoder_folder, tmp_path / "long", **learned)
@@ -347,8 +371,8 @@ def test_a_loss_logged_with_a_checkpoint_is_put_together_with_its_neighbours() -
         {"step": 4, "loss": 2.0},
         {"step": 5, "loss": 9.0},
     ]
-    assert trainer._loss_curve(history, 2) == [(2, 3.0), (4, 1.5)]
-    assert trainer._loss_curve([{"step": 3, "loss": 6.0}, {"step": 4, "loss": 2.0}], 4) == [(4, 5.0)]
+    assert losses.loss_curve(history, 2) == [(2, 3.0), (4, 1.5)]
+    assert losses.loss_curve([{"step": 3, "loss": 6.0}, {"step": 4, "loss": 2.0}], 4) == [(4, 5.0)]
 
 
 def test_a_resumed_run_counts_the_time_of_all_its_sittings(tiny_encoder_folder, tmp_path) -> None:

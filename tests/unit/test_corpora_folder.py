@@ -18,7 +18,7 @@ from colbert_zero_lib.corpora import write_collection
 from colbert_zero_lib.corpora.collections import Collection
 from colbert_zero_lib.corpora.folder import FolderSource
 from colbert_zero_lib.corpora.forecast import forecast
-from colbert_zero_lib.corpora.sources import open_source
+from colbert_zero_lib.corpora.sources import open_source, sampling
 from colbert_zero_lib.errors import DataError, ParameterError, ProfileError
 from colbert_zero_lib.profiles import get_profile
 
@@ -138,6 +138,11 @@ SHAPES = {
         for n in range(2)
     ],
 }
+
+
+def test_a_folder_has_no_more_negatives_to_draw_from(own: Path) -> None:
+    with pytest.raises(DataError, match=r"leave the switch \+sampled out"):
+        sampling(source(own), 0)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

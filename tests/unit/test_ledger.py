@@ -74,7 +74,7 @@ def test_a_disk_without_file_locks_is_one_sentence_whoever_asks(
     def refuse(*_: object, **__: object) -> None:
         raise NotImplementedError
 
-    monkeypatch.setattr("colbert_zero_lib.runs.ledger.FileLock.acquire", refuse)
+    monkeypatch.setattr("colbert_zero_lib.runs.locks.FileLock.acquire", refuse)
     with pytest.raises(RunError, match="no file locks"):
         ledger.obtain(other := replace(KEY, seed=1), building([]))
     (tmp_path / ".locks" / f"{other.digest}.lock").touch()

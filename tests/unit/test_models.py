@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,19 @@ def drawn(model: SentenceTransformer) -> torch.Tensor:
 def saved(model: SentenceTransformer, folder: Path) -> Path:
     model.save_pretrained(str(folder), create_model_card=False)
     return folder
+
+
+def test_a_two_layer_head_is_pylates_own_and_is_saved_for_it(tiny_encoder_folder, tmp_path) -> None:
+    step = Step(Interaction.COLBERT, Phase.UNSUPERVISED, head=True)
+    model = open_model(tiny_encoder_folder, step, lengths=(16, 40), prompts=PROMPTS, projection=32)
+    shapes = [(layer.in_features, layer.out_features, layer.use_residual) for layer in list(model)[1:]]
+    assert shapes == [(64, 128, True), (128, 64, True), (64, 32, False)]
+    theirs = pylate_models.ColBERT(str(saved(model, tmp_path)), device="cpu")
+    vectors = [each.encode(["a ship"], is_query=False)[0] for each in (model, theirs)]
+    assert vectors[0].shape[1] == 32 and (vectors[0] == vectors[1]).all()
+    later = replace(step, phase=Phase.SUPERVISED, head=False)
+    again = open_model(tmp_path, later, lengths=(16, 40), prompts=PROMPTS, projection=32, seed=9)
+    assert all(value.equal(again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 # Random parts

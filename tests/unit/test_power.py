@@ -132,6 +132,39 @@ def _clear(found: Variances) -> bool:
     return bool(abs(found.value) > half)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5])
+@pytest.mark.parametrize("seeds", [2, 3, 4, 5])
+def test_a_covariate_narrows_an_interval_of_paired_arms_only_by_missing_the_truth(
+    seeds: int, share: float
+) -> None:
+    """Why no covariate (CUPED: the start's own score of a query) is in the test.
+
+    Both arms are measured on the same queries, so that taking out what a covariate predicts, less its mean over them,
+    moves no mean of a seed; what gets smaller is the variance that the interval is made of. With ``share`` of the
+    queries' variance predicted, and other queries each time, the plain interval holds the truth in 95 of 100 cases or
+    more and the adjusted one in fewer. Nothing is at stake either way: in the recorded runs at laptop the start's score
+    predicts at most 0.7 % of the queries' variance of a delta of Table 5: the pair has taken out what is hard for both.
+    """
+    rng, draws, size = np.random.default_rng(seeds), 300, 100
+    held: dict[str, list[bool]] = {"plain": [], "adjusted": []}
+    for _ in range(draws):
+        covariate = rng.normal(0, 0.2, size)
+        rest = rng.normal(0, 0.2, size)
+        own = math.sqrt(share) * covariate + math.sqrt(1 - share) * rest
+        scores = own + rng.normal(0, 0.005, (seeds, 1)) + rng.normal(0, 0.05, (seeds, size))
+        centred = covariate - covariate.mean()
+        slope = (scores.mean(axis=0) @ centred) / (centred @ centred)
+        found = [split({"one": matrix}) for matrix in (scores, scores - slope * centred)]
+        assert found[0].value == pytest.approx(found[1].value, abs=1e-9)
+        for name, one in zip(held, found, strict=True):
+            held[name].append(not _clear(one))
+    plain, adjusted = (float(np.mean(of)) for of in held.values())
+    assert plain >= 0.95 - 2 * math.sqrt(0.05 * 0.95 / draws)
+    # Of two seeds the plain test is careful: what the adjusted one loses there still leaves it near 95.
+    assert plain - adjusted <= 0.01 if share == 0 else plain - adjusted > 0.04
+    assert share == 0 or seeds == 2 or adjusted < 0.9
+
+
 def test_holm_keeps_the_chance_of_any_false_finding_below_five_percent() -> None:
     rng = np.random.default_rng(4)
     some, uncorrected = [], []

@@ -8,7 +8,7 @@ import pytest
 
 from colbert_zero_lib.errors import ProfileError
 from colbert_zero_lib.profiles import PROFILES, get_profile
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, TABLE1, Interaction, Phase, Recipe
+from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, TABLE1, Interaction, Phase, Recipe, Step
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -57,6 +57,27 @@ def test_what_a_profile_does_not_set_is_not_in_a_runs_settings() -> None:
     others = get_profile("laptop").settings(steps)["budgets"]["colbert:distillation"]
     minilm = get_profile("minilm").settings(steps)["budgets"]["colbert:distillation"]
     assert set(minilm) - set(others) == {"score_range", "kept_bytes"}
+
+
+def test_a_switch_of_a_step_is_in_the_budget_of_that_step_alone() -> None:
+    profile = get_profile("laptop")
+    plain, muon, sharp, learned = (
+        profile.budget(Step.parse(f"colbert:supervised{switch}"))
+        for switch in ("", "[+muon]", "[temperature=0.02]", "[temperature=learned]")
+    )
+    assert plain.muon_learning_rate is None and plain.learned_temperature_steps == 0
+    assert muon == replace(plain, muon_learning_rate=1e-3)
+    assert sharp == replace(plain, temperature=0.02)
+    assert learned == replace(plain, learned_temperature_steps=plain.steps)
+    without = {key: replace(each, muon_learning_rate=None) for key, each in profile.budgets.items()}
+    with pytest.raises(ProfileError, match=r"muon_learning_rate.*leave \+muon out"):
+        replace(profile, budgets=without).budget(Step.parse("dense:supervised[+muon]"))
+
+
+def test_a_temperature_that_a_profile_has_anyway_is_no_other_training() -> None:
+    own, other = (Recipe.parse(f"colbert:supervised[temperature={value}]") for value in (0.2, 0.02))
+    profile = get_profile("laptop")
+    assert profile.begun(own) == Recipe.parse("colbert:supervised") and profile.begun(other) == other
 
 
 def test_settings_as_released_are_a_profile_of_their_own() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,9 @@ def recipes(draw: st.DrawFn) -> Recipe:
         is_dense = place < dense and phase is not Phase.DISTILLATION
         interaction = Interaction.DENSE if is_dense else Interaction.COLBERT
         expansion = not is_dense and draw(st.booleans())
-        steps.append(Step(interaction, phase, draw(st.booleans()), draw(st.booleans()), None, expansion))
+        plain = Step(interaction, phase, draw(st.booleans()), draw(st.booleans()), None, expansion)
+        sampled = phase is Phase.SUPERVISED and draw(st.booleans())
+        steps.append(replace(plain, muon=draw(st.booleans()), sampled=sampled))
     late = not steps or steps[-1].interaction is Interaction.COLBERT
     expanded = draw(st.sampled_from([None, True, False])) if late else None
     return Recipe(tuple(steps), draw(st.sampled_from([None, True, False])), evaluation_expansion=expanded)
@@ -92,6 +95,14 @@ def test_the_printed_form_is_the_documented_one() -> None:
     assert str(ZERO) == "base" and Recipe.parse(" base ") == ZERO and ZERO.stages() == ()
 
 
+def test_what_came_after_the_paper_is_written_behind_its_switches() -> None:
+    text = "colbert:supervised[-prompts,+head,+muon,+sampled,temperature=0.02]"
+    step = Step.parse(text.replace("0.02", ".020"))
+    assert str(step) == text and step.temperature == 0.02 and step.head and step.muon and step.sampled
+    assert step.slug == "colbert-supervised-noprompts-head-muon-sampled-temperature0.02"
+    assert Step.parse("dense:unsupervised[temperature=learned]").temperature == "learned"
+
+
 def test_an_evaluation_length_that_changes_nothing_is_the_same_recipe() -> None:
     assert Recipe.parse("colbert:supervised @ +length") == Recipe.parse("colbert:supervised")
     assert Recipe.parse("colbert:supervised @ -length") != Recipe.parse("colbert:supervised")
@@ -116,6 +127,12 @@ def test_an_evaluation_length_that_changes_nothing_is_the_same_recipe() -> None:
         ("colbert:distillation > colbert:supervised", ["colbert:supervised", "colbert:distillation"]),
         ("colbert:supervised > colbert:supervised", ["at most once"]),
         ("dense:unsupervised > dense:distillation", ["dense distillation", "colbert:distillation"]),
+        ("dense:supervised[+head]", ["+head", "colbert step"]),
+        ("colbert:unsupervised > colbert:supervised[+head]", ["projection already", "+head"]),
+        ("colbert:unsupervised[+sampled]", ["+sampled", "mined negatives"]),
+        ("colbert:distillation[temperature=0.2]", ["temperature=0.2", "Table 1"]),
+        ("colbert:supervised[temperature=0]", ["'0'", "above 0"]),
+        ("colbert:supervised[temperature=nan]", ["'nan'", "temperature=learned"]),
     ],
 )
 def test_a_recipe_that_nobody_can_read_or_train_is_refused_in_one_sentence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -88,6 +89,16 @@ def test_a_query_without_enough_negatives_or_candidates_is_left_out(kept: Path) 
     full = distillation_rows(lists, 3, scale=2.0)
     assert len(full) == len(lists) - 1 and f"{first} query 1" not in full["query"]
     assert all(scores == [4.0, 2.0, -2.0] for scores in full["scores"])
+
+
+def test_sampled_negatives_are_of_the_safe_ones_and_of_the_seed(kept: Path) -> None:
+    lists = load_lists(corpora(), kept)
+    lists = replace(lists, hard=lists.documents >= 0)
+    first = SUPERVISED_SOURCES[0]
+    hardest, *drawn = (supervised_rows(lists, 1, seed)[first]["negative_0"] for seed in (None, 0, 0, 1))
+    safe = [{lists.document(place) for place in lists.negatives(row)} for row in lists.rows(first)]
+    assert all(text in texts for text, texts in zip(drawn[0], safe, strict=True))
+    assert drawn[0] == drawn[1] != drawn[2] and drawn[0] != hardest
 
 
 def test_fewer_documents_than_candidates_are_spread_over_the_list(kept: Path) -> None:

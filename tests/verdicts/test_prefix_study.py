@@ -29,7 +29,8 @@ from colbert_zero_lib.profiles import EvaluationSize, get_profile
 from colbert_zero_lib.prompts import prefix_texts, prefix_tokens
 from colbert_zero_lib.recipes import ZERO, Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs import Run
-from colbert_zero_lib.runs.arms import Job, grid_jobs, grid_recipes
+from colbert_zero_lib.runs.arms import Job, arm_name, grid_jobs, grid_recipes
+from colbert_zero_lib.runs.change_arms import lateon_arms, temperature_arms
 from colbert_zero_lib.runs.grid import plan_grid, run_grid
 from colbert_zero_lib.runs.prefix_arms import (
     SLOTS,
@@ -41,6 +42,7 @@ from colbert_zero_lib.runs.prefix_arms import (
 )
 from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.verdicts import RunEvidence, holm, recorded_evidence
+from colbert_zero_lib.verdicts.changes import change_findings
 from colbert_zero_lib.verdicts.evidence import BORROWED, BORROWED_AGAIN
 from colbert_zero_lib.verdicts.grid import paper_deltas
 from colbert_zero_lib.verdicts.prefixes import (
@@ -320,6 +322,47 @@ def test_expansion_that_takes_over_from_prompts_is_seen_and_printed() -> None:
     console = Console(width=160, file=io.StringIO())
     show_differences(source, grid_recipes("expansion"), FOUR, console)
     assert "the second less the first" in console.file.getvalue()
+
+
+def shown(source: RunEvidence, recipes: tuple[Recipe, ...], runs: tuple[Run, ...] = ()) -> str:
+    console = Console(width=200, file=io.StringIO())
+    show_differences(source, recipes, FOUR, console, runs)
+    return console.file.getvalue()
+
+
+def test_each_change_of_lateon_is_held_against_the_same_base_and_lends_no_spread() -> None:
+    def muon(recipe: Recipe) -> float:
+        return 2.0 * any(step.muon for step in recipe)
+
+    recipes = grid_recipes("lateon")
+    assert len(recipes) == 6 and str(recipes[0]) == "colbert:unsupervised > colbert:supervised"
+    assert len({str(arm_name(recipe)) for recipe in recipes}) == 6
+    source = planted(muon, recipes=recipes)
+    table = change_findings(source, lateon_arms()).set_index("change")
+    expected = {"Muon": 2, "all four": 2, "two-layer residual head": 0}
+    assert {name: table.loc[name, "value"] for name in expected} == pytest.approx(expected, abs=0.2)
+    assert table.loc["Muon", "verdict"] == CLEAR
+    text = shown(source, recipes)
+    assert "LateOn's changes" in text and "temperature" not in text and "A true difference shows" in text
+    # The base and the arm without prompts are the paper's: two seeds to spare in each.
+    assert source.spread_of_trainings[1] == 4
+
+
+def test_a_temperature_that_was_learned_stands_beside_what_it_gained(tmp_path: Path) -> None:
+    assert len(temperature_arms()) == 12 and len(grid_recipes("temperature")) == 16
+    arms = [arm for arm in temperature_arms() if arm.base == "dense supervised"]
+    recipes = tuple(dict.fromkeys(recipe for arm in arms for recipe in (arm.less, arm.recipe)))
+    text = "dense:unsupervised > dense:supervised[temperature=learned]"
+    runs = tuple(
+        Run(tmp_path, {"recipe": text, "seed": seed, "temperature": {"supervised": found}})
+        for seed, found in enumerate((0.041, 0.0437))
+    )
+    source = planted(lambda recipe: -1.0 * (recipe.steps[-1].temperature == 0.02), recipes=recipes)
+    table = change_findings(source, temperature_arms(), runs).set_index(["base", "change"])
+    assert table.loc[("dense supervised", "0.02"), "value"] == pytest.approx(-1, abs=0.2)
+    assert table.loc[("dense supervised", "learned"), "learned"] == "0.041, 0.044"
+    assert set(table.loc["ColBERT supervised", "verdict"]) == {NOT_RUN}
+    assert "0.041, 0.044" in shown(source, recipes, runs)
 
 
 @pytest.mark.parametrize("start", STARTS, ids=str)
