@@ -18,6 +18,7 @@ from .cli_adapt import adapt
 from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_grid import grid
+from .cli_search import index, rerank, search, serve
 from .edge import Verbs, printable
 from .errors import ParameterError, one_line
 from .launch import in_processes, refuse_processes
@@ -112,9 +113,8 @@ def show_choices() -> None:
         typer.echo(f"{number:>3}  {note}")
 
 
-app.command()(grid)
-app.command()(evaluate)
-app.command()(adapt)
+for verb in (grid, evaluate, adapt, index, search, serve, rerank):
+    app.command()(verb)
 
 
 @app.command("list")
@@ -169,13 +169,24 @@ def export(
 def explain(
     a: Annotated[str, typer.Argument(help="A run, named as for `show`.")],
     b: Annotated[str, typer.Argument(help="Another run.")],
+    queries: Annotated[
+        int, typer.Option(min=0, help="Also so many queries that fell most, and as many that rose most.")
+    ] = 0,
 ) -> None:
-    """Say what differs between two runs and which figures moved."""
+    """Say what differs between two runs, which figures moved and, if asked, which queries."""
     from .runs import explain as explain_runs
+    from .runs.explain import moved_queries
 
     ledger = _ledger()
     first, second = ledger.find(a).sound(), ledger.find(b).sound()
     typer.echo(printable(explain_runs(first, second).to_text()))
+    if queries:
+        moved = moved_queries(first, second)
+        fell, rose = moved[moved["moved"] < 0].head(queries), moved[moved["moved"] > 0].tail(queries)[::-1]
+        for title, some in (("fell", fell), ("rose", rose)):
+            cells = some.itertuples(index=False)
+            rows = [(c, q, f"{x:.4f}", f"{y:.4f}", f"{m:+.4f}") for c, q, x, y, m in cells]
+            print_table(title, ("collection", "query", "a", "b", "moved"), rows)
 
 
 @app.command("record")
