@@ -17,6 +17,7 @@ from . import group
 from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_grid import grid
+from .cli_search import index, rerank, search, serve
 from .edge import Verbs, printable
 from .errors import ParameterError, one_line
 from .launch import in_processes, refuse_processes
@@ -111,8 +112,8 @@ def show_choices() -> None:
         typer.echo(f"{number:>3}  {note}")
 
 
-app.command()(grid)
-app.command()(evaluate)
+for verb in (grid, evaluate, index, search, serve, rerank):
+    app.command()(verb)
 
 
 @app.command("list")

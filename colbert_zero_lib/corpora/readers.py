@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,20 +35,22 @@ def file_suffix(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """(place, row) of a file of any of `SUFFIXES`; DataError names the file, and the line where there is one."""
+def read_rows(path: Path, named: Collection[str] = ("query", "anchor")) -> Iterator[tuple[str, Row]]:
+    """(place, row) of a file of any of `SUFFIXES`; DataError names the file, and the line where there is one.
+
+    A table's first line must have at least one of the columns ``named``.
+    """
     suffix = file_suffix(path)
     if suffix is None:
         raise DataError(f"{path} is none of {', '.join(SUFFIXES)}: convert it first.")
-    reader = {".jsonl": json_lines, ".csv": _cells, ".tsv": _cells, ".parquet": _parquet}[
-        suffix.removesuffix(".gz")
-    ]
+    table = suffix.startswith((".csv", ".tsv"))
+    rows = _cells(path, named) if table else (_parquet if suffix == ".parquet" else json_lines)(path)
     count = 0
-    for place, row in reader(path):
+    for place, row in rows:
         count += 1
         yield f"{path}:{place}", row
     if not count:
-        raise DataError(f"{path} has no lines: nothing could be trained on.")
+        raise DataError(f"{path} has no lines: nothing could be read from it.")
 
 
 def pair(place: str, row: Row) -> Iterator[Row]:
@@ -95,7 +97,7 @@ def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2
         yield pa.Table.from_pylist(waiting)
 
 
-def _cells(path: Path) -> Iterator[tuple[int, Row]]:
+def _cells(path: Path, named: Collection[str]) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)
     lines = (line for _, line in text_lines(path, ends=True))
     reader = (
@@ -104,9 +106,9 @@ def _cells(path: Path) -> Iterator[tuple[int, Row]]:
         else csv.DictReader(lines, strict=True)
     )
     try:
-        if not reader.fieldnames or not {"query", "anchor"} & set(reader.fieldnames):
+        if not reader.fieldnames or not {*named} & {*reader.fieldnames}:
             raise DataError(
-                f"{path}:1 must name the columns, query and document for example, but is {reader.fieldnames}."
+                f"{path}:1 must name the columns, {' or '.join(named)} among them, but is {reader.fieldnames}."
             )
         for row in reader:
             if None in row or None in row.values():

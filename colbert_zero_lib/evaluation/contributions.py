@@ -31,12 +31,13 @@ _DOCUMENTS_AT_ONCE = 64
 class LabelledText(NamedTuple):
     """The scored tokens of a text: ``vectors`` [tokens, dim] float32 of length 1, ``parts`` [tokens] into `PARTS`.
 
-    ``ids`` [tokens] are the tokens themselves.
+    ``ids`` [tokens] are the tokens themselves, ``places`` [tokens] int64 where they stand among all of the text's.
     """
 
     vectors: torch.Tensor
     parts: torch.Tensor
     ids: torch.Tensor
+    places: torch.Tensor
 
 
 def score_contributions(model: ColBERT, collection: Collection, others: int = 50) -> pd.DataFrame:
@@ -144,7 +145,8 @@ def labelled_texts(model: ColBERT, texts: Sequence[str], is_query: bool) -> list
         parts[~batch.attended] = PARTS.index("expansion")
         for place, row in enumerate(batch.rows.tolist()):
             scored = batch.scored[place]
-            found[row] = LabelledText(*(of[place][scored] for of in (batch.vectors, parts, batch.ids)))
+            vectors, part, ids = (of[place][scored] for of in (batch.vectors, parts, batch.ids))
+            found[row] = LabelledText(vectors, part, ids, scored.nonzero()[:, 0])
     return [found[row] for row in range(len(texts))]
 
 

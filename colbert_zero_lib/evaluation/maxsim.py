@@ -75,7 +75,8 @@ class ExactMaxSim:
         """Score a batch of documents; ``documents.rows`` are their positions in the corpus."""
         vectors = documents.vectors.to(self._device, self._dtype)
         length = vectors.shape[1]
-        width = max(1, self._similarities // (self._positions * length))
+        positions = max((tile.vectors.shape[1] for tile in self._tiles), default=1)
+        width = max(1, self._similarities // (positions * length))
         scores = torch.empty((len(vectors), self._count), dtype=torch.float32, device=self._device)
         for start in range(0, len(vectors), width):
             block = vectors[start : start + width]

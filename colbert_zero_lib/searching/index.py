@@ -1,0 +1,370 @@
+"""An index of a reader's documents: built, added to, deleted from and searched; a kill at any moment loses nothing.
+
+The file ``index.json`` names the segments that count and is replaced as a whole; a segment is written before it is
+named and removed after it is not. One process changes an index at a time, any number search it meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.evaluation.choice import measured_costs
+from colbert_zero_lib.evaluation.encode import token_vectors
+from colbert_zero_lib.keeping import flush_folder, remove, write_whole
+from colbert_zero_lib.reading import UnreadableError, read_json
+
+from .documents import Cutter, Document, Span, in_parts, named_once, passages_of
+from .segments import EXACT, PLAID, Segment, write_segment
+
+if TYPE_CHECKING:
+    from pylate.models import ColBERT
+
+    from colbert_zero_lib.evaluation.subjects import Subject
+
+KINDS = ("auto", EXACT, PLAID)
+STATE = "index.json"
+_SEGMENTS = "segments"
+_FORMAT = 1
+_TOKENS = 1 << 19  # of a segment as it is written first
+_MANY = 8  # small segments that are put together
+_SMALLEST_PLAID = 128  # passages
+
+
+class Changes(NamedTuple):
+    """How many documents an addition brought, put in place of others, and found as they were."""
+
+    added: int = 0
+    replaced: int = 0
+    unchanged: int = 0
+
+
+class Hit(NamedTuple):
+    """A document found: its best passage, ``span`` of the text, the passage's score, and which of how many it is."""
+
+    document: Document
+    score: float
+    span: Span
+    passage: int
+    passages: int
+
+    @property
+    def text(self) -> str:
+        """The text of the passage."""
+        return self.document.text[slice(*self.span)]
+
+
+class SearchIndex:
+    """An index in a folder, opened for one ColBERT model.
+
+    A document's score is that of its best passage (MaxP). An exact segment scores every passage with vectors rounded to
+    float16; a PLAID segment approximates. DataError where the folder holds no index or a damaged one.
+    """
+
+    def __init__(self, folder: Path, subject: Subject | None = None) -> None:
+        self.folder = Path(folder)
+        self.settings = self._read()
+        self._given = subject
+        if subject and subject.identity != self.settings["identity"]:
+            raise ParameterError(
+                f"{folder} was built with {self.settings['model']} ({self.settings['identity'][:12]}), and "
+                f"{subject.name} ({subject.identity[:12]}) is another model: build an index with it, or leave it out."
+            )
+        self._opened: dict[str, Segment] = {}
+
+    @classmethod
+    def create(
+        cls, folder: Path, word: str, subject: Subject, kind: str = "auto", overlap: int = 32
+    ) -> SearchIndex:
+        """An empty index in ``folder``, new or empty, for the model that ``word`` names.
+
+        ``kind``: ``exact``, ``plaid``, or ``auto``, which takes PLAID from that number of passages on at which its
+        look-ups were measured to be faster (the benchmark ``search``). ParameterError for an unknown kind or a model
+        that is no ColBERT.
+        """
+        from pylate.models import ColBERT
+
+        from colbert_zero_lib.training.devices import native_precision
+
+        if kind not in KINDS:
+            raise ParameterError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}.")
+        if subject.open is None or not isinstance(subject.model, ColBERT):
+            raise ParameterError(
+                f"{subject.name} is no ColBERT model: an index needs one with token vectors."
+            )
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
+            raise ParameterError(f"{folder} holds something else than an index: name a new folder.")
+        Cutter(subject.model, overlap)
+        precision = native_precision(str(subject.model.device))
+        settings = {
+            "model": word,
+            "identity": subject.identity,
+            "kind": kind,
+            "overlap": overlap,
+            "precision": precision,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / STATE, _written({"format": _FORMAT, **settings, "segments": {}}))
+        return cls(folder, subject)
+
+    def _read(self) -> dict[str, Any]:
+        file = self.folder / STATE
+        try:
+            self._seen = self._look()
+            found = read_json(file)
+            if found["format"] != _FORMAT:
+                raise ValueError(f"its format is {found['format']}")
+            # A name is a number: a list that somebody else wrote opens nothing outside the folder.
+            self._dead = {f"{int(name):06}": {*map(int, dead)} for name, dead in found["segments"].items()}
+            return {name: found[name] for name in ("model", "identity", "kind", "overlap", "precision")}
+        except FileNotFoundError:
+            raise DataError(f"{self.folder} holds no index: build one with `colbert-zero index`.") from None
+        except (OSError, UnreadableError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file} is not the list of an index ({error}): build the index again.") from None
+
+    def _look(self) -> tuple[int, int]:
+        found = (self.folder / STATE).stat()
+        return found.st_mtime_ns, found.st_ino
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model; ParameterError where it is no longer the one that the index was built with."""
+        from colbert_zero_lib.evaluation.subjects import find_subject
+        from colbert_zero_lib.home import home
+
+        if self._given is None:
+            found = find_subject(self.settings["model"], home())
+            if found.identity != self.settings["identity"]:
+                raise ParameterError(
+                    f"{self.settings['model']} has changed since {self.folder} was built: build the index again."
+                )
+            return found
+        return self._given
+
+    @property
+    def model(self) -> ColBERT:
+        """The model itself."""
+        return self.subject.model  # type: ignore[return-value]
+
+    def _encode(self, texts: Sequence[str], is_query: bool) -> list[np.ndarray]:
+        return token_vectors(self.model, texts, is_query, self.settings["precision"])
+
+    def segments(self) -> dict[str, tuple[Segment, set[int]]]:
+        """The segments by name, each with the numbers of its documents that no longer count."""
+        while True:
+            try:
+                if self._look() != self._seen:
+                    self._read()
+                names = {name: self._opened.get(name) or Segment(self._place(name)) for name in self._dead}
+                self._opened = names
+                return {name: (segment, self._dead[name]) for name, segment in names.items()}
+            except FileNotFoundError as error:  # put together with others by another process meanwhile
+                if self._look() == self._seen:
+                    raise DataError(f"{error} is gone: remove the index and build it again.") from None
+
+    def _place(self, name: str) -> Path:
+        return self.folder / _SEGMENTS / name
+
+    def __len__(self) -> int:
+        return sum(len(segment.ids) - len(dead) for segment, dead in self.segments().values())
+
+    def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
+        """The ``k`` best documents of each query, best first; equal scores by the documents' names."""
+        vectors, device = self._encode(queries, True), str(self.model.device)
+        found: list[list[Hit]] = [[] for _ in queries]
+        for segment, dead in self.segments().values():
+            for hits, more in zip(found, _best(segment, dead, vectors, k, device), strict=True):
+                hits += more
+        return [sorted(hits, key=lambda hit: (-hit.score, hit.document.id))[:k] for hits in found]
+
+    def add(
+        self, documents: Iterable[Document], say: Callable[[str], None] = lambda sentence: None
+    ) -> Changes:
+        """Add documents, in place of those of the same name; what is there as it is, is passed over.
+
+        What an addition that was stopped had added so far stays, and the same addition goes on from there.
+        """
+        counts = Changes()
+        with self._changing():
+            known = self._known()
+            stream = named_once(documents)
+            for part, spans in in_parts(stream, Cutter(self.model, self.settings["overlap"]), _TOKENS):
+                now = self.segments()
+                before = [known.get(document.id) for document in part]
+                fresh = [
+                    number
+                    for number, (document, at) in enumerate(zip(part, before, strict=True))
+                    if at is None or now[at[0]][0].document_at(at[1]) != document
+                ]
+                replaced = [at for number in fresh if (at := before[number]) is not None]
+                for name, number in replaced:
+                    self._dead[name].add(number)
+                if fresh:
+                    chosen, cut = [part[number] for number in fresh], [spans[number] for number in fresh]
+                    vectors = self._encode(passages_of(chosen, cut), False)
+                    name = self._write(chosen, cut, vectors, EXACT)
+                    known |= {document.id: (name, number) for number, document in enumerate(chosen)}
+                    self._commit()
+                more = (len(fresh) - len(replaced), len(replaced), len(part) - len(fresh))
+                counts = Changes(*map(sum, zip(counts, more, strict=True)))
+                say(f"{sum(counts):,} documents: {counts.added:,} new, {counts.replaced:,} replaced")
+            self._tidy()
+        return counts
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete documents by their names; DataError, before anything is deleted, where one is not there."""
+        with self._changing():
+            known, wanted = self._known(), dict.fromkeys(ids)
+            if missing := next((name for name in wanted if name not in known), None):
+                raise DataError(f"{self.folder} has no document {missing!r}: nothing was deleted.")
+            for name, number in map(known.__getitem__, wanted):
+                self._dead[name].add(number)
+            self._commit()
+            self._tidy()
+        return len(wanted)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        from filelock import FileLock
+
+        with FileLock(self.folder / ".lock"):
+            (self.folder / _SEGMENTS).mkdir(exist_ok=True)
+            self._read()
+            yield
+
+    def _known(self) -> dict[str, tuple[str, int]]:
+        """Where each document is: segment and number."""
+        return {
+            document: (name, number)
+            for name, (segment, dead) in self.segments().items()
+            for number, document in enumerate(segment.ids)
+            if number not in dead
+        }
+
+    def _write(
+        self,
+        documents: Sequence[Document],
+        spans: Sequence[Sequence[Span]],
+        vectors: Sequence[np.ndarray],
+        kind: str,
+    ) -> str:
+        names = [int(path.name) for path in (self.folder / _SEGMENTS).iterdir() if path.name.isdecimal()]
+        name = f"{max(names, default=0) + 1:06}"
+        write_segment(self._place(name), documents, spans, vectors, kind)
+        flush_folder(self.folder / _SEGMENTS)
+        self._dead[name] = set()
+        return name
+
+    def _commit(self) -> None:
+        """Make what this process has the index's state; then remove what it no longer names, a killed one's too."""
+        listed = {name: sorted(dead) for name, dead in self._dead.items()}
+        write_whole(self.folder / STATE, _written({"format": _FORMAT, **self.settings, "segments": listed}))
+        flush_folder(self.folder)
+        self._seen = self._look()
+        for path in (self.folder / _SEGMENTS).iterdir():
+            if path.name.isdecimal() and path.name not in self._dead:
+                with suppress(OSError):  # Windows keeps what another process has open
+                    remove(path)
+
+    def _tidy(self) -> None:
+        """Put small segments together, leave deleted documents out for good, and build PLAID where it pays."""
+        now = self.segments()
+        total = sum(len(segment.document) for segment, _ in now.values())
+        exact = {name for name, (segment, _) in now.items() if segment.kind == EXACT}
+        waiting = sum(len(now[name][0].document) for name in exact)
+        if self._wants_plaid(total) and waiting >= max(_SMALLEST_PLAID, total // 5):
+            self._together(sorted(exact), PLAID)
+            return
+        small = {name for name in exact if now[name][0].tokens < _TOKENS // 2}
+        emptied = {name for name, (segment, dead) in now.items() if 2 * len(dead) > len(segment.ids)}
+        if len(small) > _MANY or emptied:
+            for kind, names in ((PLAID, emptied - exact), (EXACT, (emptied & exact) | small)):
+                if names:
+                    self._together(sorted(names), kind)
+
+    def _wants_plaid(self, passages: int) -> bool:
+        if self.settings["kind"] != "auto":
+            return bool(self.settings["kind"] == PLAID)
+        try:
+            costs = measured_costs()
+        except DataError:
+            return False
+        return self.model.device.type == "cpu" and costs.exact_pair * passages > costs.index_query
+
+    def _together(self, names: Sequence[str], kind: str) -> None:
+        """One segment of what counts of some, of vectors that are there or, of PLAID, of texts encoded again."""
+        documents: list[Document] = []
+        spans: list[list[Span]] = []
+        vectors: list[np.ndarray] = []
+        now = self.segments()
+        for name in names:
+            segment, dead = now[name]
+            rows = _rows_by_document(segment)
+            alive = [number for number in range(len(rows)) if number not in dead]
+            some = [segment.document_at(number) for number in alive]
+            cuts = [[(int(a), int(b)) for a, b in segment.span[rows[number]]] for number in alive]
+            if segment.kind == EXACT:
+                vectors += [segment.vectors_of(row) for number in alive for row in rows[number]]
+            else:
+                vectors += self._encode(passages_of(some, cuts), False)
+            documents += some
+            spans += cuts
+        if documents:
+            self._write(documents, spans, vectors, kind if len(vectors) >= _SMALLEST_PLAID else EXACT)
+        for name in names:
+            del self._dead[name]
+        self._commit()
+
+
+def _rows_by_document(segment: Segment) -> list[np.ndarray]:
+    """Of each document its passages' rows, in the order of the text."""
+    order = np.lexsort((segment.span[:, 0], segment.document))
+    ends = np.cumsum(np.bincount(segment.document))
+    return np.split(order, ends[:-1])
+
+
+def _best(
+    segment: Segment, dead: set[int], queries: Sequence[np.ndarray], k: int, device: str
+) -> Iterator[list[Hit]]:
+    """The best documents that count of one segment: more passages are looked at until there are enough."""
+    depth, whole = 4 * k, len(segment.document)
+    while True:
+        rows, scores = segment.best(queries, depth, device)
+        first = [_first_of_each(segment, found, dead) for found in rows]
+        # An index that approximates may look at fewer passages than it is asked for.
+        short = any(len(found) < k and (rows[n] >= 0).all() for n, found in enumerate(first))
+        if depth >= whole or not short:
+            break
+        depth *= 4
+    for places, found, values in zip(first, rows, scores, strict=True):
+        yield [_hit(segment, int(found[place]), float(values[place])) for place in places[:k]]
+
+
+def _first_of_each(segment: Segment, rows: np.ndarray, dead: set[int]) -> list[int]:
+    """Places in ``rows`` at which a document that counts comes first."""
+    seen = set(dead)
+    places = []
+    for place, row in enumerate(rows):
+        if row >= 0 and (number := int(segment.document[row])) not in seen:
+            seen.add(number)
+            places.append(place)
+    return places
+
+
+def _hit(segment: Segment, row: int, score: float) -> Hit:
+    number = int(segment.document[row])
+    begins = segment.span[segment.document == number, 0]
+    start, end = map(int, segment.span[row])
+    passage = int((begins < start).sum()) + 1
+    return Hit(segment.document_at(number), score, (start, end), passage, len(begins))
+
+
+def _written(state: dict[str, Any]) -> str:
+    return json.dumps(state, ensure_ascii=False) + "\n"
