@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 _MODEL = "A ColBERT model: a run as for `show`, a folder, or a hub id (owner/name or owner/name@revision)."
 Columns = Annotated[str | None, typer.Option(help="Of tables: by default text, document, contents, ...")]
 Ids = Annotated[str | None, typer.Option(help="Of tables: by default _id, id, docid, ...")]
-Overlap = Annotated[int, typer.Option(min=0, help="Tokens that two passages of a long document share.")]
+Overlap = Annotated[
+    int | None,
+    typer.Option(min=0, help="Tokens that two passages of a long document share; a quarter by default."),
+]
 
 
 def index(
@@ -50,7 +53,7 @@ def index(
     kind: Annotated[
         str, typer.Option(help="exact, plaid, or auto: PLAID where its look-ups were measured to be faster.")
     ] = "auto",
-    overlap: Overlap = 32,
+    overlap: Overlap = None,
     text_column: Columns = None,
     id_column: Ids = None,
 ) -> None:
@@ -139,7 +142,7 @@ def rerank(
         Path | None,
         typer.Option(help="Like documents, or lines of id, tab, text; by default CORPUS/queries.jsonl."),
     ] = None,
-    overlap: Overlap = 32,
+    overlap: Overlap = None,
     text_column: Columns = None,
     id_column: Ids = None,
 ) -> None:
@@ -188,10 +191,11 @@ def _shown(look: Look) -> Group:
     for piece, met in look.pieces():
         share = sum(look.matches[n].share for n in met)
         text.append(printable(piece), _style(share) if met else "")
-    tokens = Text(" ").join(
-        Text(printable(f"{each.token}→{each.met} {each.share:.0%}"), _style(each.share))
-        for each in look.matches
+    own = [each for each in look.matches if each.part == "text"]
+    tokens = Text("  ").join(
+        Text(printable(f"{each.token} → {each.met} {each.share:.0%}"), _style(each.share)) for each in own
     )
+    tokens.append(f"  (markers, prompt and expansion: {1 - sum(each.share for each in own):.0%})")
     return Group(Text(printable(f"\n{hit.score:.3f}  {hit.document.id}{part}"), "bold"), text, Text(), tokens)
 
 

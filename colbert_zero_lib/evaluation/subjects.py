@@ -160,12 +160,14 @@ def _of_run(run: Run, home: Path, device: str | None) -> Subject:
             raise RunError(f"The passport of {run.folder} has no text under {field!r}: run the recipe again.")
 
     def opened() -> SentenceTransformer:
+        from colbert_zero_lib.models import quiet
         from colbert_zero_lib.profiles import get_profile
         from colbert_zero_lib.runs.workshop import Workshop
         from colbert_zero_lib.training.devices import device_of_choice
 
         shop = Workshop(get_profile(run.passport["profile"]), home, device or device_of_choice(), False)
-        return shop.open(run.checked())
+        with quiet():
+            return shop.open(run.checked())
 
     name = f"{run.passport['recipe']} ({run.passport['profile']}, seed {run.passport.get('seed')})"
     return Subject(name, run.digest, opened)

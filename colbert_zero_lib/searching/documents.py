@@ -38,18 +38,16 @@ class Document(NamedTuple):
 class Cutter:
     """Cuts texts into passages that ``model`` reads whole: spans of signs, as few as possible, at words' beginnings.
 
-    ``overlap`` tokens of a passage come again in the next one. ParameterError where that leaves nothing new.
+    ``overlap`` tokens of a passage, by default a quarter of it, come again in the next one. ParameterError where that
+    leaves too little that is new.
     """
 
-    def __init__(self, model: ColBERT, overlap: int = 32) -> None:
+    def __init__(self, model: ColBERT, overlap: int | None = None) -> None:
         prompt = (model.prompts or {}).get("document") or ""
         taken = len(model.tokenizer(prompt)["input_ids"]) + 1 + _SLACK
-        self._tokenizer, self.size, self.overlap = (
-            model.tokenizer,
-            int(model.document_length or 0) - taken,
-            overlap,
-        )
-        if not 0 <= overlap <= self.size // 2:
+        self._tokenizer, self.size = model.tokenizer, int(model.document_length or 0) - taken
+        self.overlap = self.size // 4 if overlap is None else overlap
+        if not 0 <= self.overlap <= self.size // 2:
             raise ParameterError(
                 f"overlap must be from 0 to {max(self.size, 0) // 2}, half of what the model reads of a text, not "
                 f"{overlap} tokens."

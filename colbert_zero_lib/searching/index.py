@@ -81,7 +81,7 @@ class SearchIndex:
 
     @classmethod
     def create(
-        cls, folder: Path, word: str, subject: Subject, kind: str = "auto", overlap: int = 32
+        cls, folder: Path, word: str, subject: Subject, kind: str = "auto", overlap: int | None = None
     ) -> SearchIndex:
         """An empty index in ``folder``, new or empty, for the model that ``word`` names.
 
@@ -101,13 +101,12 @@ class SearchIndex:
             )
         if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
             raise ParameterError(f"{folder} holds something else than an index: name a new folder.")
-        Cutter(subject.model, overlap)
         precision = native_precision(str(subject.model.device))
         settings = {
             "model": word,
             "identity": subject.identity,
             "kind": kind,
-            "overlap": overlap,
+            "overlap": Cutter(subject.model, overlap).overlap,
             "precision": precision,
         }
         folder.mkdir(parents=True, exist_ok=True)
@@ -237,6 +236,7 @@ class SearchIndex:
         with FileLock(self.folder / ".lock"):
             (self.folder / _SEGMENTS).mkdir(exist_ok=True)
             self._read()
+            self._clear()
             yield
 
     def _known(self) -> dict[str, tuple[str, int]]:
@@ -263,13 +263,17 @@ class SearchIndex:
         return name
 
     def _commit(self) -> None:
-        """Make what this process has the index's state; then remove what it no longer names, a killed one's too."""
+        """Make what this process has the index's state."""
         listed = {name: sorted(dead) for name, dead in self._dead.items()}
         write_whole(self.folder / STATE, _written({"format": _FORMAT, **self.settings, "segments": listed}))
         flush_folder(self.folder)
         self._seen = self._look()
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove what the state does not name: segments that were put together, and what a killed process left."""
         for path in (self.folder / _SEGMENTS).iterdir():
-            if path.name.isdecimal() and path.name not in self._dead:
+            if path.name not in self._dead:
                 with suppress(OSError):  # Windows keeps what another process has open
                     remove(path)
 

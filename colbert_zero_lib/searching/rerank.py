@@ -57,7 +57,7 @@ def rerank(
     documents: Iterable[Document],
     model: ColBERT,
     precision: str = "float32",
-    overlap: int = 32,
+    overlap: int | None = None,
 ) -> dict[str, list[tuple[str, float]]]:
     """The same documents of each query with their scores, best first; equal scores stay in the order they had.
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
+import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 from typing import Any
@@ -201,3 +203,35 @@ def test_a_hub_that_fails_does_not_tell_the_token(tmp_path: Path, monkeypatch: p
     with pytest.raises(HubError) as caught:
         commit_of("owner/name", "model")
     assert "SECRET" not in str(caught.value)
+
+
+PLANTED = (
+    "</style></title><script>document.title='ran'</script><img src=x onerror=\"document.title='ran'\">"
+    "<svg onload=\"document.title='ran'\"></svg><a href=javascript:document.title='ran'>x</a>\"' onmouseover=x tide"
+)
+
+
+def in_chromium(page: Path, profile: Path) -> str:
+    """The page as a browser has it after its programs ran."""
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--dump-dom"]
+    command = ["chromium", *flags, f"--user-data-dir={profile}", page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here")
+def test_a_browser_runs_nothing_that_a_document_holds(tmp_path: Path, tiny_colbert: Any) -> None:
+    from colbert_zero_lib.searching.documents import Document
+    from colbert_zero_lib.searching.index import Hit
+    from colbert_zero_lib.searching.matches import look_into
+    from colbert_zero_lib.searching.page import POLICY, page
+
+    hits = [Hit(Document(PLANTED, PLANTED), 1.0, (0, len(PLANTED)), 1, 1)]
+    text = page(PLANTED, {PLANTED: look_into(tiny_colbert, PLANTED, hits)})
+    # Without its policy: what is shown is no markup in the first place.
+    (tmp_path / "page.html").write_text(text.replace(POLICY, ""), encoding="utf-8")
+    shown = in_chromium(tmp_path / "page.html", tmp_path / "profile")
+    assert "<title>ran" not in shown and PLANTED.split("<")[0] in shown
+    assert not re.search(r"<(script|img|svg|a)\b", shown) and "&lt;script&gt;" in shown
+    # And the browser would have run it.
+    (tmp_path / "bare.html").write_text(f"<title>x</title><body>{PLANTED}", encoding="utf-8")
+    assert "<title>ran" in in_chromium(tmp_path / "bare.html", tmp_path / "profile")

@@ -70,6 +70,26 @@ def test_nothing_is_evaluated_unpickled_or_served() -> None:
     assert {(file, ast.unparse(call)) for file, _, call in found} == local
 
 
+def test_the_search_server_alone_listens_and_on_the_loopback_address() -> None:
+    listening = (
+        "listen",
+        "bind",
+        "bind_sockets",
+        "add_sockets",
+        "bind_unix_socket",
+        "start_server",
+        "create_server",
+    )
+    found = {
+        (file, ast.unparse(call)) for file, call, name in calls() if name.rpartition(".")[2] in listening
+    }
+    kernels = {each for each in found if each[0] == "kernels.py"}  # the Unix socket of above
+    assert found - kernels == {("serve.py", "server.listen(port, address=ADDRESS)")}
+    from colbert_zero_lib.searching import serve
+
+    assert serve.ADDRESS == "127.0.0.1"
+
+
 def test_processes_get_lists_of_words_and_never_a_shell() -> None:
     found = [
         (file, ast.unparse(keyword))
