@@ -168,13 +168,24 @@ def export(
 def explain(
     a: Annotated[str, typer.Argument(help="A run, named as for `show`.")],
     b: Annotated[str, typer.Argument(help="Another run.")],
+    queries: Annotated[
+        int, typer.Option(min=0, help="Also so many queries that fell most, and as many that rose most.")
+    ] = 0,
 ) -> None:
-    """Say what differs between two runs and which figures moved."""
+    """Say what differs between two runs, which figures moved and, if asked, which queries."""
     from .runs import explain as explain_runs
+    from .runs.explain import moved_queries
 
     ledger = _ledger()
     first, second = ledger.find(a).sound(), ledger.find(b).sound()
     typer.echo(printable(explain_runs(first, second).to_text()))
+    if queries:
+        moved = moved_queries(first, second)
+        fell, rose = moved[moved["moved"] < 0].head(queries), moved[moved["moved"] > 0].tail(queries)[::-1]
+        for title, some in (("fell", fell), ("rose", rose)):
+            cells = some.itertuples(index=False)
+            rows = [(c, q, f"{x:.4f}", f"{y:.4f}", f"{m:+.4f}") for c, q, x, y, m in cells]
+            print_table(title, ("collection", "query", "a", "b", "moved"), rows)
 
 
 @app.command("record")

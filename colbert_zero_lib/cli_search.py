@@ -101,15 +101,11 @@ def search(
     from rich.console import Console
 
     from .keeping import write_whole
-    from .searching.matches import look_into
+    from .searching.matches import look_beside
     from .searching.page import page
 
-    found: dict[str, list[Look]] = {}
-    for folder, asked in ((place, model), (beside, None)):
-        if folder is not None:
-            opened = _opened(folder, asked)
-            [hits] = opened.search([query], k)
-            found[f"{folder} ({opened.settings['model']})"] = look_into(opened.model, query, hits)
+    opened = [_opened(place, model), *([_opened(beside, None)] if beside else [])]
+    found = look_beside({f"{each.folder} ({each.settings['model']})": each for each in opened}, query, k)
     for name, looks in found.items():
         typer.echo(printable(name if looks else f"{name}: nothing found"))
         for look in looks:

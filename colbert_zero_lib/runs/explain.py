@@ -152,11 +152,7 @@ def _intervals(
     """95 % intervals of the paired difference over queries: each collection, and the mean if all have one."""
     if a is None or b is None:
         return {}
-    for side in (a, b):
-        missing = {"collection", "query", METRIC} - set(side.columns)
-        if missing:
-            raise RunError(f"Per-query values lack the column {min(missing)!r}: evaluate the run again.")
-    pairs = a.merge(b, on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one")
+    pairs = _paired(a, b)
     delta = (pairs[f"{METRIC}_b"].astype(float) - pairs[f"{METRIC}_a"].astype(float)).to_numpy()
     names = pairs["collection"].astype(str).to_numpy()
     scores = {name: delta[names == name][None] for name in collections if (names == name).any()}
@@ -165,6 +161,28 @@ def _intervals(
         found["mean"] = tested(scores)
     known = {name: test for name, test in found.items() if not np.isnan(test.low)}
     return {name: (test.low / 100, test.high / 100) for name, test in known.items()}
+
+
+def _paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    for side in (a, b):
+        missing = {"collection", "query", METRIC} - set(side.columns)
+        if missing:
+            raise RunError(f"Per-query values lack the column {min(missing)!r}: evaluate the run again.")
+    return a.merge(b, on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one")
+
+
+def moved_queries(a: Run | Path, b: Run | Path) -> pd.DataFrame:
+    """Which queries rose or fell from a to b, those that fell most first; sides as of `explain`.
+
+    Columns: collection, query, a, b (nDCG@10 of each) and moved, b - a. RunError where a side has no per-query values.
+    """
+    tables = [_open(side)[1] for side in (a, b)]
+    if tables[0] is None or tables[1] is None:
+        raise RunError("One of the two runs kept no per-query values: evaluate it again.")
+    pairs = _paired(tables[0], tables[1]).astype({"collection": str, "query": str})
+    found = pairs[["collection", "query"]].assign(a=pairs[f"{METRIC}_a"], b=pairs[f"{METRIC}_b"])
+    found["moved"] = found["b"] - found["a"]
+    return found.sort_values(["moved", "collection", "query"], ignore_index=True)
 
 
 def _show(value: Any) -> str:

@@ -5,14 +5,14 @@ Who found the passages is ``index``'s business; how a look is shown, ``page``'s 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from colbert_zero_lib.evaluation.contributions import PARTS, LabelledText, labelled_texts
 
 from .documents import Span
-from .index import Hit
+from .index import Hit, SearchIndex
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -49,6 +49,8 @@ class Look(NamedTuple):
 
 def look_into(model: ColBERT, query: str, hits: Sequence[Hit]) -> list[Look]:
     """Take results of ``query`` apart; their passages are encoded again, in float32."""
+    if not hits:
+        return []
     [asked] = labelled_texts(model, [query], True)
     tokens = _words(model, query, True, asked)
     found = []
@@ -65,6 +67,13 @@ def look_into(model: ColBERT, query: str, hits: Sequence[Hit]) -> list[Look]:
         )
         found.append(Look(hit, tuple(matches)))
     return found
+
+
+def look_beside(indexes: Mapping[str, SearchIndex], query: str, k: int) -> dict[str, list[Look]]:
+    """What each index finds for a query, taken apart; nothing for an empty query."""
+    if not query.strip():
+        return {name: [] for name in indexes}
+    return {name: look_into(each.model, query, each.search([query], k)[0]) for name, each in indexes.items()}
 
 
 def _words(model: ColBERT, text: str, is_query: bool, labelled: LabelledText) -> list[tuple[str, Span]]:

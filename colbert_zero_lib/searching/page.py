@@ -14,12 +14,15 @@ from .matches import Look
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'"
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:90rem;margin:2rem auto;padding:0 1rem;color:#222}
-main{display:flex;gap:2rem;flex-wrap:wrap}section{flex:1 1 24rem;min-width:0}
-article{border-top:1px solid #ddd;padding:.6rem 0}h1,h3,p{margin:.3rem 0;overflow-wrap:anywhere}
-h3{font-size:1rem}h3 small,footer{color:#555;font-weight:normal}bdi{unicode-bidi:isolate}
+article{border-top:1px solid #ddd;padding:.6rem 0}h2,h3,h4,p{margin:.3rem 0;overflow-wrap:anywhere}
+h4 small,footer{color:#555;font-weight:normal}bdi{unicode-bidi:isolate}
 .query span{display:inline-block;margin:.1rem;padding:0 .3rem;font-size:.8rem}
 input{font:inherit;width:30rem;max-width:70%}
 """
+_FOOT = (
+    "<footer>Colours say what share of the score a token brings; pointing at a token of the query frames what it met."
+    "</footer>"
+)
 _MOST = 128  # tokens of a query that are framed
 _FRAMES = "".join(
     f".hit:has(.q{n}:hover) .t{n}{{outline:2px solid #d55e00;outline-offset:1px}}" for n in range(_MOST)
@@ -39,7 +42,7 @@ def page(query: str, found: Mapping[str, Sequence[Look]], form: bool = False) ->
     head = f"<title>{escape(query) or 'Search'}</title><style>{_STYLE}{_FRAMES}</style>"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
-        f'content="{POLICY}">{head}<body>{box}{fragment(query, found)}</body></html>\n'
+        f'content="{POLICY}">{head}<body>{box}{fragment(query, found)}{_FOOT}</body></html>\n'
     )
 
 
@@ -48,11 +51,12 @@ def fragment(query: str, found: Mapping[str, Sequence[Look]]) -> str:
     if not query:
         return "<p>Ask for something.</p>"
     columns = (
-        f"<section><h2>{_shown(name)}</h2>{''.join(map(_hit, looks)) or '<p>Nothing found.</p>'}</section>"
+        f'<section style="flex:1 1 24rem;min-width:0"><h3>{_shown(name)}</h3>'
+        f"{''.join(map(_hit, looks)) or '<p>Nothing found.</p>'}</section>"
         for name, looks in found.items()
     )
-    foot = "Colours say what share of the score a token brings; pointing at a token of the query frames what it met."
-    return f"<h1>{_shown(query)}</h1><main>{''.join(columns)}</main><footer>{foot}</footer>"
+    style = "display:flex;gap:2rem;flex-wrap:wrap"
+    return f'<h2>{_shown(query)}</h2><main style="{style}">{"".join(columns)}</main>'
 
 
 def _hit(look: Look) -> str:
@@ -64,7 +68,7 @@ def _hit(look: Look) -> str:
     )
     text = "".join(_piece(look, *piece) for piece in look.pieces())
     return (
-        f'<article class="hit"><h3>{_shown(hit.document.id)} <small>{hit.score:.3f}{part}</small></h3>'
+        f'<article class="hit"><h4>{_shown(hit.document.id)} <small>{hit.score:.3f}{part}</small></h4>'
         f'<p class="query">{query}</p><p style="white-space:pre-wrap">{text}</p></article>'
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from tornado.httpserver import HTTPServer
@@ -16,7 +17,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 from colbert_zero_lib.errors import ColbertZeroError
 
 from .index import SearchIndex
-from .matches import Look, look_into
+from .matches import Look, look_beside
 from .page import POLICY, page
 
 ADDRESS = "127.0.0.1"
@@ -55,18 +56,15 @@ class _Search(RequestHandler):
             raise HTTPError(503, reason=f"{MOST_WAITING} queries are waiting already")
         self.waiting.add(self)
         try:
-            work = asyncio.get_running_loop().run_in_executor(self.pool, self._found, query, int(most))
-            found = await work
+            work = partial(look_beside, {self.index.settings["model"]: self.index}, query, int(most))
+            found = await asyncio.get_running_loop().run_in_executor(self.pool, work)
         finally:
             self.waiting.discard(self)
         if self.request.path == "/":
-            self.write(page(query, {self.index.settings["model"]: found}, form=True))
+            self.write(page(query, found, form=True))
         else:
-            self.write({"query": query, "results": [_result(each) for each in found]})
-
-    def _found(self, query: str, most: int) -> list[Look]:
-        [hits] = self.index.search([query], most) if query else [[]]
-        return look_into(self.index.model, query, hits) if hits else []
+            [looks] = found.values()
+            self.write({"query": query, "results": [_result(each) for each in looks]})
 
     def write_error(self, status_code: int, **more: Any) -> None:
         error = (more.get("exc_info") or (None, None))[1]

@@ -32,6 +32,7 @@ LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 DEPENDENCIES = [Requirement(line) for line in PROJECT["dependencies"]]
 DEVELOPMENT = [Requirement(line) for line in PROJECT["optional-dependencies"]["dev"]]
 IMPORT_NAMES = {
+    "fast-plaid": "fast_plaid",
     "pillow": "PIL",
     "huggingface-hub": "huggingface_hub",
     "jupyter-client": "jupyter_client",
