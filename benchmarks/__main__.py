@@ -121,6 +121,20 @@ def search(run: Run) -> Cases:
         )
 
 
+def index(run: Run) -> Cases:
+    """An index of one's own through its life, beside PyLate's PLAID and BM25."""
+    from . import index as own
+
+    encoder, changes = ("nano", 2) if run.quick else ("2x128", 1000)
+    for documents in (150,) if run.quick else (10_000, 100_000) if run.full else (10_000,):
+        queries = 3 if run.quick else 100
+
+        def measure(documents: int = documents, queries: int = queries) -> Rows:
+            return own.life(encoder, run.texts, run.root, documents, queries, changes)
+
+        yield own.case_name(encoder, documents), measure
+
+
 def scaling(run: Run) -> Cases:
     """What a step and a search cost by size, beside a small model's prediction; throughput against the peers."""
     from dataclasses import replace
@@ -200,14 +214,15 @@ BENCHMARKS: dict[str, Callable[[Run], Cases]] = {
     "memory": memory,
     "growth": growth,
     "search": search,
+    "index": index,
     "scaling": scaling,
     "roofline": roofline,
     "curves": curves,
     "cuda": cuda,
 }
 
-# What is measured only when asked for: one needs a GPU, the other an hour and the recorded runs.
-SEPARATE = ("cuda", "curves")
+# What is measured only when asked for: one needs a GPU, the others an hour, and one of them the recorded runs.
+SEPARATE = ("cuda", "curves", "index")
 
 
 def measure(

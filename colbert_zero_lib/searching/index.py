@@ -22,6 +22,7 @@ from colbert_zero_lib.keeping import flush_folder, remove, write_whole
 from colbert_zero_lib.reading import UnreadableError, read_json
 
 from .documents import Cutter, Document, Span, in_parts, named_once, passages_of
+from .hits import Hit, best_documents
 from .segments import EXACT, PLAID, Segment, write_segment
 
 if TYPE_CHECKING:
@@ -44,21 +45,6 @@ class Changes(NamedTuple):
     added: int = 0
     replaced: int = 0
     unchanged: int = 0
-
-
-class Hit(NamedTuple):
-    """A document found: its best passage, ``span`` of the text, the passage's score, and which of how many it is."""
-
-    document: Document
-    score: float
-    span: Span
-    passage: int
-    passages: int
-
-    @property
-    def text(self) -> str:
-        """The text of the passage."""
-        return self.document.text[slice(*self.span)]
 
 
 class SearchIndex:
@@ -99,8 +85,8 @@ class SearchIndex:
             raise ParameterError(
                 f"{subject.name} is no ColBERT model: an index needs one with token vectors."
             )
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / STATE).is_file():
-            raise ParameterError(f"{folder} holds something else than an index: name a new folder.")
+        if folder.exists() and any(not path.name.startswith(".") for path in folder.iterdir()):
+            raise ParameterError(f"{folder} holds something already: name a new folder.")
         precision = native_precision(str(subject.model.device))
         settings = {
             "model": word,
@@ -179,7 +165,7 @@ class SearchIndex:
         vectors, device = self._encode(queries, True), str(self.model.device)
         found: list[list[Hit]] = [[] for _ in queries]
         for segment, dead in self.segments().values():
-            for hits, more in zip(found, _best(segment, dead, vectors, k, device), strict=True):
+            for hits, more in zip(found, best_documents(segment, dead, vectors, k, device), strict=True):
                 hits += more
         return [sorted(hits, key=lambda hit: (-hit.score, hit.document.id))[:k] for hits in found]
 
@@ -332,42 +318,6 @@ def _rows_by_document(segment: Segment) -> list[np.ndarray]:
     order = np.lexsort((segment.span[:, 0], segment.document))
     ends = np.cumsum(np.bincount(segment.document))
     return np.split(order, ends[:-1])
-
-
-def _best(
-    segment: Segment, dead: set[int], queries: Sequence[np.ndarray], k: int, device: str
-) -> Iterator[list[Hit]]:
-    """The best documents that count of one segment: more passages are looked at until there are enough."""
-    depth, whole = 4 * k, len(segment.document)
-    while True:
-        rows, scores = segment.best(queries, depth, device)
-        first = [_first_of_each(segment, found, dead) for found in rows]
-        # An index that approximates may look at fewer passages than it is asked for.
-        short = any(len(found) < k and (rows[n] >= 0).all() for n, found in enumerate(first))
-        if depth >= whole or not short:
-            break
-        depth *= 4
-    for places, found, values in zip(first, rows, scores, strict=True):
-        yield [_hit(segment, int(found[place]), float(values[place])) for place in places[:k]]
-
-
-def _first_of_each(segment: Segment, rows: np.ndarray, dead: set[int]) -> list[int]:
-    """Places in ``rows`` at which a document that counts comes first."""
-    seen = set(dead)
-    places = []
-    for place, row in enumerate(rows):
-        if row >= 0 and (number := int(segment.document[row])) not in seen:
-            seen.add(number)
-            places.append(place)
-    return places
-
-
-def _hit(segment: Segment, row: int, score: float) -> Hit:
-    number = int(segment.document[row])
-    begins = segment.span[segment.document == number, 0]
-    start, end = map(int, segment.span[row])
-    passage = int((begins < start).sum()) + 1
-    return Hit(segment.document_at(number), score, (start, end), passage, len(begins))
 
 
 def _written(state: dict[str, Any]) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from colbert_zero_lib.evaluation.contributions import PARTS, LabelledText, labelled_texts
 
 from .documents import Span
-from .index import Hit, SearchIndex
+from .hits import Hit
+from .index import SearchIndex
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT

@@ -221,7 +221,7 @@ def in_chromium(page: Path, profile: Path) -> str:
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium here")
 def test_a_browser_runs_nothing_that_a_document_holds(tmp_path: Path, tiny_colbert: Any) -> None:
     from colbert_zero_lib.searching.documents import Document
-    from colbert_zero_lib.searching.index import Hit
+    from colbert_zero_lib.searching.hits import Hit
     from colbert_zero_lib.searching.matches import look_into
     from colbert_zero_lib.searching.page import POLICY, page
 

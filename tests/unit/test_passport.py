@@ -30,6 +30,7 @@ from colbert_zero_lib.runs import (
     thin,
     validate_passport,
 )
+from colbert_zero_lib.runs.explain import moved_queries
 from colbert_zero_lib.runs.passport import arm_of
 
 PASSPORT: dict[str, Any] = {
@@ -216,6 +217,16 @@ def test_the_interval_is_the_normal_one_where_the_normal_one_holds(tmp_path: Pat
     half = 1.96 * np.std(second - first) / np.sqrt(400)
     assert moved.low == pytest.approx(moved.delta - half, abs=0.1 * half)
     assert moved.high == pytest.approx(moved.delta + half, abs=0.1 * half)
+
+
+def test_queries_that_fell_most_come_first(tmp_path: Path) -> None:
+    a = run_with(tmp_path, {"cwe": [0.5, 0.5, 0.5], "hpo": [1.0]})
+    b = run_with(tmp_path, {"cwe": [0.75, 0.25, 0.5], "hpo": [0.0]}, seed=4)
+    found = moved_queries(a, b)
+    assert found["moved"].tolist() == [-1.0, -0.25, 0.0, 0.25]
+    assert found["collection"].tolist() == ["hpo", "cwe", "cwe", "cwe"]
+    assert (found["b"] - found["a"]).tolist() == found["moved"].tolist()
+    assert moved_queries(b, a)["moved"].tolist() == [-0.25, 0.0, 0.25, 1.0]
 
 
 def test_recorded_files_are_explained_like_the_runs_they_came_from(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_additions_replacements_and_deletions_leave_what_a_new_index_would_hold(
     kept = {f"d{n}": text() for n in range(20)}
     index = new()
     index.add(documents(kept))
-    for turn in range(12):
+    for turn in range(8):
         some = {f"d{drawn.randrange(30)}": text() for _ in range(3)}
         before = len(kept)
         kept |= some
@@ -86,7 +86,7 @@ def test_additions_replacements_and_deletions_leave_what_a_new_index_would_hold(
         for name in drawn.sample(sorted(kept), 2):
             del kept[name]
             index.delete([name])
-        if turn == 6:
+        if turn == 4:
             index = SearchIndex(index.folder, subject)
     other = new("other")
     other.add(documents(kept))
@@ -167,6 +167,8 @@ def test_what_is_no_index_is_one_sentence(
     with pytest.raises(DataError, match="no document 'z'"):
         index.delete(["a", "z"])
     assert len(index) == 1
+    with pytest.raises(ParameterError, match="holds something already"):
+        new()
     state = json.loads((index.folder / STATE).read_text())
     for wrong in ([], {}, state | {"format": 9}, state | {"segments": {"../../x": []}}):
         (index.folder / STATE).write_text(json.dumps(wrong))

@@ -1,0 +1,212 @@
+"""An index of short documents through its life: built, asked, added to, deleted from; beside PyLate's PLAID and BM25.
+
+Passages are windows of the texts' words; weights do not matter to time. Quality here is recall against exact search.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pylate.indexes import PLAID
+
+from colbert_zero_lib.evaluation import PlaidRetriever, token_vectors
+from colbert_zero_lib.evaluation.subjects import Subject
+from colbert_zero_lib.searching.documents import Document
+from colbert_zero_lib.searching.index import SearchIndex
+
+from .encoders import encoder_folder, open_encoder
+from .search import PLAID_PEER
+from .statistics import alternate, ratio_of, seconds
+from .texts import Texts
+
+WORDS, DEPTH, CALLS = 12, 10, 10
+BM25_PEER = "BM25 (bm25s)"
+SELF = Path("/proc/self")
+
+
+class _Ours:
+    def __init__(self, model: Any, folder: Path, kind: str) -> None:
+        self.index = SearchIndex.create(folder, kind, Subject(kind, kind, lambda: model), kind)
+
+    def add(self, documents: Sequence[Document]) -> None:
+        self.index.add(documents)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        self.index.delete(ids)
+
+    def find(self, query: str) -> list[str]:
+        return [hit.document.id for hit in self.index.search([query], DEPTH)[0]]
+
+
+class _Plaid:
+    """PyLate's own class, as its documentation uses it, with the settings that ours has."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        own = PlaidRetriever(model)
+        self.model = model
+        self.index = PLAID(
+            index_folder=str(folder), index_name="index", nbits=own.bits, n_ivf_probe=own.probes,
+            n_full_scores=own.full_scores, seed=own.seed, use_triton=False, num_threads=1, show_progress=False,
+            device="cpu",
+        )  # fmt: skip
+
+    def add(self, documents: Sequence[Document]) -> None:
+        vectors: Any = token_vectors(self.model, [each.text for each in documents], False)
+        self.index.add_documents([each.id for each in documents], vectors)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        self.index.remove_documents([*ids])
+
+    def find(self, query: str) -> list[str]:
+        vectors: Any = token_vectors(self.model, [query], True)
+        return [str(result["id"]) for result in self.index(vectors, k=DEPTH)[0]]
+
+
+class _BM25:
+    """In memory, and built anew after each change: bm25s has no other way."""
+
+    def __init__(self) -> None:
+        import Stemmer
+
+        self.documents: dict[str, str] = {}
+        self.stemmer = Stemmer.Stemmer("english")
+
+    def _words(self, texts: list[str]) -> Any:
+        import bm25s
+
+        return bm25s.tokenize(
+            texts, stopwords="english", stemmer=self.stemmer, return_ids=False, show_progress=False
+        )
+
+    def _build(self) -> None:
+        import bm25s
+
+        self.ids = list(self.documents)
+        self.index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
+        self.index.index(self._words(list(self.documents.values())), show_progress=False)
+
+    def add(self, documents: Sequence[Document]) -> None:
+        self.documents |= dict(documents)
+        self._build()
+
+    def delete(self, ids: Sequence[str]) -> None:
+        for name in ids:
+            del self.documents[name]
+        self._build()
+
+    def find(self, query: str) -> list[str]:
+        known = [word for word in self._words([query])[0] if word in self.index.vocab_dict]
+        if not known:
+            return []
+        scores = self.index.get_scores(known)
+        best = np.argpartition(-scores, DEPTH)[:DEPTH]
+        return [self.ids[place] for place in best[np.argsort(-scores[best])]]
+
+
+def case_name(encoder: str, documents: int) -> str:
+    """The case's name."""
+    return f"index of one's own, {encoder}, {documents:,} documents of {WORDS} words"
+
+
+def life(
+    encoder: str, texts: Texts, root: Path, documents: int, queries: int = 100, changes: int = 1000, rounds: int = 3
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of ours, exact and PLAID, against PyLate's PLAID and BM25: median seconds of a query, asked by turns.
+
+    Every row also has what each side took to build, to add and to delete ``changes`` documents in ten calls each, on
+    disk and at its peak in memory above what was there before; after its changes each is asked again, and
+    ``recall@10`` is against ours, exact.
+    """
+    model = open_encoder(encoder_folder(encoder, texts.vocabulary(), root), 32)
+    words = " ".join(texts.vocabulary()).split()
+    drawn = np.random.default_rng(0)
+    starts = drawn.integers(0, max(1, len(words) - WORDS), documents + changes)
+    # The number keeps windows apart that begin at the same word.
+    corpus = [Document(f"d{n}", f"{n} " + " ".join(words[at : at + WORDS])) for n, at in enumerate(starts)]
+    asked = [" ".join(corpus[n].text.split()[2:8]) for n in drawn.integers(0, documents, queries)]
+    with tempfile.TemporaryDirectory() as place:
+        folders = {name: Path(place) / str(n) for n, name in enumerate(("exact", "plaid", PLAID_PEER))}
+        sides: dict[str, Any] = {
+            "exact": lambda: _Ours(model, folders["exact"], "exact"),
+            "plaid": lambda: _Ours(model, folders["plaid"], "plaid"),
+            PLAID_PEER: lambda: _Plaid(model, folders[PLAID_PEER]),
+            BM25_PEER: _BM25,
+        }
+        model.encode(asked[:1], is_query=True, show_progress_bar=False)  # what is made once is nobody's
+        made: dict[str, dict[str, Any]] = {}
+        for name, make in sides.items():
+            side = sides[name] = make()
+            made[name] = _changed(side, corpus, documents, changes)
+            size = sum(
+                f.stat().st_size for f in folders.get(name, Path(place) / "none").rglob("*") if f.is_file()
+            )
+            made[name]["mebibytes_on_disk"] = size / (1 << 20) or None
+        found = {name: [set(side.find(query)) for query in asked] for name, side in sides.items()}
+        timed = {
+            name: (lambda query, side=side: seconds(lambda: side.find(query))) for name, side in sides.items()
+        }
+        spent = alternate(timed, asked * rounds, budget=math.inf, warmup=2)
+    for name, row in made.items():
+        row["p50_seconds"], row["p95_seconds"] = map(float, np.quantile(spent[name], [0.5, 0.95]))
+        pairs = zip(found["exact"], found[name], strict=True)
+        row["recall@10"] = float(np.mean([len(a & b) / len(a) for a, b in pairs]))
+    return [
+        {
+            "case": f"{case_name(encoder, documents)}, {ours}",
+            "peer": peer,
+            "quantity": "time of a query",
+            "documents": documents,
+            "queries": queries,
+            "changes": changes,
+            "rounds": rounds,
+            **ratio_of(spent[ours], spent[peer]).fields(),
+            "ours_seconds": made[ours]["p50_seconds"],
+            "peer_seconds": made[peer]["p50_seconds"],
+            **{f"ours_{key}": value for key, value in made[ours].items()},
+            **{f"peer_{key}": value for key, value in made[peer].items()},
+        }
+        for ours in ("exact", "plaid")
+        for peer in (PLAID_PEER, BM25_PEER)
+    ]  # fmt: skip
+
+
+def _changed(side: Any, corpus: Sequence[Document], documents: int, changes: int) -> dict[str, Any]:
+    """Build, add and delete: the seconds of each, and the peak of memory in mebibytes."""
+    before = _memory(reset=True)
+    build = seconds(lambda: side.add(corpus[:documents]))
+    added = np.array_split(np.arange(documents, documents + changes), min(CALLS, changes))
+    gone = [[corpus[n - documents].id for n in some] for some in added]
+
+    def add() -> None:
+        for some in added:
+            side.add([corpus[n] for n in some])
+
+    def delete() -> None:
+        for some in gone:
+            side.delete(some)
+
+    adding, deleting = seconds(add), seconds(delete)
+    peak = _memory()
+    return {
+        "build_seconds": build,
+        "add_seconds": adding,
+        "delete_seconds": deleting,
+        "mebibytes_of_memory": peak - before if before and peak else None,
+    }
+
+
+def _memory(reset: bool = False) -> float | None:
+    """Mebibytes at the peak since the last reset, which Linux alone can tell; after a reset, those now."""
+    if not (SELF / "clear_refs").exists():
+        return None
+    if reset:
+        gc.collect()
+        (SELF / "clear_refs").write_text("5")
+    line = next(line for line in (SELF / "status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
