@@ -19,6 +19,7 @@ from colbert_zero_lib.evaluation import PlaidRetriever, token_vectors
 from colbert_zero_lib.evaluation.subjects import Subject
 from colbert_zero_lib.searching.documents import Document
 from colbert_zero_lib.searching.index import SearchIndex
+from colbert_zero_lib.training.devices import release_freed_memory
 
 from .encoders import encoder_folder, open_encoder
 from .search import PLAID_PEER
@@ -207,6 +208,7 @@ def _memory(reset: bool = False) -> float | None:
         return None
     if reset:
         gc.collect()
+        release_freed_memory()  # what the side before took, and let go, is not this one's room
         (SELF / "clear_refs").write_text("5")
     line = next(line for line in (SELF / "status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024

@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets
 from tornado.web import Application, HTTPError, RequestHandler
 
-from colbert_zero_lib.errors import ColbertZeroError
+from colbert_zero_lib.errors import ColbertZeroError, ParameterError
 
 from .index import SearchIndex
 from .matches import Look, look_beside
@@ -90,15 +91,19 @@ async def serve(
 ) -> None:
     """Answer until cancelled, one query at a time; ``ready`` gets the port, a free one where 0 was asked for.
 
-    OSError where the port is taken.
+    ParameterError where the port is taken.
     """
+    try:
+        sockets = bind_sockets(port, address=ADDRESS)
+    except OSError as error:
+        raise ParameterError(f"Port {port} cannot be had ({error.strerror}): name another one.") from None
     with ThreadPoolExecutor(1) as pool:
         more = {"index": index, "pool": pool, "waiting": set()}
         application = Application([(r"/(?:search\.json)?", _Search, more)], log_function=lambda handler: None)
         server = HTTPServer(application, max_header_size=16_384, max_body_size=0, idle_connection_timeout=60)
-        server.listen(port, address=ADDRESS)
+        server.add_sockets(sockets)
         try:
-            ready(next(iter(server._sockets.values())).getsockname()[1])
+            ready(sockets[0].getsockname()[1])
             await asyncio.Event().wait()
         finally:
             server.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
 from colbert_zero_lib.corpora import Collection
-from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.evaluation import LateInteractionRetriever
 from colbert_zero_lib.evaluation.subjects import Subject
 from colbert_zero_lib.searching.documents import Document
@@ -156,6 +157,13 @@ def test_the_server_answers_what_the_index_finds_and_nothing_else(index: SearchI
         assert "default-src 'none'" in one.headers["Content-Security-Policy"]
         assert one.headers["X-Content-Type-Options"] == "nosniff"
     assert "script" not in Tags(found[1].body.decode()).tags
+
+
+def test_a_port_that_is_taken_is_one_sentence(index: SearchIndex) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ParameterError, match=f"Port {port} cannot be had"):
+            asyncio.run(serve(index, port))
 
 
 def test_more_queries_than_can_wait_are_sent_away(index: SearchIndex) -> None:
