@@ -50,6 +50,7 @@ SECONDS = {
     "test_starts": 15,
     "test_prefix_study": 15,
     "test_export": 15,
+    "test_index_faults": 15,
 }
 
 
