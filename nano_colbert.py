@@ -129,10 +129,15 @@ def info_nce(scores, temperature=0.2):
     return F.cross_entropy(scores / temperature, torch.arange(len(scores)))
 
 
-def contrastive(model, rows):
-    """InfoNCE. A row is (query, its document, negatives ...); every document of the batch is a candidate for all."""
+def texts_of(rows):
+    """Queries and documents of rows (query, its document, negatives ...); the queries' own documents come first."""
     queries, *columns = zip(*rows, strict=True)
-    documents = [text for column in columns for text in column]  # the right ones first
+    return queries, [text for column in columns for text in column]
+
+
+def contrastive(model, rows):
+    """InfoNCE of a batch of rows; every document of the batch is a candidate for every query."""
+    queries, documents = texts_of(rows)
     return info_nce(maxsim(model(queries, "[Q] "), model(documents, "[D] ")))
 
 
@@ -157,9 +162,8 @@ def train(model, loss_of, rows, steps, batch, rate, seed=0):
 # A batch that does not fit: the loss needs all vectors at once, the encoder does not (GradCache).
 def cached_contrastive(model, rows, chunk=32):
     """`contrastive`, its gradient already in the model, with the activations of one chunk of texts at a time."""
-    queries, *columns = zip(*rows, strict=True)
-    sides = [(queries, "[Q] "), ([text for column in columns for text in column], "[D] ")]
-    cuts = [(texts[at : at + chunk], marker) for texts, marker in sides for at in range(0, len(texts), chunk)]
+    sides = zip(texts_of(rows), ("[Q] ", "[D] "), strict=True)
+    cuts = [(side[at : at + chunk], marker) for side, marker in sides for at in range(0, len(side), chunk)]
     seeds = torch.randint(2**31, (len(cuts),)).tolist()  # dropout must fall the same way twice
 
     def encoded(number):
@@ -170,8 +174,8 @@ def cached_contrastive(model, rows, chunk=32):
         parts = [encoded(number) for number in range(len(cuts))]
     leaves, asked = [vectors.requires_grad_() for vectors, _ in parts], math.ceil(len(rows) / chunk)
     loss = info_nce(maxsim(padded(parts[:asked]), padded(parts[asked:])))
-    for number, gradient in enumerate(torch.autograd.grad(loss, leaves)):  # 2. the vectors' gradients
-        encoded(number)[0].backward(gradient)  # 3. chunk by chunk into the encoder
+    for number, gradient in enumerate(torch.autograd.grad(loss, leaves)):  # 2. of each vector
+        encoded(number)[0].backward(gradient)  # 3. chunk by chunk through the encoder
     return loss.detach().requires_grad_()
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .runs.workshop import Workshop
 
 TAG = "program"
-HEAD = '''"""ColBERT-Zero in one file: an encoder becomes a ColBERT model: three phases, a search after each.
+HEAD = '''"""ColBERT-Zero in one file: three phases make an encoder a ColBERT model, with a search after each.
 
     colbert-zero data program TEXT
     python nano_colbert.py TEXT/encoder TEXT [RATE]
@@ -32,7 +32,23 @@ long training behind it wants 0.00005.
 
 Collected from the cells of notebooks 01 to 05 that are tagged `program` (`colbert-zero program`): edit them, not this.
 """
+
+import csv
+import json
+import math
+import random
+import string
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from transformers import AutoModel, AutoTokenizer, get_linear_schedule_with_warmup
 '''
+FOOT = """if __name__ == "__main__":
+    main(*sys.argv[1:]) if len(sys.argv) in (3, 4) else sys.exit(__doc__)
+"""
 # What of the offline text the program reads: pairs, lists with scores, queries and documents of the collection.
 _SIZES = {"smoke": (200, 400, 8, 40)}
 _ORDINARY = (6000, 4000, 150, 1200)
@@ -41,14 +57,14 @@ _COLLECTION = "hpo"
 
 
 def collected(folder: Path | None = None) -> str:
-    """The program: cells tagged ``program``, in the order of the notebooks."""
+    """The program: what it imports, cells tagged ``program`` in the order of the notebooks, and its last lines."""
     cells = [
         cell.source.strip()
         for path in find_notebooks(folder=folder)
         for cell in read_notebook(path).cells
         if cell.cell_type == "code" and TAG in cell.metadata.get("tags", [])
     ]
-    return "\n\n\n".join([HEAD + "\n" + cells[0], *cells[1:]]) + "\n" if cells else HEAD
+    return "\n\n".join([HEAD, *(f"{cell}\n" for cell in cells), FOOT])
 
 
 def check_program() -> None:

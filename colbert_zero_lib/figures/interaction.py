@@ -80,17 +80,18 @@ def _bars(axes: Axes, values: list[float], colours: list[str], height: float, te
 
 
 def storage_bars(sizes: Mapping[str, float]) -> Figure:
-    """Bytes per document of several ways to store it, on a log scale: ``sizes`` maps a description to bytes."""
+    """Bytes per document of several ways to store it, one of them ``single``: ``sizes`` maps a description to bytes."""
     figure, axes = canvas(WIDTH, 0.8 + 0.34 * len(sizes))
     values = list(sizes.values())
     colours = [COLOURS["orange"] if "single" in name else COLOURS["blue"] for name in sizes]
     texts = [f" {size:,.0f} B" if size < 10_000 else f" {size / 1024:,.1f} KiB" for size in values]
     _bars(axes, values, colours, 0.62, texts)
-    axes.set_xscale("log")
-    axes.set_xlim(min(values) / 3, max(values) * 4)
-    name_rows(axes, list(sizes), "bytes per document (log scale)")
-    times = max(values) / min(values)
-    return headline(figure, f"Token vectors take up to {times:.0f} times the space of the smallest choice")
+    axes.set_xlim(0, max(values) * 1.15)
+    name_rows(axes, list(sizes), "bytes per document")
+    single = next(size for name, size in sizes.items() if "single" in name)
+    return headline(
+        figure, f"Plain token vectors take {max(values) / single:.0f} times the space of one vector"
+    )
 
 
 def dense_and_late() -> Figure:

@@ -189,8 +189,13 @@ def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
     axes.text(right, chance, "a guess", ha="right", va="bottom", fontsize=SMALL, color=COLOURS["grey"])
     axes.set(xlabel="optimiser step", ylabel="InfoNCE (nats)", xlim=(0, right), ylim=(0, None))
     label_ends(axes, right, ends, gap=0.07 * axes.get_ylim()[1])
-    reached = " and ".join(f"{value:.2f} ({name})" for name, (value, _) in ends.items())
-    return headline(figure, f"From a guess at {chance:.2f} the loss falls to {reached}")
+    below = [name for name, (value, _) in ends.items() if value < chance]
+    who = {
+        2: "Both learn: their losses fall below a guess",
+        1: f"{below[0] if below else ''} alone learns",
+        0: "Neither learns",
+    }
+    return headline(figure, who[len(below)])
 
 
 def deltas(table: pd.DataFrame, title: str) -> Figure:

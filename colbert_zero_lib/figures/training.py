@@ -44,7 +44,7 @@ def sharpness(
 
 
 def memory_by_chunk(table: pd.DataFrame) -> Figure:
-    """Peak activation memory of one batch: columns chunk (tokens encoded at once), cached (bool), mebibytes."""
+    """Peak activation memory of one batch: columns chunk (texts encoded at once), cached (bool), mebibytes."""
     figure, axes = canvas(WIDTH, 3.0)
     ends = {}
     looks = ((False, COLOURS["orange"], "all activations kept"), (True, COLOURS["blue"], "gradients cached"))
@@ -55,7 +55,7 @@ def memory_by_chunk(table: pd.DataFrame) -> Figure:
     chunks = sorted(set(table["chunk"]))
     count_axis(axes, chunks, base=2)
     highest = float(table["mebibytes"].max())
-    axes.set(ylim=(0, 1.12 * highest), xlabel="tokens encoded at once (log scale)")
+    axes.set(ylim=(0, 1.12 * highest), xlabel="texts encoded at once (log scale)")
     axes.set_ylabel("activations kept (MiB)")
     label_ends(axes, chunks[-1], ends, gap=0.09 * highest)
     smallest = table[table["chunk"] == chunks[0]].set_index("cached")["mebibytes"]
