@@ -1,11 +1,14 @@
-"""ColBERT-Zero in one file: an encoder becomes a ColBERT model in three phases, and searches a corpus after each.
+"""ColBERT-Zero in one file: three phases make an encoder a ColBERT model, with a search after each.
 
-    python nano_colbert.py ENCODER TEXT [RATE]
+    colbert-zero data program TEXT
+    python nano_colbert.py TEXT/encoder TEXT [RATE]
 
-ENCODER is a folder or hub id of an encoder with its tokenizer. TEXT is a folder with `pairs.jsonl` (query, document),
-`scored.jsonl` (query, documents, scores of a teacher) and a collection in BEIR's layout: `corpus.jsonl`,
+The first argument is a folder or hub id of an encoder with its tokenizer. TEXT is a folder with `pairs.jsonl` (query,
+document), `scored.jsonl` (query, documents, scores of a teacher) and a collection in BEIR's layout: `corpus.jsonl`,
 `queries.jsonl`, `qrels/test.tsv`. RATE is the learning rate of the first phase, 0.003 unless given; an encoder with a
 long training behind it wants 0.00005.
+
+Collected from the cells of notebooks 01 to 05 that are tagged `program` (`colbert-zero program`): edit them, not this.
 """
 
 import csv
