@@ -37,9 +37,10 @@ def sharpness(
     for text, temperature in marks.items():
         axes.axvline(temperature, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
         axes.text(temperature, 1.55 * top, f" {text}", va="top", fontsize=SMALL, color=COLOURS["grey"])
-    right = max(max(temperatures) for temperatures, _ in curves.values())
-    ends = {NAME[name]: (float(found[-1]), INTERACTION[name]) for name, (_, found) in curves.items()}
-    label_ends(axes, right, ends, gap=0.12 * top)
+    for name, (temperatures, effective) in curves.items():
+        at = int(np.abs(np.asarray(effective) - top**0.5).argmin())
+        place = (temperatures[at] * 0.9, effective[at])
+        axes.text(*place, NAME[name], ha="right", fontsize=SMALL + 0.5, color=INTERACTION[name])
     return headline(figure, "The same temperature means something else for a cosine and for a sum of cosines")
 
 
