@@ -39,8 +39,8 @@ def sharpness(
         axes.text(temperature, 1.55 * top, f" {text}", va="top", fontsize=SMALL, color=COLOURS["grey"])
     for name, (temperatures, effective) in curves.items():
         at = int(np.abs(np.asarray(effective) - top**0.5).argmin())
-        place = (temperatures[at] * 0.9, effective[at])
-        axes.text(*place, NAME[name], ha="right", fontsize=SMALL + 0.5, color=INTERACTION[name])
+        look = {"va": "top", "fontsize": SMALL + 0.5, "color": INTERACTION[name]}
+        axes.text(temperatures[at] * 1.15, effective[at], NAME[name], **look)
     return headline(figure, "The same temperature means something else for a cosine and for a sum of cosines")
 
 
