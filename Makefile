@@ -21,7 +21,7 @@ RUN := $(VENV)/bin
 # No progress bars where nobody watches.
 QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
 
-.PHONY: help reproduce environment data notebooks figures benchmarks test faults lint format lab refresh lock audit clean
+.PHONY: help reproduce environment data notebooks program figures benchmarks test faults lint format lab refresh lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make figures    draw the paper's and the audit's figures and tables, from data/ alone"
 	@echo "make benchmarks measure speed and memory against two peers; an hour on an idle machine"
 	@echo "make refresh    run the notebooks in place, clean their outputs, redraw figures, renew notebooks/README.md"
+	@echo "make program    collect nano_colbert.py from the notebooks"
 	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
 	@echo "make audit      look up known vulnerabilities of what requirements.lock pins; needs the network"
 	@echo "make clean      remove what make made; trained runs and fetched text in .colbert_zero stay"
@@ -85,7 +86,10 @@ format: $(INSTALLED)
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
 
-refresh: data
+program: $(INSTALLED)
+	@$(RUN)/colbert-zero program
+
+refresh: data program
 	@$(OFFLINE) $(RUN)/colbert-zero notebooks --refresh
 	@$(RUN)/colbert-zero figures
 	@$(RUN)/colbert-zero crosswalk

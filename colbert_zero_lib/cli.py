@@ -279,6 +279,20 @@ def crosswalk(
 
 
 @app.command()
+def program(
+    check: Annotated[bool, typer.Option("--check", help="Only say whether the file is current.")] = False,
+) -> None:
+    """Collect the cells of notebooks 01 to 05 that are tagged program into nano_colbert.py."""
+    from .program import check_program, write_program
+
+    if check:
+        check_program()
+    else:
+        write_program()
+    typer.echo("nano_colbert.py is what the notebooks say")
+
+
+@app.command()
 def sweep(
     recipe: Annotated[str, typer.Argument(help="A recipe; the learning rate of its last step is swept.")],
     profile: Profile = "tiny",

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from . import committed
+from .errors import DataError
 from .terminal import FromSource, Quiet, print_table, profile_from
 
 if TYPE_CHECKING:
@@ -166,6 +168,23 @@ def data_teachers(
     columns = list(dict.fromkeys(name for of in found.values() for name in of))
     rows = [(name, *(f"{of[c]:.4f}" if c in of else "" for c in columns)) for name, of in found.items()]
     print_table("nDCG@10 of reranking", ("teacher", *columns), rows)
+
+
+@data_app.command("program")
+def data_program(
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    profile: Annotated[
+        str, typer.Option(help="smoke, tiny or laptop: whose base encoder, how much text.")
+    ] = "tiny",
+) -> None:
+    """Write the text and the start encoder that nano_colbert.py takes, the program of notebooks 01 to 05."""
+    from .program import program_text
+
+    if folder.exists():
+        raise DataError(f"{folder} is there already: name a folder that is not.")
+    typer.echo(
+        f"python nano_colbert.py {(written := program_text(profile, folder=folder)) / 'encoder'} {written}"
+    )
 
 
 @data_app.command("seal")

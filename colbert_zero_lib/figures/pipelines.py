@@ -30,7 +30,6 @@ from .marks import (
 from .theme import BASELINE, COLOURS, DASHED, INTERACTION, MARKER, NAME, PIPELINE, SMALL, WIDTH, canvas
 
 PHASES = ("unsupervised", "supervised", "distillation")
-_MARKERS = ("o", "s", "D", "v", "^", "P")
 Points = Sequence[tuple[float, float]]
 
 
@@ -79,37 +78,17 @@ def collection_scores(scores: pd.DataFrame, title: str) -> Figure:
         colour = PIPELINE.get(system) or BASELINE.get(system, COLOURS["green"])
         shown = f"({system})" if system in PIPELINE else system
         looks[system] = (colour, MARKER.get(system, "v"), shown)
-    return _systems(scores, looks, title, (0.7, 0.46), 0.72, "#eeeeee")
-
-
-def system_scores(scores: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure:
-    """The same as `collection_scores` of systems in the order of ``colours``, each in its own."""
-    looks = {
-        system: (colour, marker, system)
-        for (system, colour), marker in zip(colours.items(), _MARKERS, strict=False)
-    }
-    return _systems(scores, looks, title, (0.8, 0.44), 0.7, "#e4e4e4")
-
-
-def _systems(
-    scores: pd.DataFrame,
-    looks: Mapping[str, tuple[str, str, str]],
-    title: str,
-    size: tuple[float, float],
-    band: float,
-    pale: str,
-) -> Figure:
     collections = list(dict.fromkeys(scores["collection"]))
-    figure, axes = canvas(WIDTH, size[0] + size[1] * len(collections))
+    figure, axes = canvas(WIDTH, 0.7 + 0.46 * len(collections))
     for number, (system, (colour, marker, shown)) in enumerate(looks.items()):
         own = scores[scores["system"] == system].set_index("collection")
-        shift = (number - (len(looks) - 1) / 2) * (band / max(1, len(looks)))
+        shift = (number - (len(looks) - 1) / 2) * (0.72 / max(1, len(looks)))
         for place, collection in enumerate(collections):
             if collection in own.index:
                 found = own.loc[collection, ["mean", "low", "high"]]
                 with_interval(axes, place + shift, found, colour, marker, horizontal=True)
         key(axes, shown, colour, marker)
-    part_rows(axes, len(collections), pale)
+    part_rows(axes, len(collections), "#eeeeee")
     name_rows(axes, collections, "nDCG@10 (points), 95% interval")
     legend(figure, len(looks))
     return headline(figure, title)
@@ -189,8 +168,13 @@ def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
     axes.text(right, chance, "a guess", ha="right", va="bottom", fontsize=SMALL, color=COLOURS["grey"])
     axes.set(xlabel="optimiser step", ylabel="InfoNCE (nats)", xlim=(0, right), ylim=(0, None))
     label_ends(axes, right, ends, gap=0.07 * axes.get_ylim()[1])
-    reached = " and ".join(f"{value:.2f} ({name})" for name, (value, _) in ends.items())
-    return headline(figure, f"From a guess at {chance:.2f} the loss falls to {reached}")
+    below = [name for name, (value, _) in ends.items() if value < chance]
+    told = (
+        "Both learn: their losses fall"
+        if len(below) == len(ends)
+        else f"{(below or ['Neither'])[0]}: the loss falls"
+    )
+    return headline(figure, f"{told} below a guess")
 
 
 def deltas(table: pd.DataFrame, title: str) -> Figure:

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from colbert_zero_lib.figures import COLOURS, pipelines, training
+from colbert_zero_lib.figures import interaction, pipelines, training
 from colbert_zero_lib.figures.theme import WIDTH
 
 mpl.use("Agg")
@@ -56,9 +56,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         },
         chance=4.85,
     ),
-    "systems": lambda: pipelines.system_scores(
-        _scores(), {"dense": COLOURS["orange"], "ColBERT": COLOURS["blue"], "BM25": COLOURS["grey"]}, "title"
-    ),
+    "systems": lambda: pipelines.collection_scores(_scores(), "title"),
+    "score matrix": lambda: training.score_matrix(5, mined=1),
+    "gradient cache": training.gradient_cache,
+    "dense and late": interaction.dense_and_late,
     "margins": lambda: training.margins(DIFFERENCES),
     "targets": lambda: training.targets(
         {"teacher": [0.6, 0.2, 0.1, 0.05, 0.05], "student's best": [0.35, 0.25, 0.15, 0.13, 0.12]}, _reach()
@@ -75,7 +76,7 @@ def test_a_figure_fits_its_canvas_and_names_its_axes(name) -> None:
     figure = FIGURES[name]()
     figure.canvas.draw()
     assert figure.get_figwidth() == WIDTH
-    assert all(axes.get_xlabel() for axes in figure.axes)
+    assert all(axes.get_xlabel() for axes in figure.axes if axes.axison)
     written = [*figure.texts, figure._suptitle]
     for axes in figure.axes:
         written += [*axes.texts, axes._left_title, axes.xaxis.label, axes.yaxis.label]
@@ -95,9 +96,19 @@ def test_margins_left_of_zero_are_counted_as_wrong() -> None:
     assert "hard negatives: 75% wrong" in found
 
 
-def test_the_title_of_the_losses_says_where_they_begin_and_end() -> None:
-    (title,) = (text for text in texts(FIGURES["losses"]()) if text.startswith("From a guess"))
-    assert title == "From a guess at 4.85 the loss falls to 3.04 (dense) and 1.66 (ColBERT)"
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [(1.0, "Both learn: their losses fall below a guess"), (5.0, "dense: the loss falls below a guess")],
+)
+def test_the_title_of_the_losses_follows_them(last: float, said: str) -> None:
+    curves = {"dense": [(k, 3.0) for k in range(1, 51)], "colbert": [(k, last) for k in range(1, 51)]}
+    assert said in texts(pipelines.two_losses(curves, chance=4.85))
+
+
+def test_a_batch_of_queries_has_a_softmax_over_own_and_mined_documents() -> None:
+    said = texts(training.score_matrix(5, mined=1))
+    assert "one softmax: pick 1 of 10" in said
+    assert "A batch of 5 asks 5 questions, each with 9 wrong answers" in said
 
 
 def test_every_mean_and_interval_is_drawn() -> None:

@@ -29,7 +29,7 @@ Said = tuple[list[str], dict[str, tuple[int, str, str]]]
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy: setuptools leaves its work in the folder that it builds from."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "nano_colbert.py"):
         shutil.copy(ROOT / name, source)
     for name in ("colbert_zero_lib", "data"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))

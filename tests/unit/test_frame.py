@@ -76,7 +76,7 @@ def imported_modules(*folders: str) -> set[str]:
                     names |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"colbert_zero_lib", "benchmarks"}
+    return names - set(sys.stdlib_module_names) - {"colbert_zero_lib", "benchmarks", "nano_colbert"}
 
 
 def import_name(requirement: Requirement) -> str:
