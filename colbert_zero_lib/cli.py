@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import group
+from .cli_adapt import adapt
 from .cli_data import data_app
 from .cli_evaluate import evaluate
 from .cli_grid import grid
@@ -113,6 +114,7 @@ def show_choices() -> None:
 
 app.command()(grid)
 app.command()(evaluate)
+app.command()(adapt)
 
 
 @app.command("list")

@@ -40,7 +40,7 @@ def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
         )
     if "metrics" not in run.passport:
         raise RunError(f"Run {run.folder.name} was never measured on the test collections: run its recipe.")
-    with _written_whole(folder) as partial:
+    with written_whole(folder) as partial:
         shutil.copytree(run.model_folder, partial, copy_function=shutil.copyfile)
         if "lengths" not in run.passport:  # of a version that left the training's lengths in the files
             store_settings(_open(run, partial), partial)
@@ -56,7 +56,8 @@ def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
 
 
 @contextlib.contextmanager
-def _written_whole(folder: Path) -> Iterator[Path]:
+def written_whole(folder: Path) -> Iterator[Path]:
+    """A path beside ``folder`` to write a folder to, which takes its name at the end; RunError where that fails."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with beside(".exporting", folder.parent) as partial:

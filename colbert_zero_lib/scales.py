@@ -48,7 +48,9 @@ class PhaseBudget:
     number of equal parts in which a batch of distillation is encoded. ``score_range`` min-max scales the teacher's
     scores of each list from 0 to so much, as the student's are from 0 to 1, in place of ``score_scale``; None does
     not. ``kept_bytes`` is the most that activations of a batch may take, where half of the device's memory is too much;
-    the rest is computed again. ``authors_gradient`` and ``authors_padding`` are
+    the rest is computed again. ``measured`` is how many times the development collections are searched during the step,
+    which ends where they no longer rise and leaves the best weights (``stopping``); None does neither.
+    ``authors_gradient`` and ``authors_padding`` are
     those of ``Contrastive`` and ``Collator``: what PyLate does where it differs from its formulas.
     """
 
@@ -69,6 +71,7 @@ class PhaseBudget:
     authors_padding: bool = False
     score_range: float | None = None
     kept_bytes: int | None = None
+    measured: int | None = None
 
 
 class Before(Protocol):

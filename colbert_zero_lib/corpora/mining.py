@@ -121,7 +121,8 @@ def safe_negatives(
 
     def vocabulary(place: int) -> frozenset[str]:
         if place not in words:
-            words[place] = frozenset(tokens(documents[place]))
+            # Text in another script has no such tokens; without any, all documents would be alike.
+            words[place] = frozenset(tokens(documents[place]) or documents[place].split())
         return words[place]
 
     for row, right in enumerate(positives):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,16 +36,23 @@ def file_suffix(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def read_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """(place, row) of a file of any of `SUFFIXES`; DataError names the file, and the line where there is one."""
+def read_rows(path: Path, named: tuple[str, ...] = ("query", "anchor")) -> Iterator[tuple[str, Row]]:
+    """(place, row) of a file of any of `SUFFIXES`; DataError names the file, and the line where there is one.
+
+    The first line of a table must name one of the columns ``named``; any columns will do where that is empty.
+    """
     suffix = file_suffix(path)
     if suffix is None:
         raise DataError(f"{path} is none of {', '.join(SUFFIXES)}: convert it first.")
-    reader = {".jsonl": json_lines, ".csv": _cells, ".tsv": _cells, ".parquet": _parquet}[
-        suffix.removesuffix(".gz")
-    ]
+    cells = partial(_cells, named=named)
+    readers: dict[str, Callable[[Path], Iterator[tuple[int, Row]]]] = {
+        ".jsonl": json_lines,
+        ".csv": cells,
+        ".tsv": cells,
+        ".parquet": _parquet,
+    }
     count = 0
-    for place, row in reader(path):
+    for place, row in readers[suffix.removesuffix(".gz")](path):
         count += 1
         yield f"{path}:{place}", row
     if not count:
@@ -95,7 +103,7 @@ def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2
         yield pa.Table.from_pylist(waiting)
 
 
-def _cells(path: Path) -> Iterator[tuple[int, Row]]:
+def _cells(path: Path, named: tuple[str, ...]) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(2**31 - 1)
     lines = (line for _, line in text_lines(path, ends=True))
     reader = (
@@ -104,7 +112,7 @@ def _cells(path: Path) -> Iterator[tuple[int, Row]]:
         else csv.DictReader(lines, strict=True)
     )
     try:
-        if not reader.fieldnames or not {"query", "anchor"} & set(reader.fieldnames):
+        if not reader.fieldnames or (named and not set(named) & set(reader.fieldnames)):
             raise DataError(
                 f"{path}:1 must name the columns, query and document for example, but is {reader.fieldnames}."
             )

@@ -20,9 +20,15 @@ from pylate.models import ColBERT
 from colbert_zero_lib import group
 from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.corpora import Collection
-from colbert_zero_lib.evaluation import DenseRetriever, Evaluation, LateInteractionRetriever, evaluate
+from colbert_zero_lib.evaluation import (
+    DenseRetriever,
+    Evaluation,
+    LateInteractionRetriever,
+    Retriever,
+    evaluate,
+)
 from colbert_zero_lib.models import parameters, save_model
-from colbert_zero_lib.profiles import Profile
+from colbert_zero_lib.profiles import PhaseBudget, Profile
 from colbert_zero_lib.prompts import SIDES, describe_prefix
 from colbert_zero_lib.recipes import ZERO, Recipe, find_recipe, pipeline_of
 from colbert_zero_lib.runs import (
@@ -39,6 +45,7 @@ from colbert_zero_lib.runs.workshop import BASE_SEED, Workshop, workshop
 from colbert_zero_lib.steps import check_seed
 from colbert_zero_lib.training.data import step_data
 from colbert_zero_lib.training.pretraining import pretrain
+from colbert_zero_lib.training.stopping import KeepBest
 from colbert_zero_lib.training.trainer import TrainingResult, train_step
 
 if TYPE_CHECKING:
@@ -145,6 +152,7 @@ def _build(
     model, budget, lengths = shop.open_for_training(earlier, recipe, seed)
     with group.first_goes_first("fetch the rows"):
         data = step_data(step, budget, shop.source, seed)
+    best = _best(shop, budget, folder / "checkpoints")
     result = train_step(
         model,
         data,
@@ -155,11 +163,28 @@ def _build(
         folder=folder / "checkpoints",
         precision=shop.precision,
         progress=shop.progress,
+        callbacks=(best,) if best else (),
     )
+    if best:
+        best.restore(model)
     if group.is_first():
         save_model(model, folder / "model")
     run = before if isinstance(before, Run) else None
-    return _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], run)
+    passport = _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], run)
+    if best:
+        passport["measured"] = best.curve
+    return passport
+
+
+def _best(shop: Workshop, budget: PhaseBudget, folder: Path) -> KeepBest | None:
+    """What ends a step early by the development collections, where its budget says so."""
+    if budget.measured is None:
+        return None
+
+    def measure(model: SentenceTransformer) -> float:
+        return evaluate(retriever_of(model, shop.precision), shop.development).mean()
+
+    return KeepBest(folder, measure, -(-budget.steps // budget.measured))
 
 
 def _passport(
@@ -238,7 +263,12 @@ def _trains(run: Run) -> bool:
     return bool(Recipe.parse(run.passport["recipe"]).steps)
 
 
-def _evaluate(model: SentenceTransformer, collections: Mapping[str, Collection]) -> Evaluation:
+def retriever_of(model: SentenceTransformer, precision: str = "float32") -> Retriever:
+    """How a model searches: as a ColBERT or as a dense one; all processes of the job together."""
     if isinstance(model, ColBERT):
-        return evaluate(LateInteractionRetriever(model, together=True), collections)
-    return evaluate(DenseRetriever(model, together=True), collections)
+        return LateInteractionRetriever(model, precision, together=True)
+    return DenseRetriever(model, precision, together=True)
+
+
+def _evaluate(model: SentenceTransformer, collections: Mapping[str, Collection]) -> Evaluation:
+    return evaluate(retriever_of(model), collections)

@@ -322,16 +322,17 @@ def train_step(
     try:
         with quiet():
             train_from(trainer, resume)
-        check_weights(model, budget.steps)
+        steps = trainer.state.global_step  # fewer than the budget's where a callback ended it
+        check_weights(model, steps)
     except TrainingError as error:
         raise type(error)(f"{step.phase.value}: {error}") from error
     finally:
         release_freed_memory()
     model.eval()
-    every = sittings.all(budget.steps)
+    every = sittings.all(steps)
     return TrainingResult(
         wall_seconds=sum(each.seconds for each in every),
-        queries=budget.steps * budget.batch_size,
+        queries=steps * budget.batch_size,
         loss=_loss_curve(trainer.state.log_history, arguments.logging_steps),
         device_seconds=sum(each.seconds * each.devices for each in every),
         peak_memory_bytes=peak_memory(str(model.device)),

@@ -1,0 +1,222 @@
+"""What a reader's folder holds, as a stream of rows: a BEIR collection, tables of pairs, or documents alone.
+
+Nothing is counted, divided or kept here. Rows of documents alone have queries that are made from their text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from colbert_zero_lib.corpora.collections import read_collection
+from colbert_zero_lib.corpora.qrels import JSON_LINES, TABLES
+from colbert_zero_lib.corpora.readers import SUFFIXES, file_suffix, read_rows
+from colbert_zero_lib.corpora.text import first_sentence, squeeze
+from colbert_zero_lib.errors import DataError
+from colbert_zero_lib.reading import UnreadableError, existing, read_lines
+
+QUERY_COLUMNS = ("query", "question", "anchor")
+DOCUMENT_COLUMNS = ("document", "positive", "answer", "passage", "context", "text", "body", "content")
+TITLE_COLUMNS = ("title", "heading", "name", "subject")
+TEXT_SUFFIXES = (".md", ".markdown", ".rst", ".txt")
+BEIR, PAIRS, DOCUMENTS = "a BEIR collection", "pairs of a query and a document", "documents alone"
+TRAINING, DEVELOPMENT, TEST = "training", "development", "test"
+_PARTS = {
+    "train": TRAINING,
+    "dev": DEVELOPMENT,
+    "validation": DEVELOPMENT,
+    "valid": DEVELOPMENT,
+    "test": TEST,
+}
+_PASSAGE = 200  # words of a passage of a long section: about what a model reads at once
+_FENCE = re.compile(r"\s*(```|~~~)")
+_HEADING = re.compile(r"\s{0,3}#{1,6}\s+(.*?)\s*#*\s*")
+_RULE = re.compile(r"([=\-~^\"'#*+])\1{2,}\s*")
+
+
+class Row(NamedTuple):
+    """A query (empty for a document that nobody asks for) and a document that answers it.
+
+    ``place`` is the file and line; ``part`` is training, development or test, empty where the folder does not say.
+    """
+
+    place: str
+    query: str
+    document: str
+    part: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """A folder's ``form``, its ``files``, and ``rows``, which reads them anew each time.
+
+    ``notes`` are sentences on what dangles, ``columns`` the names that the reader gave.
+    """
+
+    path: Path
+    form: str
+    files: tuple[Path, ...]
+    rows: Callable[[], Iterator[Row]]
+    notes: tuple[str, ...] = ()
+    columns: tuple[str | None, str | None] = (None, None)
+
+    @property
+    def made(self) -> bool:
+        """Whether the queries are made from titles, headings and first sentences."""
+        return self.form == DOCUMENTS
+
+
+def open_folder(
+    place: str | Path, query_column: str | None = None, document_column: str | None = None
+) -> Holding:
+    """Find out what lies in a folder, or in a single file; DataError when nothing there can be used.
+
+    The columns of tables are called as in `QUERY_COLUMNS` and `DOCUMENT_COLUMNS`, or as the two arguments say.
+    """
+    path = existing(place)
+    if path is None:
+        raise DataError(f"{place} is not there: give the folder that holds your documents.")
+    path = path.resolve()
+    if path.is_dir() and (path / "qrels").is_dir():
+        return _beir(path)
+    inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = [
+        file
+        for file in inside
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    tables = [file for file in files if file_suffix(file)]
+    texts = [file for file in files if file.suffix.lower() in TEXT_SUFFIXES]
+    queries = (query_column,) if query_column else QUERY_COLUMNS
+    documents = (document_column,) if document_column else DOCUMENT_COLUMNS
+    asked = [file for file in tables if query_column or _column(file, queries)]
+    given = (query_column, document_column)
+    if asked:
+        return Holding(path, PAIRS, tuple(asked), partial(_pairs, asked, queries, documents), columns=given)
+    if tables or texts:
+        alone = partial(_alone, tables, texts, documents)
+        return Holding(path, DOCUMENTS, (*tables, *texts), alone, columns=given)
+    raise DataError(
+        f"{path} has nothing to read: put there a BEIR collection (corpus.jsonl, queries.jsonl, qrels/), a table "
+        f"({', '.join(SUFFIXES)}) with a query and a document column, or documents ({', '.join(TEXT_SUFFIXES)})."
+    )
+
+
+def _beir(path: Path) -> Holding:
+    endings = tuple(ending + packed for ending in (*TABLES, *JSON_LINES) for packed in ("", ".gz"))
+    files = [file for file in sorted((path / "qrels").iterdir()) if file.name.endswith(endings)]
+    splits = [name for file in files if (name := file.name.partition(".")[0]) in _PARTS]
+    if not splits:
+        raise DataError(
+            f"{path / 'qrels'} has no judgements: train.tsv, dev.tsv or test.tsv is expected there."
+        )
+    read = {split: read_collection(path, split=split) for split in splits}
+    used = (*(file for file in sorted(path.glob("*.jsonl*"))), *files)
+    notes = [note.partition(": ")[2] for one in read.values() for note in one.notes]
+
+    def rows() -> Iterator[Row]:
+        judged: set[str] = set()
+        corpus: Mapping[str, str] = next(iter(read.values())).corpus
+        for split, collection in read.items():
+            for query, grades in collection.qrels.items():
+                for document, grade in grades.items():
+                    if grade > 0 and document in corpus:
+                        judged.add(document)
+                        text = collection.queries[query]
+                        yield Row(f"{split}, query {query!r}", text, corpus[document], _PARTS[split])
+        for document, text in corpus.items():
+            if document not in judged:
+                yield Row(f"document {document!r}", "", text)
+
+    return Holding(path, BEIR, used, rows, tuple(notes))
+
+
+def _pairs(files: Sequence[Path], queries: Sequence[str], documents: Sequence[str]) -> Iterator[Row]:
+    for file in files:
+        for place, row in read_rows(file, named=()):
+            yield Row(place, _text(place, row, queries), _text(place, row, documents))
+
+
+def _alone(tables: Sequence[Path], texts: Sequence[Path], documents: Sequence[str]) -> Iterator[Row]:
+    for file in tables:
+        for place, row in read_rows(file, named=()):
+            titled = next((row[name] for name in TITLE_COLUMNS if isinstance(row.get(name), str)), "")
+            yield from _asked(place, squeeze(titled), _text(place, row, documents))
+    for file in texts:
+        try:
+            lines = list(read_lines(file))
+        except UnreadableError as error:
+            raise DataError(f"{file} cannot be read: {error}: convert it or move it away.") from None
+        title = ""
+        for number, heading, text in sections(lines):
+            title = title or heading or file.stem.replace("_", " ").replace("-", " ")
+            asked = heading and (heading if heading == title else f"{title}: {heading}")
+            yield from _asked(f"{file}:{number}", asked, text)
+
+
+def sections(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
+    """(line number, heading, text below it) of Markdown or reStructuredText; the heading is empty before the first."""
+    start, heading, held, fenced = 1, "", list[str](), False
+    for number, line in enumerate(lines, start=1):
+        fenced ^= _FENCE.match(line) is not None
+        found = None if fenced else _HEADING.fullmatch(line)
+        # A line of signs under a line of text is a heading too, as long as the text or longer.
+        ruled = not fenced and held and held[-1].strip() and _RULE.fullmatch(line)
+        if ruled and len(line.strip()) < len(held[-1].strip()):
+            ruled = None
+        if not found and not ruled:
+            held.append(line)
+            continue
+        name = found[1] if found else held.pop().strip()
+        if text := "\n".join(held).strip():
+            yield start, heading, text
+        start, heading, held = number, squeeze(name), []
+    if text := "\n".join(held).strip():
+        yield start, heading, text
+
+
+def _asked(place: str, heading: str, text: str) -> Iterator[Row]:
+    """A section's passages: the first answers its heading; others, and all without one, their own first sentence.
+
+    What became the query is taken out of the document: a model that finds words where they stand learns nothing.
+    """
+    for passage in _passages(text):
+        query, rest = (heading, squeeze(passage)) if heading else first_sentence(squeeze(passage))
+        heading = ""
+        enough = len(rest) >= 20
+        yield Row(place, query if enough else "", rest if enough else squeeze(passage))
+
+
+def _passages(text: str) -> Iterator[str]:
+    held: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        if held and sum(len(each.split()) for each in held) + len(paragraph.split()) > _PASSAGE:
+            yield "\n".join(held)
+            held = []
+        held.append(paragraph)
+    yield "\n".join(held)
+
+
+def _column(file: Path, names: Sequence[str]) -> str | None:
+    _, first = next(read_rows(file, named=()))
+    return next((name for name in names if name in first), None)
+
+
+def _text(place: str, row: Mapping[str, Any], names: Sequence[str]) -> str:
+    """The text in the first of the columns that the row has; empty where it has nothing in it."""
+    name = next((name for name in names if name in row), None)
+    if name is None:
+        raise DataError(
+            f"{place} has no column {' or '.join(names)} but {', '.join(map(str, row))}: name yours with "
+            "--query-column and --document-column."
+        )
+    text = row[name]
+    if text is not None and not isinstance(text, str):
+        raise DataError(
+            f"{place} has a {type(text).__name__} in the column {name!r}: text is expected there."
+        )
+    return squeeze(text or "")
