@@ -19,6 +19,7 @@ from colbert_zero_lib.corpora.text import first_sentence, squeeze
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.reading import UnreadableError, existing, read_lines
 
+# Names of columns, in small letters or large ones.
 QUERY_COLUMNS = ("query", "question", "anchor")
 DOCUMENT_COLUMNS = ("document", "positive", "answer", "passage", "context", "text", "body", "content")
 TITLE_COLUMNS = ("title", "heading", "name", "subject")
@@ -93,7 +94,7 @@ def open_folder(
     texts = [file for file in files if file.suffix.lower() in TEXT_SUFFIXES]
     queries = (query_column,) if query_column else QUERY_COLUMNS
     documents = (document_column,) if document_column else DOCUMENT_COLUMNS
-    asked = [file for file in tables if query_column or _column(file, queries)]
+    asked = [file for file in tables if query_column or _cell(next(read_rows(file, named=()))[1], queries)]
     given = (query_column, document_column)
     if asked:
         return Holding(path, PAIRS, tuple(asked), partial(_pairs, asked, queries, documents), columns=given)
@@ -144,8 +145,8 @@ def _pairs(files: Sequence[Path], queries: Sequence[str], documents: Sequence[st
 def _alone(tables: Sequence[Path], texts: Sequence[Path], documents: Sequence[str]) -> Iterator[Row]:
     for file in tables:
         for place, row in read_rows(file, named=()):
-            titled = next((row[name] for name in TITLE_COLUMNS if isinstance(row.get(name), str)), "")
-            yield from _asked(place, squeeze(titled), _text(place, row, documents))
+            title = _text(place, row, TITLE_COLUMNS) if _cell(row, TITLE_COLUMNS) else ""
+            yield from _asked(place, title, _text(place, row, documents))
     for file in texts:
         try:
             lines = list(read_lines(file))
@@ -201,20 +202,21 @@ def _passages(text: str) -> Iterator[str]:
     yield "\n".join(held)
 
 
-def _column(file: Path, names: Sequence[str]) -> str | None:
-    _, first = next(read_rows(file, named=()))
-    return next((name for name in names if name in first), None)
+def _cell(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any] | None:
+    """The first of the columns that the row has, as the row calls it, and what is in it."""
+    called = {str(column).strip().lower(): column for column in reversed(row)}
+    return next(((called[n.lower()], row[called[n.lower()]]) for n in names if n.lower() in called), None)
 
 
 def _text(place: str, row: Mapping[str, Any], names: Sequence[str]) -> str:
     """The text in the first of the columns that the row has; empty where it has nothing in it."""
-    name = next((name for name in names if name in row), None)
-    if name is None:
+    found = _cell(row, names)
+    if found is None:
         raise DataError(
             f"{place} has no column {' or '.join(names)} but {', '.join(map(str, row))}: name yours with "
             "--query-column and --document-column."
         )
-    text = row[name]
+    name, text = found
     if text is not None and not isinstance(text, str):
         raise DataError(
             f"{place} has a {type(text).__name__} in the column {name!r}: text is expected there."
