@@ -90,6 +90,9 @@ def _parts(queries: dict[str, _Query], documents: Sequence[str]) -> tuple[dict[s
             count = min(most, int(share * total))
             divided[part], pool = pool[:count], pool[count:]
     divided[TRAINING] = pool
+    if {TEST, DEVELOPMENT} <= ours:
+        tested = set[int]().union(*(query.answers for query in divided[TEST]))
+        divided[DEVELOPMENT] = [query for query in divided[DEVELOPMENT] if not query.answers & tested]
     return divided, ours
 
 

@@ -25,12 +25,10 @@ SCALES = tuple(step / 20 for step in range(20, 0, -1))
 BATCH = 24
 TRAINED_TOKENS = 128  # of a document in training; longer ones cost more than they teach
 MEASURED = 5  # times that development is searched in a step
-_LISTS, _POOL, _TEST, _DEVELOPMENT = (
-    5_000,
-    20_000,
-    6_000,
-    800,
-)  # the most lists, and documents that are searched
+# The most lists, and the most documents that are looked through in mining, test and development.
+_LISTS, _POOL, _TEST, _DEVELOPMENT = 5_000, 20_000, 6_000, 800
+# The most queries that are measured: the interval of 500 is narrow enough.
+_QUERIES = {"test": 500, "development": 150}
 _STEPS = {Phase.SUPERVISED: 200, Phase.DISTILLATION: 150}
 _EPOCHS = 4
 # How many times as long as reading it a token takes in a training step: forward and back, some of it twice.
@@ -135,6 +133,7 @@ def make_plan(
 def _scaled(scale: float, survey: Survey, parts: dict[str, Collection], speeds: Speeds) -> Plan:
     training, development, test = (parts[name] for name in ("training", "development", "test"))
     documents, queries = len(training.corpus), len(training.queries)
+    tests, developing = (min(_QUERIES[of.name], len(of.queries)) for of in (test, development))
 
     def part(most: int, there: int, least: int) -> int:
         return min(there, max(least, int(scale * min(most, there))))
@@ -146,15 +145,15 @@ def _scaled(scale: float, survey: Survey, parts: dict[str, Collection], speeds: 
     }
     query, document = survey.tokens
     short = min(document, TRAINED_TOKENS)
-    test_tokens = of_test * document + len(test.queries) * query
-    development_tokens = of_development * document + len(development.queries) * query
+    test_tokens = of_test * document + tests * query
+    development_tokens = of_development * document + developing * query
     searching = development_tokens * (MEASURED + 1) * speeds.token
     seconds = {
         phase: searching + steps[phase] * BATCH * (query + texts * short) * speeds.token * _TRAINING
         for phase, texts in ((Phase.SUPERVISED, 1 + NEGATIVES), (Phase.DISTILLATION, DOCUMENTS))
     }
     supervised, distilled = seconds[Phase.SUPERVISED], seconds[Phase.DISTILLATION]
-    searched = f"5 models, {len(test.queries):,} queries, {of_test:,} of {documents:,} documents"
+    searched = f"5 models, {tests:,} queries, {of_test:,} of {documents:,} documents"
     stages = (
         ("mine", f"{lists:,} queries, {pool:,} of {documents:,} documents", pool * document * speeds.token),
         ("score", f"{lists:,} lists of {DOCUMENTS} documents", lists * DOCUMENTS * speeds.pair),
@@ -185,7 +184,7 @@ def sized(plan: Plan, parts: dict[str, Collection]) -> dict[str, Collection]:
     """The parts as the plan uses them: so many training queries, and of the corpus what is searched."""
     sizes = {
         "training": (plan.lists, plan.pool),
-        "development": (len(parts["development"].queries), plan.development_documents),
-        "test": (len(parts["test"].queries), plan.test_documents),
+        "development": (_QUERIES["development"], plan.development_documents),
+        "test": (_QUERIES["test"], plan.test_documents),
     }
     return {name: of.subset(*sizes[name]) for name, of in parts.items()}
