@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ from colbert_zero_lib.corpora.text import hash_number
 from colbert_zero_lib.errors import DataError
 
 MOST_ROWS = 200_000  # of a larger folder a sample is used, drawn by the documents' hash
-LEAST_QUERIES, LEAST_TRAINING = 100, 48
+LEAST_QUERIES, LEAST_TRAINING, LEAST_HELD_OUT = 100, 48, 8
 _MOST = {TEST: (0.2, 400), DEVELOPMENT: (0.1, 150)}  # share and number of the queries
 _RUN = 8  # words in a row that a training query must not share with a held-out one
+_MOST_ASKED = 3  # queries of one document that are held out: hundreds would decide the figure
 _MOST_ANSWERS = 3  # a made query with more is a heading such as "Notes"
 
 
@@ -53,10 +55,11 @@ def divide(holding: Holding, rows: int) -> Division:
     divided, ours = _parts(queries, texts)
     leaking = _leaks(divided, ours)
     trained = [query for query in divided[TRAINING] if query.text not in leaking]
-    if len(queries) < LEAST_QUERIES or len(trained) < LEAST_TRAINING:
+    held = min(len(divided[TEST]), len(divided[DEVELOPMENT]))
+    if len(queries) < LEAST_QUERIES or len(trained) < LEAST_TRAINING or held < LEAST_HELD_OUT:
         raise DataError(
-            f"{holding.path} has {len(queries)} different queries, {len(trained)} of them to train on: give at least "
-            f"{LEAST_QUERIES} with {LEAST_TRAINING} to train on, which is few enough."
+            f"{holding.path} has {len(queries)} different queries; {len(trained)} are left to train on and {held} to "
+            f"decide or to measure with: give at least {LEAST_QUERIES}, about different documents."
         )
     divided[TRAINING] = trained
     facts += [(f"queries: {part}", f"{len(divided[part]):,}{' (drawn by us)' if part in ours else ''}")
@@ -87,8 +90,15 @@ def _parts(queries: dict[str, _Query], documents: Sequence[str]) -> tuple[dict[s
     for part, (share, most) in _MOST.items():
         if not divided[part]:
             ours.add(part)
-            count = min(most, int(share * total))
-            divided[part], pool = pool[:count], pool[count:]
+            count, asked = min(most, int(share * total)), Counter[int]()
+            taken = set[str]()
+            for query in pool:
+                document = min(query.answers)
+                if len(taken) < count and asked[document] < _MOST_ASKED:
+                    asked[document] += 1
+                    taken.add(query.text)
+            divided[part] = [query for query in pool if query.text in taken]
+            pool = [query for query in pool if query.text not in taken]
     divided[TRAINING] = pool
     if {TEST, DEVELOPMENT} <= ours:
         tested = set[int]().union(*(query.answers for query in divided[TEST]))

@@ -173,11 +173,17 @@ def sections(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:
             held.append(line)
             continue
         name = found[1] if found else held.pop().strip()
-        if text := "\n".join(held).strip():
+        if text := _body(held):
             yield start, heading, text
         start, heading, held = number, squeeze(name), []
-    if text := "\n".join(held).strip():
+    if text := _body(held):
         yield start, heading, text
+
+
+def _body(lines: Sequence[str]) -> str:
+    """The text of a section; none where it is the line above a heading in reStructuredText."""
+    text = "\n".join(lines).strip()
+    return "" if _RULE.fullmatch(text) else text
 
 
 def _asked(place: str, heading: str, text: str) -> Iterator[Row]:

@@ -82,7 +82,7 @@ def arms(result: Result) -> Table:
                 "" if arm == result.chosen else f"{gap.low:+.3f} to {gap.high:+.3f}",
             )
         )
-    return ("arm", "nDCG@10", "95 % interval", "development", "chosen less this", "95 % interval"), rows
+    return ("arm", "nDCG@10", "95 % interval", "development", "chosen less this", "its interval"), rows
 
 
 def stages(plan: Plan) -> Table:

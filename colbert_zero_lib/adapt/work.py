@@ -163,10 +163,14 @@ class Adaptation:
         model = shop.open_folder(self.checkpoint.folder, recipe, shop.prompts(recipe))
         return retriever_of(model, shop.precision)
 
+    @cached_property
+    def rows(self) -> Path:
+        """The folder of triples, scored lists and collections; mined and scored where it is not there yet."""
+        return prepare(self.folder, self.parts, self._open_start, self._open_teacher, self.say)
+
     def run(self) -> Result:
-        """Mine, score, train and measure whatever is not there yet."""
-        rows = prepare(self.folder, self.parts, self._open_start, self._open_teacher, self.say)
-        shop = workshop(self.plan.profile(self.start, rows), self.home, self.progress)
+        """Train and measure whatever is not there yet."""
+        shop = workshop(self.plan.profile(self.start, self.rows), self.home, self.progress)
         prompts = origins.has_prompts(self.checkpoint)
         supervised, distillation = (
             Step(Interaction.COLBERT, phase, prompts=prompts, extra_length=prompts)

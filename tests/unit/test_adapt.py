@@ -100,7 +100,7 @@ def test_documents_alone_are_asked_for_by_their_headings_and_first_sentences(tmp
     (tmp_path / "manual.md").write_text(
         f"# The boiler\n\n{body}\n\n## Cleaning\n```\n# no heading\n```\nUse a soft and dry cloth.\n"
     )
-    (tmp_path / "old.rst").write_text(f"Repairs\n=======\n\n{body}\n")
+    (tmp_path / "old.rst").write_text(f"=======\nRepairs\n=======\n\n{body}\n")
     (tmp_path / "plain.txt").write_text("The pump is loud at night. It may be slowed down by the blue valve.")
     (tmp_path / ".hidden.md").write_text("# No\n\nnothing of this is read at all")
     holding = open_folder(tmp_path)
@@ -155,13 +155,21 @@ def test_no_query_or_document_that_is_held_out_is_trained_on() -> None:
     assert set(again.parts["test"].queries.values()) == set(held[0].queries.values())
 
 
+def test_a_document_that_is_asked_for_hundreds_of_times_does_not_decide_the_figure() -> None:
+    of = [Row("", f"query {n}", f"document {max(0, n - 300)}") for n in range(500)]
+    parts = divide(rows(*of), len(of)).parts
+    for name in ("test", "development"):
+        assert sum("d0" in grades for grades in parts[name].qrels.values()) <= 3
+    assert len(parts["development"].queries) > 40
+
+
 def test_a_query_in_two_splits_of_the_folder_is_held_out() -> None:
     of = [Row("", f"query {n}", f"document {n}", "training") for n in range(100)]
     of += [Row("", f"Query {n}", f"document {n}", "test") for n in range(90, 120)]
     divided = divide(rows(*of), len(of))
     assert len(divided.parts["test"].queries) == 30
     assert dict(divided.facts)["training queries left out: they repeat what is held out"] == "10"
-    with pytest.raises(DataError, match="here has 20 different queries, .*give at least 100"):
+    with pytest.raises(DataError, match="here has 20 different queries; .*give at least 100"):
         divide(rows(*of[:20]), 20)
 
 
