@@ -10,15 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from sentence_transformers import SentenceTransformer
 
 from colbert_zero_lib.adapt import page
+from colbert_zero_lib.adapt.folder import open_folder
+from colbert_zero_lib.adapt.survey import survey
 from colbert_zero_lib.adapt.work import ALONE, BOTH, START, SUPERVISED, UNTRAINED, Result
 from colbert_zero_lib.errors import ParameterError
-from colbert_zero_lib.models import save_model
+from colbert_zero_lib.models import open_model, save_model
+from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.runs import Run
 from tests.conftest import build_encoder
 from tests.hub.stock import WORDS
@@ -49,10 +53,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dense model of random weights in a folder."""
     folder = build_encoder(tmp_path_factory.mktemp("encoder"), [" ".join(WORDS), MARKUP], layers=1)
-    from colbert_zero_lib.models import open_model
-    from colbert_zero_lib.recipes import Step
-
-    dense = open_model(folder, Step("dense", "supervised", False, False), lengths=(32, 64), prompts=("", ""))  # type: ignore[arg-type]
+    step = Step(Interaction.DENSE, Phase.SUPERVISED, prompts=False, extra_length=False)
+    dense = open_model(folder, step, lengths=(32, 64), prompts=("", ""))
     assert isinstance(dense, SentenceTransformer)
     saved = tmp_path_factory.mktemp("dense")
     save_model(dense, saved)
@@ -117,3 +119,19 @@ def test_killed_while_it_trains_it_goes_on_and_ends_with_the_same_figures(
     assert {arm: told(run) for arm, run in found.runs.items()} == {
         arm: told(run) for arm, run in result[0].runs.items()
     }
+
+
+def test_the_report_on_many_rows_holds_no_rows(tmp_path: Path) -> None:
+    """40,000 rows with 40 MB of text: what is held is eight bytes a text, and a sample."""
+    with (tmp_path / "many.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["query", "document"])
+        writer.writerows((f"what is {n}", f"{n} is {'a number like others ' * 45}") for n in range(40_000))
+    tracemalloc.start()
+    try:
+        found = survey(open_folder(tmp_path), lambda texts, **_: {"input_ids": [[0]] * len(texts)})  # type: ignore[arg-type]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.rows == 40_000 and dict(found.facts)["different documents"] == "40,000"
+    assert peak < 12e6
