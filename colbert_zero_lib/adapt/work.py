@@ -17,9 +17,10 @@ from colbert_zero_lib.adapt.folder import Holding
 from colbert_zero_lib.adapt.lists import prepare
 from colbert_zero_lib.adapt.plan import Plan, make_plan, measure, profile_for, sized
 from colbert_zero_lib.adapt.survey import Survey, survey
-from colbert_zero_lib.checkpoint import Checkpoint, find_checkpoint
+from colbert_zero_lib.checkpoint import Checkpoint, find_checkpoint, opening
 from colbert_zero_lib.corpora.collections import Collection
 from colbert_zero_lib.corpora.cross_encoder import CrossEncoder, PairScorer
+from colbert_zero_lib.errors import CheckpointError
 from colbert_zero_lib.evaluation import (
     Difference,
     Evaluation,
@@ -118,7 +119,14 @@ class Adaptation:
         from torch.nn import Identity
 
         # Logits, as the other one gives.
-        return Another(str(self._graded.folder), activation_fn=Identity(), local_files_only=True)
+        with opening(self._graded.name):
+            found = Another(str(self._graded.folder), activation_fn=Identity(), local_files_only=True)
+        if found.config.num_labels != 1:
+            raise CheckpointError(
+                f"{self._graded.name} gives {found.config.num_labels} numbers for a query and a document: name with "
+                "--teacher a cross-encoder that gives one."
+            )
+        return found
 
     @cached_property
     def folder(self) -> Path:

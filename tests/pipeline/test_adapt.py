@@ -13,17 +13,20 @@ import time
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
+from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 from colbert_zero_lib.adapt import page
 from colbert_zero_lib.adapt.folder import open_folder
 from colbert_zero_lib.adapt.survey import survey
-from colbert_zero_lib.adapt.work import ALONE, BOTH, START, SUPERVISED, UNTRAINED, Result
-from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.adapt.work import ALONE, BOTH, START, SUPERVISED, UNTRAINED, Adaptation, Result
+from colbert_zero_lib.errors import CheckpointError, ParameterError
 from colbert_zero_lib.models import open_model, save_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.runs import Run
+from colbert_zero_lib.starts import Start
 from tests.conftest import build_encoder
 from tests.hub.stock import WORDS
 from tests.pipeline.adapting import adapt, adaptation
@@ -119,6 +122,22 @@ def test_killed_while_it_trains_it_goes_on_and_ends_with_the_same_figures(
     assert {arm: told(run) for arm, run in found.runs.items()} == {
         arm: told(run) for arm, run in result[0].runs.items()
     }
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_another_teacher_gives_logits_and_one_number_a_pair(
+    own: Path, start: Path, tmp_path: Path, labels: int
+) -> None:
+    folder = build_encoder(tmp_path / "teacher", WORDS, layers=1)
+    config = ModernBertConfig.from_pretrained(folder, num_labels=labels)
+    ModernBertForSequenceClassification(config).save_pretrained(folder)
+    work = Adaptation(open_folder(own), tmp_path, Start(str(start)), teacher=str(folder))
+    if labels == 1:
+        scores = work._open_teacher().predict([("tide", "harbour"), ("tide", "tide")])
+        assert scores.shape == (2,) and scores.dtype == np.float32
+    else:
+        with pytest.raises(CheckpointError, match="gives 2 numbers for a query and a document"):
+            work._open_teacher()
 
 
 def test_the_report_on_many_rows_holds_no_rows(tmp_path: Path) -> None:
