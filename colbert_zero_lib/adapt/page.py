@@ -130,6 +130,12 @@ def report(adaptation: Adaptation, result: Result) -> str:
         if phase in run.passport["queries_per_second"]
     )
     notes = [*survey.notes]
+    searched, there = (len(parts["test"].corpus) for parts in (adaptation.parts, division.parts))
+    if searched < there:
+        notes.append(
+            f"The test queries search {searched:,} of {there:,} documents, those that answer them among these: among "
+            "all of them every figure would be lower."
+        )
     if adaptation.holding.made:
         notes.append(
             "Nobody asked these queries: they are titles, headings and first sentences, taken out of their documents. "

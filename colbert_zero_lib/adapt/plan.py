@@ -138,8 +138,8 @@ def _scaled(scale: float, survey: Survey, parts: dict[str, Collection], speeds: 
     def part(most: int, there: int, least: int) -> int:
         return min(there, max(least, int(scale * min(most, there))))
 
-    lists, pool = part(_LISTS, queries, 200), part(_POOL, documents, 500)
-    of_test, of_development = part(_TEST, documents, 500), part(_DEVELOPMENT, documents, 300)
+    lists, pool = part(_LISTS, queries, 120), part(_POOL, documents, 500)
+    of_test, of_development = part(_TEST, documents, 500), part(_DEVELOPMENT, documents, 250)
     steps = {
         phase: max(10, min(int(scale * most), _EPOCHS * lists // BATCH)) for phase, most in _STEPS.items()
     }
