@@ -43,6 +43,7 @@ SECONDS = {
     "test_sweep": 25,
     "test_grid": 25,
     "test_execute": 25,
+    "test_adapt": 25,
     "test_suite": 25,
     "test_kernels": 15,
     "test_wheel": 20,

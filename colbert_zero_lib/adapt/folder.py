@@ -210,7 +210,7 @@ def _passages(text: str) -> Iterator[str]:
 
 def _cell(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any] | None:
     """The first of the columns that the row has, as the row calls it, and what is in it."""
-    called = {str(column).strip().lower(): column for column in reversed(row)}
+    called = {str(column).strip().lower(): column for column in reversed(list(row))}
     return next(((called[n.lower()], row[called[n.lower()]]) for n in names if n.lower() in called), None)
 
 
