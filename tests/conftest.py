@@ -45,6 +45,7 @@ SECONDS = {
     "test_execute": 25,
     "test_suite": 25,
     "test_kernels": 15,
+    "test_hosted": 25,
     "test_wheel": 20,
     "test_released": 20,
     "test_starts": 15,
