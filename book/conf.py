@@ -61,7 +61,7 @@ def mathml(display: bool) -> tuple[Callable[..., None], None]:
 
     def visit(translator: Any, node: Any) -> None:
         formula = convert(node.astext(), display="block" if display else "inline")
-        translator.body.append(f'<div class="math">{formula}</div>' if display else formula)
+        translator.body.append(f'<div class="formula">{formula}</div>' if display else formula)
         raise SkipNode
 
     return visit, None

@@ -113,8 +113,9 @@ def link(words: str, target: str) -> str:
 
 
 def code(text: str) -> str:
-    """A command or a recipe in HTML."""
-    return f"<code>{html.escape(text, quote=False)}</code>"
+    """A command or a recipe in HTML; an option and its value stay on one line."""
+    words = re.sub(r"--\w+ \S+", r'<span class="whole">\g<0></span>', html.escape(text, quote=False))
+    return f"<code>{words}</code>"
 
 
 def points(value: float, low: float = math.nan, high: float = math.nan, sign: str = "+") -> str:
@@ -255,7 +256,7 @@ def index_page(front: str) -> str:
         part = next(part for part, first in reversed(PARTS) if int(path.stem[:2]) >= first)
         parts.setdefault(part, []).append(f"notebooks/{path.stem}")
     parts["Look it up"] = ["tables", "notebooks/[A-Z]*", "data/README", "data/*/README"]
-    parts["Look it up"].append("api/colbert_zero_lib/index")
+    parts["Look it up"].append("Reference <api/colbert_zero_lib/index>")
     return "\n".join([front, *(tree.format(part, "\n".join(names)) for part, names in parts.items())])
 
 
