@@ -55,6 +55,13 @@ def test_a_notebook_carries_the_stamp_of_the_address(path: Path) -> None:
     assert not stamps.stamp(read_notebook(path), path.stem, stamps.address()), "run `make colab`"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_links_to_files_that_are_there(path: Path) -> None:
+    texts = [cell.source for cell in read_notebook(path).cells if cell.cell_type == "markdown"]
+    links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", "\n".join(texts))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
 def set_up(path: Path, given: dict[str, Any]) -> None:
     """Run a notebook as far as its set-up cell, the cells as papermill makes them and as IPython remembers them."""
     notebook = load_notebook_node(str(path))
