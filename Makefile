@@ -21,7 +21,8 @@ RUN := $(VENV)/bin
 # No progress bars where nobody watches.
 QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
 
-.PHONY: help reproduce environment data notebooks program figures benchmarks test faults lint format lab refresh lock audit clean
+.PHONY: help reproduce environment data notebooks program figures benchmarks test faults lint format lab refresh colab \
+	book lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,7 +35,9 @@ help:
 	@echo "make benchmarks measure speed and memory against two peers; an hour on an idle machine"
 	@echo "make refresh    run the notebooks in place, clean their outputs, redraw figures, renew notebooks/README.md"
 	@echo "make program    collect nano_colbert.py from the notebooks"
-	@echo "make lock       resolve requirements.lock anew from pyproject.toml"
+	@echo "make colab      stamp the notebooks with the repository's address, or a new one: REPOSITORY=https://..."
+	@echo "make book       build the site from the committed outputs and check it: report/book"
+	@echo "make lock       resolve requirements.lock and requirements-book.lock anew from pyproject.toml"
 	@echo "make audit      look up known vulnerabilities of what requirements.lock pins; needs the network"
 	@echo "make clean      remove what make made; trained runs and fetched text in .colbert_zero stay"
 
@@ -94,11 +97,28 @@ refresh: data program
 	@$(RUN)/colbert-zero figures
 	@$(RUN)/colbert-zero crosswalk
 
+# In an environment of its own too, which needs no torch. SCREENS=folder leaves pictures of some pages there.
+book: $(VENV)-book/.installed
+	@$(VENV)-book/bin/python -m book.pages build/book
+	@$(VENV)-book/bin/python -m sphinx -q -W --keep-going -d build/book/doctrees -c book build/book/source report/book
+	@$(VENV)-book/bin/python -m book.crawl report/book $(SCREENS)
+	@echo "Open report/book/index.html."
+
+$(VENV)-book/.installed: requirements-book.lock
+	@test -x $(VENV)-book/bin/python || $(PYTHON) -m venv $(VENV)-book
+	@$(VENV)-book/bin/python -m pip install $(QUIET) --disable-pip-version-check --require-hashes -r requirements-book.lock
+	@touch $@
+
+colab: $(INSTALLED)
+	@$(RUN)/colbert-zero stamp $(REPOSITORY)
+
+LOCK := uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-python-downloads --no-emit-index-url \
+	--no-emit-find-links --no-annotate --custom-compile-command "make lock"
+
 lock: $(INSTALLED)
 	@$(RUN)/python -m pip install $(QUIET) --disable-pip-version-check uv
-	@$(RUN)/uv pip compile pyproject.toml --quiet --extra dev --universal --python-version 3.10 --generate-hashes \
-		--no-python-downloads --no-emit-index-url --no-emit-find-links --no-annotate \
-		--custom-compile-command "make lock" --output-file requirements.lock
+	@$(RUN)/$(LOCK) --extra dev pyproject.toml --output-file requirements.lock
+	@$(RUN)/$(LOCK) --group book --output-file requirements-book.lock
 
 # In an environment of its own, so that the pinned one stays as it is.
 audit:
@@ -111,5 +131,5 @@ audit:
 		>&2; exit 1; fi; cat $(VENV)-audit/said.txt; exit $$code
 
 clean:
-	rm -rf $(VENV) $(VENV)-audit report build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit $(VENV)-book report build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

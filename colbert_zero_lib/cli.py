@@ -293,6 +293,19 @@ def program(
 
 
 @app.command()
+def stamp(
+    repository: Annotated[
+        str | None, typer.Argument(help="A new address, such as https://github.com/owner/name.")
+    ] = None,
+) -> None:
+    """Write the repository's address, its set-up cell and its Colab badge into every notebook."""
+    from . import conventions, stamps
+
+    changed = conventions.stamp_all(repository)
+    typer.echo(f"{stamps.address() or 'no address yet, so no badges'}: {len(changed)} notebooks changed")
+
+
+@app.command()
 def sweep(
     recipe: Annotated[str, typer.Argument(help="A recipe; the learning rate of its last step is swept.")],
     profile: Profile = "tiny",

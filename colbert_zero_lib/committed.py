@@ -27,9 +27,7 @@ def check(*files: Path) -> None:
 
 
 def listed(folder: Path, suffix: str) -> list[Path]:
-    """The committed files with ``suffix`` that ``folder`` itself must have; an installed package has no tables."""
-    if suffix == ".parquet" and repository() is None:
-        return []
+    """The committed files with ``suffix`` that ``folder`` itself must have."""
     root = data_folder()
     return [root / name for name in _entries() if name.endswith(suffix) and (root / name).parent == folder]
 

@@ -22,6 +22,7 @@ from .home import home, repository
 from .keeping import write_whole
 from .published.crosswalk import PAPER_ITEMS, TAG
 from .scratch import scratch
+from .stamps import address, set_address, stamp
 from .suite import (
     find_notebooks,
     parameters_index,
@@ -189,6 +190,18 @@ def refresh(
             differs = _write(path, cleaned(read_notebook(run.output), read_notebook(path)))
             say(f"{path.stem}: {run.seconds:.0f} s, {'changed' if differs else 'unchanged'}")
             changed += [path] if differs else []
+    return changed
+
+
+def stamp_all(place: str | None = None) -> list[Path]:
+    """Give every notebook the set-up cell and badge of the repository's address, a new one if given; those changed."""
+    if place:
+        set_address(place)
+    changed = []
+    for path in find_notebooks():
+        notebook = read_notebook(path)
+        if stamp(notebook, path.stem, address()) and _write(path, notebook):
+            changed.append(path)
     return changed
 
 

@@ -6,11 +6,14 @@ Cells are read, never run; finding and running notebooks is in ``suite``.
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import re
+import sys
 import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
 }
 _CHOICES = re.compile(r"([\w.+-]+(?: \| [\w.+-]+)+)(?:: .*)?")
 _FOLDER = re.compile(r"folder\b")
+# What a host's kernel may have imported before this library was installed.
+_PRELOADED = ("numpy", "pandas", "matplotlib", "pyarrow", "scipy", "torch", "transformers", "huggingface_hub")
 _INJECTED = "# Parameters"  # papermill's first line of the cell that it adds after the parameters
 
 
@@ -137,8 +142,10 @@ def check_session(names: Mapping[str, Any]) -> None:
     """Check what a running notebook was given, by hand or by papermill; its set-up cell calls this with ``globals()``.
 
     What was declared is read from the cells that IPython ran (its ``In``): the latest with typed literals alone, and
-    papermill's own behind it. A script, which has no cells, is not checked. ParameterError as of `check_given`.
+    papermill's own behind it. A script, which has no cells, is not checked. ParameterError as of `check_given`, and
+    NotebookError where a package was replaced on disk after it had been imported.
     """
+    check_loaded()
     cells: Sequence[str] = names.get("In", ())
     for place in reversed(range(len(cells))):
         try:
@@ -151,6 +158,21 @@ def check_session(names: Mapping[str, Any]) -> None:
                 found |= declared(cells[place + 1], "this notebook")
             check_given({name: names.get(name) for name in found}, known, "this notebook")
             return
+
+
+def check_loaded() -> None:
+    """NotebookError names the packages whose imported version is not the installed one: the kernel must start anew."""
+    stale = []
+    for name in _PRELOADED:
+        loaded = getattr(sys.modules.get(name), "__version__", None)
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed = metadata.version(name)
+            if loaded and str(loaded).split("+")[0] != installed.split("+")[0]:
+                stale.append(f"{name} {loaded} (now {installed})")
+    if stale:
+        raise NotebookError(
+            f"This kernel imported {', '.join(stale)} before they were replaced: restart it and run this cell again."
+        )
 
 
 def _is_folder(path: Path) -> bool:

@@ -46,6 +46,7 @@ SECONDS = {
     "test_adapt": 25,
     "test_suite": 25,
     "test_kernels": 15,
+    "test_hosted": 25,
     "test_wheel": 20,
     "test_released": 20,
     "test_starts": 15,

@@ -18,9 +18,10 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from colbert_zero_lib import stamps
 from colbert_zero_lib.conventions import check_notebook
 from colbert_zero_lib.errors import ColbertZeroError, ParameterError
-from colbert_zero_lib.suite import find_notebooks, notebooks_folder
+from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebook
 
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
@@ -49,6 +50,18 @@ def test_a_notebook_follows_the_conventions(path: Path) -> None:
     assert check_notebook(path) == []
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_carries_the_stamp_of_the_address(path: Path) -> None:
+    assert not stamps.stamp(read_notebook(path), path.stem, stamps.address()), "run `make colab`"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMES)
+def test_a_notebook_links_to_files_that_are_there(path: Path) -> None:
+    texts = [cell.source for cell in read_notebook(path).cells if cell.cell_type == "markdown"]
+    links = re.findall(r"\]\((?!\w+:|#)([^)#]+)", "\n".join(texts))
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
 def set_up(path: Path, given: dict[str, Any]) -> None:
     """Run a notebook as far as its set-up cell, the cells as papermill makes them and as IPython remembers them."""
     notebook = load_notebook_node(str(path))
@@ -59,7 +72,7 @@ def set_up(path: Path, given: dict[str, Any]) -> None:
         if cell.cell_type == "code":
             names["In"].append(cell.source)
             exec(cell.source, names)
-            if "check_session(globals())" in cell.source:
+            if stamps.CHECK in cell.source:
                 return
     raise AssertionError(f"{path.name} has no cell that checks its parameters")
 
