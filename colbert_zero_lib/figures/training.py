@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .marks import count_axis, headline, label_ends, zero_line
+from .marks import count_axis, headline, label_ends, write, zero_line
 from .theme import COLOURS, DASHED, INTERACTION, NAME, SMALL, WIDTH, canvas
 
 
@@ -62,21 +62,24 @@ def memory_by_chunk(table: pd.DataFrame) -> Figure:
 
 
 def margins(differences: Mapping[str, np.ndarray]) -> Figure:
-    """How far the positive is above its negatives, as cumulative shares: ``differences`` maps a kind of negative to
+    """How far the positive is above its negatives, as cumulative shares: ``differences`` maps two kinds of negative to
     positive's score minus negative's, one value a pair. What lies left of zero is ranked wrongly."""
     figure, axes = canvas(WIDTH, 2.9)
-    palette = (COLOURS["blue"], COLOURS["vermilion"], COLOURS["green"], COLOURS["purple"])
     wrong = {}
-    for (name, values), colour in zip(differences.items(), palette, strict=False):
+    ranked = sorted(differences.items(), key=lambda item: float(np.median(item[1])))
+    # The lower curve is named on its left, the higher on its right: neither name can meet a curve.
+    looks = ((COLOURS["vermilion"], 75, "right"), (COLOURS["blue"], 25, "left"))
+    for (name, values), (colour, height, side) in zip(ranked, looks, strict=True):
         ordered = np.sort(np.asarray(values, dtype=float))
         share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
         wrong[name] = 100 * float((ordered < 0).mean())
+        axes.step(ordered, share, where="post", color=colour, linewidth=1.8)
+        place = (float(np.percentile(ordered, height)), height)
         label = f"{name}: {wrong[name]:.0f}% wrong"
-        axes.step(ordered, share, where="post", color=colour, linewidth=1.8, label=label)
+        write(axes, label, place, (-8 if side == "right" else 8, 0), ha=side, color=colour, weight="bold")
     zero_line(axes)
     axes.set(xlabel="score of the positive minus score of the negative", ylabel="share of pairs (%)")
     axes.set_ylim(0, 101)
-    axes.legend(loc="upper left", frameon=True, edgecolor="white")
     worst, best = max(wrong, key=wrong.__getitem__), min(wrong, key=wrong.__getitem__)
     told = f"in {wrong[worst]:.0f}% of pairs, {best} in {wrong[best]:.0f}%"
     return headline(figure, f"{worst.capitalize()} still beat the positive {told}")
