@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -191,6 +192,19 @@ def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
     label_ends(axes, right, ends, gap=0.07 * axes.get_ylim()[1])
     reached = " and ".join(f"{value:.2f} ({name})" for name, (value, _) in ends.items())
     return headline(figure, f"From a guess at {chance:.2f} the loss falls to {reached}")
+
+
+def loss_and_floor(losses: Sequence[float], floor: float) -> Figure:
+    """A distillation's loss of every step above ``floor``, the lowest that any student of its scaling can reach."""
+    figure, axes = canvas(WIDTH, 2.5)
+    points = list(enumerate(losses, start=1))
+    _, last = _loss(axes, points, COLOURS["blue"], 1.8)
+    axes.axhline(floor, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
+    write(axes, "the floor", (len(losses), floor), (0, 6), ha="right", color=COLOURS["grey"])
+    axes.set(xlabel="optimiser step", ylabel="KL (nats)", xlim=(1, len(losses)), ylim=(0, None))
+    began = float(np.mean(losses[:5]))
+    told = f"The loss goes from {began:.2f} to {last:.2f}"
+    return headline(figure, f"{told}, and no student can get below {floor:.2f}")
 
 
 def deltas(table: pd.DataFrame, title: str) -> Figure:

@@ -67,22 +67,23 @@ def margins(differences: Mapping[str, np.ndarray]) -> Figure:
     figure, axes = canvas(WIDTH, 2.9)
     wrong = {}
     ranked = sorted(differences.items(), key=lambda item: float(np.median(item[1])))
-    # The lower curve is named on its left, the higher on its right: neither name can meet a curve.
-    looks = ((COLOURS["vermilion"], 75, "right"), (COLOURS["blue"], 25, "left"))
-    for (name, values), (colour, height, side) in zip(ranked, looks, strict=True):
+    for (name, values), colour, side in zip(
+        ranked, (COLOURS["vermilion"], COLOURS["blue"]), ("right", "left"), strict=True
+    ):
         ordered = np.sort(np.asarray(values, dtype=float))
         share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
         wrong[name] = 100 * float((ordered < 0).mean())
         axes.step(ordered, share, where="post", color=colour, linewidth=1.8)
-        place = (float(np.percentile(ordered, height)), height)
-        label = f"{name}: {wrong[name]:.0f}% wrong"
+        # The upper curve is named on its left, beside the line of zero, the lower on its right: no name meets a curve.
+        height = min(max(12.0, wrong[name]), 88.0) if side == "right" else 25.0
+        label, place = f"{name}: {wrong[name]:.0f}% wrong", (float(np.percentile(ordered, height)), height)
         write(axes, label, place, (-8 if side == "right" else 8, 0), ha=side, color=colour, weight="bold")
     zero_line(axes)
-    axes.set(xlabel="score of the positive minus score of the negative", ylabel="share of pairs (%)")
+    axes.set(xlabel="score of the right document minus score of the other", ylabel="share of pairs (%)")
     axes.set_ylim(0, 101)
     worst, best = max(wrong, key=wrong.__getitem__), min(wrong, key=wrong.__getitem__)
-    told = f"in {wrong[worst]:.0f}% of pairs, {best} in {wrong[best]:.0f}%"
-    return headline(figure, f"{worst.capitalize()} still beat the positive {told}")
+    told = f"{worst} beat the right one in {wrong[worst]:.0f}% of pairs, {best} in {wrong[best]:.0f}%"
+    return headline(figure, told[0].upper() + told[1:])
 
 
 def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figure:
