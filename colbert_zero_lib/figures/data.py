@@ -70,7 +70,8 @@ def overlap_and_gains(table: pd.DataFrame) -> Figure:
     axes.set_ylabel("MiniLM minus BM25,\nnDCG@10 (points), 95% interval")
     axes.margins(x=0.06, y=0.1)
     found = spearmanr(table["overlap"], table["delta"])
-    told = f"(rank correlation {found.statistic:+.2f}".replace("-", "−") + f", {len(table)} collections)"
+    told = f"rank correlation with shared words {found.statistic:+.2f}".replace("-", "−")
     if found.pvalue < 0.05 and found.statistic < 0:
-        return headline(figure, f"The fewer words are shared, the more an encoder gains {told}")
-    return headline(figure, f"What an encoder gains does not follow the shared words {told}")
+        return headline(figure, f"The fewer words are shared, the more an encoder gains: {told}")
+    clear = sum(leaves_out_zero(row.low, row.high) for row in table.itertuples())
+    return headline(figure, f"{clear} of {len(table)} collections show a difference; {told}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -70,49 +69,24 @@ def learning_paths(
     return headline(figure, title)
 
 
-def collection_scores(scores: pd.DataFrame, title: str) -> Figure:
+def system_scores(scores: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure:
     """nDCG@10 of several systems on each collection: columns collection, system, mean, low, high (points).
 
-    Systems are drawn in order of appearance; ``a``, ``b``, ``c`` and the baselines have their own colours.
+    Systems are drawn in the order of ``colours``, each in its own.
     """
-    looks = {}
-    for system in dict.fromkeys(scores["system"]):
-        colour = PIPELINE.get(system) or BASELINE.get(system, COLOURS["green"])
-        shown = f"({system})" if system in PIPELINE else system
-        looks[system] = (colour, MARKER.get(system, "v"), shown)
-    return _systems(scores, looks, title, (0.7, 0.46), 0.72, "#eeeeee")
-
-
-def system_scores(scores: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure:
-    """The same as `collection_scores` of systems in the order of ``colours``, each in its own."""
-    looks = {
-        system: (colour, marker, system)
-        for (system, colour), marker in zip(colours.items(), _MARKERS, strict=False)
-    }
-    return _systems(scores, looks, title, (0.8, 0.44), 0.7, "#e4e4e4")
-
-
-def _systems(
-    scores: pd.DataFrame,
-    looks: Mapping[str, tuple[str, str, str]],
-    title: str,
-    size: tuple[float, float],
-    band: float,
-    pale: str,
-) -> Figure:
     collections = list(dict.fromkeys(scores["collection"]))
-    figure, axes = canvas(WIDTH, size[0] + size[1] * len(collections))
-    for number, (system, (colour, marker, shown)) in enumerate(looks.items()):
+    figure, axes = canvas(WIDTH, 0.8 + 0.44 * len(collections))
+    for number, ((system, colour), marker) in enumerate(zip(colours.items(), _MARKERS, strict=False)):
         own = scores[scores["system"] == system].set_index("collection")
-        shift = (number - (len(looks) - 1) / 2) * (band / max(1, len(looks)))
+        shift = (number - (len(colours) - 1) / 2) * (0.7 / max(1, len(colours)))
         for place, collection in enumerate(collections):
             if collection in own.index:
                 found = own.loc[collection, ["mean", "low", "high"]]
                 with_interval(axes, place + shift, found, colour, marker, horizontal=True)
-        key(axes, shown, colour, marker)
-    part_rows(axes, len(collections), pale)
+        key(axes, system, colour, marker)
+    part_rows(axes, len(collections), "#e4e4e4")
     name_rows(axes, collections, "nDCG@10 (points), 95% interval")
-    legend(figure, len(looks))
+    legend(figure, len(colours))
     return headline(figure, title)
 
 
@@ -192,19 +166,6 @@ def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
     label_ends(axes, right, ends, gap=0.07 * axes.get_ylim()[1])
     reached = " and ".join(f"{value:.2f} ({name})" for name, (value, _) in ends.items())
     return headline(figure, f"From a guess at {chance:.2f} the loss falls to {reached}")
-
-
-def loss_and_floor(losses: Sequence[float], floor: float) -> Figure:
-    """A distillation's loss of every step above ``floor``, the lowest that any student of its scaling can reach."""
-    figure, axes = canvas(WIDTH, 2.5)
-    points = list(enumerate(losses, start=1))
-    _, last = _loss(axes, points, COLOURS["blue"], 1.8)
-    axes.axhline(floor, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
-    write(axes, "the floor", (len(losses), floor), (0, 6), ha="right", color=COLOURS["grey"])
-    axes.set(xlabel="optimiser step", ylabel="KL (nats)", xlim=(1, len(losses)), ylim=(0, None))
-    began = float(np.mean(losses[:5]))
-    told = f"The loss goes from {began:.2f} to {last:.2f}"
-    return headline(figure, f"{told}, and no student can get below {floor:.2f}")
 
 
 def deltas(table: pd.DataFrame, title: str) -> Figure:

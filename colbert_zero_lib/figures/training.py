@@ -82,8 +82,8 @@ def margins(differences: Mapping[str, np.ndarray]) -> Figure:
     axes.set(xlabel="score of the right document minus score of the other", ylabel="share of pairs (%)")
     axes.set_ylim(0, 101)
     worst, best = max(wrong, key=wrong.__getitem__), min(wrong, key=wrong.__getitem__)
-    told = f"{worst} beat the right one in {wrong[worst]:.0f}% of pairs, {best} in {wrong[best]:.0f}%"
-    return headline(figure, told[0].upper() + told[1:])
+    told = f"beats the right document, the {best} in {wrong[best]:.0f}%"
+    return headline(figure, f"In {wrong[worst]:.0f}% of pairs the {worst} {told}")
 
 
 def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figure:

@@ -42,7 +42,7 @@ def _reach() -> pd.DataFrame:
 
 
 TEMPERATURES = np.geomspace(0.01, 5, 20)
-DIFFERENCES = {"random negatives": np.array([-1.0, 1, 2, 3]), "hard negatives": np.array([-2.0, -1, -0.5, 1])}
+DIFFERENCES = {"random one": np.array([-1.0, 1, 2, 3]), "first found": np.array([-2.0, -1, -0.5, 1])}
 FIGURES: dict[str, Callable[[], Figure]] = {
     "sharpness": lambda: training.sharpness(
         {"dense": (TEMPERATURES, 1 + 10 * TEMPERATURES), "colbert": (TEMPERATURES, 1 + TEMPERATURES)},
@@ -59,7 +59,6 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "systems": lambda: pipelines.system_scores(
         _scores(), {"dense": COLOURS["orange"], "ColBERT": COLOURS["blue"], "BM25": COLOURS["grey"]}, "title"
     ),
-    "floor": lambda: pipelines.loss_and_floor([0.8, 0.6, 0.7, 0.5, 0.4, 0.5], 0.3),
     "margins": lambda: training.margins(DIFFERENCES),
     "targets": lambda: training.targets(
         {"teacher": [0.6, 0.2, 0.1, 0.05, 0.05], "student's best": [0.35, 0.25, 0.15, 0.13, 0.12]}, _reach()
@@ -92,19 +91,14 @@ def test_the_memory_title_says_how_many_times_less_at_the_smallest_chunk() -> No
 
 def test_margins_left_of_zero_are_counted_as_wrong() -> None:
     found = texts(FIGURES["margins"]())
-    assert "random negatives: 25% wrong" in found
-    assert "hard negatives: 75% wrong" in found
+    assert "random one: 25% wrong" in found
+    assert "first found: 75% wrong" in found
+    assert "In 75% of pairs the first found beats the right document, the random one in 25%" in found
 
 
 def test_the_title_of_the_losses_says_where_they_begin_and_end() -> None:
     (title,) = (text for text in texts(FIGURES["losses"]()) if text.startswith("From a guess"))
     assert title == "From a guess at 4.85 the loss falls to 3.04 (dense) and 1.66 (ColBERT)"
-
-
-def test_the_floor_is_drawn_and_named_in_the_title() -> None:
-    figure = FIGURES["floor"]()
-    assert [line.get_ydata() for line in figure.axes[0].lines if len(line.get_xdata()) == 2] == [[0.3, 0.3]]
-    assert any("from 0.60 to 0.48, and no student can get below 0.30" in text for text in texts(figure))
 
 
 def test_every_mean_and_interval_is_drawn() -> None:

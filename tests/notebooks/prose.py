@@ -1,7 +1,8 @@
 """How the notebooks read: words a sentence, and terms of the glossary that are used before they are defined.
 
 `python -m tests.notebooks.prose 04` prints a line for a notebook, and what breaks the rule; without a number, for all.
-A term is defined where it stands in bold or is a link to the glossary, in this notebook or an earlier one.
+A term is defined where it stands in bold or is a link to the glossary, in this notebook or an earlier one; the title's
+cell, which says what is to come, neither defines nor uses any.
 """
 
 from __future__ import annotations
@@ -77,9 +78,8 @@ def glossary(path: Path) -> dict[str, re.Pattern[str]]:
 def read(
     sources: Sequence[str], terms: dict[str, re.Pattern[str]], defined: set[str], name: str = ""
 ) -> Prose:
-    """The prose of markdown cells; terms that they define are added to ``defined``."""
-    texts, undefined = list(blocks(sources)), []
-    whole = "\n".join(_ONE_WORD.sub("", text) for text in texts)
+    """The prose of markdown cells, the title's first; terms that the others define are added to ``defined``."""
+    whole, undefined = "\n".join(_ONE_WORD.sub("", text) for text in blocks(sources[1:])), []
     bold = [(m.start(), m[1]) for m in re.finditer(r"\*\*([^*]+)\*\*", whole)]
     bold += [(m.start(), m[1]) for m in _LINK.finditer(whole) if "GLOSSARY" in m[2]]
     plain = _LINK.sub(lambda link: f"[{link[1]}]{' ' * (len(link[0]) - len(link[1]) - 2)}", whole)
@@ -91,7 +91,7 @@ def read(
         defined |= {term} if at < len(whole) else set()
         if at > first.start():
             undefined.append(term)
-    sentences = [s for text in texts for s in _END.split(_LINK.sub(r"\1", text)) if words(s)]
+    sentences = [s for text in blocks(sources) for s in _END.split(_LINK.sub(r"\1", text)) if words(s)]
     return Prose(name, sentences, undefined)
 
 

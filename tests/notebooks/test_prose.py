@@ -34,10 +34,12 @@ def test_a_long_sentence_is_a_fault() -> None:
 def test_a_term_is_defined_in_bold_or_by_a_link_and_stays_so() -> None:
     defined: set[str] = set()
     first = read(
-        ["The corpus is large. A **corpus** is what is searched: see [qrels](GLOSSARY.md)."], TERMS, defined
+        ["# Of qrels", "The corpus is large. A **corpus** is what is searched: see [qrels](GLOSSARY.md)."],
+        TERMS,
+        defined,
     )
     assert first.undefined == ["corpus"] and defined == {"corpus", "qrels"}
-    assert read(["The corpus and its qrels."], TERMS, defined).undefined == []
+    assert read(["# Of qrels", "The corpus and its qrels."], TERMS, defined).undefined == []
 
 
 def test_every_checked_term_has_one_entry() -> None:
