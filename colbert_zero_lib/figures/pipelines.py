@@ -69,24 +69,49 @@ def learning_paths(
     return headline(figure, title)
 
 
-def system_scores(scores: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure:
+def collection_scores(scores: pd.DataFrame, title: str) -> Figure:
     """nDCG@10 of several systems on each collection: columns collection, system, mean, low, high (points).
 
-    Systems are drawn in the order of ``colours``, each in its own.
+    Systems are drawn in order of appearance; ``a``, ``b``, ``c`` and the baselines have their own colours.
     """
+    looks = {}
+    for system in dict.fromkeys(scores["system"]):
+        colour = PIPELINE.get(system) or BASELINE.get(system, COLOURS["green"])
+        shown = f"({system})" if system in PIPELINE else system
+        looks[system] = (colour, MARKER.get(system, "v"), shown)
+    return _systems(scores, looks, title, (0.7, 0.46), 0.72, "#eeeeee")
+
+
+def system_scores(scores: pd.DataFrame, colours: Mapping[str, str], title: str) -> Figure:
+    """The same as `collection_scores` of systems in the order of ``colours``, each in its own."""
+    looks = {
+        system: (colour, marker, system)
+        for (system, colour), marker in zip(colours.items(), _MARKERS, strict=False)
+    }
+    return _systems(scores, looks, title, (0.8, 0.44), 0.7, "#e4e4e4")
+
+
+def _systems(
+    scores: pd.DataFrame,
+    looks: Mapping[str, tuple[str, str, str]],
+    title: str,
+    size: tuple[float, float],
+    band: float,
+    pale: str,
+) -> Figure:
     collections = list(dict.fromkeys(scores["collection"]))
-    figure, axes = canvas(WIDTH, 0.8 + 0.44 * len(collections))
-    for number, ((system, colour), marker) in enumerate(zip(colours.items(), _MARKERS, strict=False)):
+    figure, axes = canvas(WIDTH, size[0] + size[1] * len(collections))
+    for number, (system, (colour, marker, shown)) in enumerate(looks.items()):
         own = scores[scores["system"] == system].set_index("collection")
-        shift = (number - (len(colours) - 1) / 2) * (0.7 / max(1, len(colours)))
+        shift = (number - (len(looks) - 1) / 2) * (band / max(1, len(looks)))
         for place, collection in enumerate(collections):
             if collection in own.index:
                 found = own.loc[collection, ["mean", "low", "high"]]
                 with_interval(axes, place + shift, found, colour, marker, horizontal=True)
-        key(axes, system, colour, marker)
-    part_rows(axes, len(collections), "#e4e4e4")
+        key(axes, shown, colour, marker)
+    part_rows(axes, len(collections), pale)
     name_rows(axes, collections, "nDCG@10 (points), 95% interval")
-    legend(figure, len(colours))
+    legend(figure, len(looks))
     return headline(figure, title)
 
 
