@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .marks import count_axis, headline, label_ends, zero_line
+from .marks import count_axis, headline, label_ends, write, zero_line
 from .theme import COLOURS, DASHED, INTERACTION, NAME, SMALL, WIDTH, canvas
 
 
@@ -65,24 +65,28 @@ def memory_by_chunk(table: pd.DataFrame) -> Figure:
 
 
 def margins(differences: Mapping[str, np.ndarray]) -> Figure:
-    """How far the positive is above its negatives, as cumulative shares: ``differences`` maps a kind of negative to
+    """How far the positive is above its negatives, as cumulative shares: ``differences`` maps two kinds of negative to
     positive's score minus negative's, one value a pair. What lies left of zero is ranked wrongly."""
     figure, axes = canvas(WIDTH, 2.9)
-    palette = (COLOURS["blue"], COLOURS["vermilion"], COLOURS["green"], COLOURS["purple"])
     wrong = {}
-    for (name, values), colour in zip(differences.items(), palette, strict=False):
+    ranked = sorted(differences.items(), key=lambda item: float(np.median(item[1])))
+    for (name, values), colour, side in zip(
+        ranked, (COLOURS["vermilion"], COLOURS["blue"]), ("right", "left"), strict=True
+    ):
         ordered = np.sort(np.asarray(values, dtype=float))
         share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
         wrong[name] = 100 * float((ordered < 0).mean())
-        label = f"{name}: {wrong[name]:.0f}% wrong"
-        axes.step(ordered, share, where="post", color=colour, linewidth=1.8, label=label)
+        axes.step(ordered, share, where="post", color=colour, linewidth=1.8)
+        # The upper curve is named on its left, beside the line of zero, the lower on its right: no name meets a curve.
+        height = min(max(12.0, wrong[name]), 88.0) if side == "right" else 25.0
+        label, place = f"{name}: {wrong[name]:.0f}% wrong", (float(np.percentile(ordered, height)), height)
+        write(axes, label, place, (-8 if side == "right" else 8, 0), ha=side, color=colour, weight="bold")
     zero_line(axes)
-    axes.set(xlabel="score of the positive minus score of the negative", ylabel="share of pairs (%)")
+    axes.set(xlabel="score of the right document minus score of the other", ylabel="share of pairs (%)")
     axes.set_ylim(0, 101)
-    axes.legend(loc="upper left", frameon=True, edgecolor="white")
     worst, best = max(wrong, key=wrong.__getitem__), min(wrong, key=wrong.__getitem__)
-    told = f"in {wrong[worst]:.0f}% of pairs, {best} in {wrong[best]:.0f}%"
-    return headline(figure, f"{worst.capitalize()} still beat the positive {told}")
+    told = f"beats the right document, the {best} in {wrong[best]:.0f}%"
+    return headline(figure, f"In {wrong[worst]:.0f}% of pairs the {worst} {told}")
 
 
 def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figure:

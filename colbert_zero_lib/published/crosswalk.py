@@ -124,7 +124,7 @@ def crosswalk_page(notebooks: Path | None = None, folder: Path | None = None) ->
     lines = [
         "# Notebooks", "",
         "<!-- written by `colbert-zero crosswalk`; edit the notebooks, not this page -->", "",
-        "In reading order; each one also stands alone.", "",
+        "In reading order; each one also stands alone. The words are explained in the [glossary](GLOSSARY.md).", "",
         "| notebook | title |", "|---|---|",
     ]  # fmt: skip
     for path in find_notebooks(folder=place):

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation.statistics import Interval
-from colbert_zero_lib.figures import data, interaction, paper, pipelines, save
+from colbert_zero_lib.figures import data, interaction, paper, pipelines, save, sketches
 from colbert_zero_lib.figures.marks import spread
 from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import paper_table
@@ -50,6 +50,12 @@ def _deltas() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["claim", "delta", "low", "high", "paper", "recorded"])
 
 
+def _gains(sign: int) -> pd.DataFrame:
+    overlap = np.linspace(0.1, 0.8, 8)
+    rows = {"collection": list("abcdefgh"), "overlap": overlap, "delta": 30 * sign * overlap + 10}
+    return pd.DataFrame(rows).assign(low=lambda t: t["delta"] - 4, high=lambda t: t["delta"] + 4)
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "phases": lambda: paper.phases_diagram(paper_table(1)),
     "pipelines": lambda: paper.pipelines_diagram(paper_table("figure2")),
@@ -80,11 +86,10 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "lengths": lambda: data.length_histograms(
         {"one": ([3, 4, 5], [50, 60, 900]), "two": ([9], [12])}, (24, 64)
     ),
-    "overlap": lambda: data.overlap_and_scores(
-        _scores(("cwe", "BM25", 30.0), ("wiki", "BM25", 15.0), ("cwe", "all-MiniLM-L6-v2", 40.0)).assign(
-            overlap=[0.4, 0.2, 0.4]
-        )
-    ),
+    "gains": lambda: data.overlap_and_gains(_gains(-1)),
+    "negatives": sketches.negatives_on_a_line,
+    "pulls": sketches.pulls,
+    "prompt tokens": sketches.prompt_tokens,
 }
 
 
@@ -173,6 +178,27 @@ def test_deltas_are_coloured_only_when_their_interval_leaves_out_zero() -> None:
 def test_lengths_say_how_many_documents_are_cut() -> None:
     # of 50, 60, 900 and 12 tokens one is longer than 64
     assert "25% of documents" in _texts(FIGURES["lengths"]())
+
+
+def test_the_title_of_the_gains_follows_the_collections() -> None:
+    assert "The fewer words are shared, the more" in _texts(FIGURES["gains"]())
+    assert "8 of 8 collections show a difference; rank correlation with shared words +1.00" in _texts(
+        data.overlap_and_gains(_gains(1))
+    )
+
+
+def test_an_arrow_of_the_pulls_ends_where_the_label_or_the_teacher_wants_the_probability() -> None:
+    label, teacher = sketches.pulls((0.0, 0.0), (np.log(3.0), 0.0)).axes
+    ends = [
+        [round(text.xy[0], 6) for text in axes.texts if text.arrow_patch is not None]
+        for axes in (label, teacher)
+    ]
+    assert ends == [[1.0, 0.0], [0.75, 0.25]]
+
+
+def test_a_prompt_adds_vectors_without_expansion_only() -> None:
+    counted = [text for text in _texts(sketches.prompt_tokens(5, 7, 20)).split("\n") if "vectors" in text]
+    assert [text for text in counted if text[0].isdigit()] == [f"{n} vectors" for n in (8, 15, 20, 20)]
 
 
 def test_labels_keep_their_order_and_their_distance() -> None:

@@ -1,0 +1,136 @@
+"""Drawings of ideas: hard negatives on a line, what a label and a teacher pull where, tokens of prompt and expansion.
+
+Nothing here is measured; the few numbers are made up, and what follows from them (softmax, gradient) is worked out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .marks import headline, write
+from .theme import COLOURS, DASHED, WIDTH, canvas
+
+_ARROW = {"arrowstyle": "-|>", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
+
+
+def _softmax(scores: Sequence[float], temperature: float = 1.0) -> np.ndarray:
+    powers = np.exp(np.asarray(scores) / temperature)
+    return powers / powers.sum()
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    axes.annotate("", end, start, arrowprops={**_ARROW, "color": colour})
+
+
+def _bare(axes: Axes) -> None:
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.set(xticks=[], yticks=[])
+
+
+def negatives_on_a_line(margin: float = 0.95, temperature: float = 0.05) -> Figure:
+    """Documents by their score for one query; each negative's arrow is as long as InfoNCE pushes it.
+
+    ``margin``: candidates above this share of the right document's score are left out.
+    """
+    right, unsure = 0.80, [0.775, 0.825]
+    negatives = [0.08, 0.12, 0.15, 0.19, 0.22, 0.26, 0.31, 0.60, 0.66, 0.72]
+    pushed = _softmax([right, *negatives], temperature)[1:]
+    figure, axes = canvas(WIDTH, 2.0)
+    axes.axhline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
+    axes.axvspan(margin * right, 0.95, color=COLOURS["light"], alpha=0.5, linewidth=0)
+    axes.axvline(margin * right, color=COLOURS["grey"], linestyle=DASHED, linewidth=1.0)
+    for height, (place, share) in enumerate(zip(negatives, pushed, strict=True)):
+        near = place > 0.5
+        axes.plot(place, 0, "o", color=COLOURS["vermilion" if near else "grey"], markersize=7, zorder=3)
+        if near:
+            high = 0.2 + 0.16 * (height - 7)
+            _arrow(axes, (place, high), (place - 1.2 * share, high), COLOURS["vermilion"])
+    axes.plot(unsure, [0, 0], "o", color=COLOURS["ink"], markerfacecolor="white", markersize=7, zorder=3)
+    axes.plot(right, 0, "D", color=COLOURS["blue"], markersize=8, zorder=3)
+    texts = (
+        ("random documents:\nfar away, hardly pushed", 0.195, -0.22, "grey", "center"),
+        ("hard negatives:\nnear, and pushed away", 0.64, -0.22, "vermilion", "center"),
+        ("too close:\nmay be right as well", 0.77, -0.22, "ink", "left"),
+        ("the marked answer", 0.79, 0.32, "blue", "left"),
+        (f"{margin:.0%} of its score", 0.77, 0.66, "grey", "left"),
+    )
+    for text, x, y, colour, side in texts:
+        write(axes, text, (x, y), (0, 0), color=COLOURS[colour], ha=side, va="top" if y < 0 else "center")
+    _bare(axes)
+    axes.set(xlim=(0.02, 0.95), ylim=(-0.75, 0.75))
+    axes.set_xlabel("score for the query →", loc="right")
+    return headline(
+        figure, "Only the negatives near the answer teach, and the nearest may be answers themselves"
+    )
+
+
+_STUDENT, _TEACHER = (0.9, 0.7, 0.2, 1.2, 0.5), (2.4, 2.2, 1.4, -0.5, -1.0)  # scores of five documents
+
+
+def pulls(student: Sequence[float] = _STUDENT, teacher: Sequence[float] = _TEACHER) -> Figure:
+    """Where one list is pulled by a label (the first document) and by a teacher; both arguments are scores [documents].
+
+    An arrow runs from the student's probability to the wanted one: it is the gradient step on that document's score.
+    """
+    figure, panels = canvas(WIDTH, 2.5, columns=2, sharey=True, sharex=True)
+    own = _softmax(student)
+    label = np.eye(len(own))[0]
+    wants = (
+        ("A label: one up, all others down", label),
+        ("A teacher: to its own spacing", _softmax(teacher)),
+    )
+    for axes, (title, wanted) in zip(panels, wants, strict=True):
+        for place, (now, then) in enumerate(zip(own, wanted, strict=True)):
+            colour = COLOURS["blue" if then > now else "vermilion"]
+            _arrow(axes, (now, place), (then, place), colour)
+            axes.plot(now, place, "o", color=COLOURS["ink"], markersize=5, zorder=3)
+            axes.plot(then, place, "|", color=COLOURS["purple"], markersize=14, markeredgewidth=2.2, zorder=2)
+        axes.set_title(title)
+        axes.set(xlabel="probability", xlim=(-0.03, 1.06), ylim=(len(own) - 0.5, -0.6))
+        axes.grid(axis="y", visible=False)
+    names = ["marked as right", "as good, not marked", "partly right", "off the subject", "off the subject"]
+    panels[0].set_yticks(range(len(own)), names[: len(own)])
+    for text, below, colour in (("● student", 2.0, "ink"), ("❘ wanted", 2.7, "purple")):
+        write(panels[0], text, (0.62, below), (0, 0), color=COLOURS[colour])
+    return headline(figure, "A label pushes a good second document down; a teacher's scores lift it")
+
+
+def prompt_tokens(words: int = 5, prompt: int = 7, limit: int = 20) -> Figure:
+    """The places of a query of ``words`` words under ``limit``, with and without a prompt and query expansion.
+
+    A filled place has a vector that is scored; an empty one is padding.
+    """
+    looks = {"P prompt": "orange", "W words": "blue", "M [MASK]": "green", "· [CLS], [Q], [SEP]": "grey"}
+    asked, text, mask, special = looks
+    figure, axes = canvas(WIDTH, 2.35)
+    cases = [(on, with_prompt) for on in (False, True) for with_prompt in (False, True)]
+    for row, (expanded, with_prompt) in enumerate(cases):
+        kinds = [special] * 2 + [asked] * prompt * with_prompt + [text] * words + [special]
+        scored = limit if expanded else len(kinds)
+        kinds += [mask] * (limit - len(kinds))
+        height = row + 0.5 * expanded
+        for place, kind in enumerate(kinds):
+            filled = place < scored
+            face, edge = (COLOURS[looks[kind]], "white") if filled else ("white", "#bbbbbb")
+            corner = (place + 0.08, height - 0.36)
+            axes.add_patch(Rectangle(corner, 0.84, 0.72, linewidth=0.8, facecolor=face, edgecolor=edge))
+            if filled:
+                write(
+                    axes, kind[0], (place + 0.5, height), (0, -0.5), ha="center", color="white", weight="bold"
+                )
+        name = f"{'expansion' if expanded else 'no expansion'}, {'prompt' if with_prompt else 'no prompt'}"
+        write(axes, name, (0, height), (-6, 0), ha="right")
+        write(axes, f"{scored} vectors", (limit, height), (6, 0))
+    for left, (name, colour) in zip((-6, -1.6, 2.4, 6.8), looks.items(), strict=True):
+        write(axes, name, (left, 4.55), (0, 0), color=COLOURS[colour], weight="bold")
+    write(axes, "□ padding, no vector", (14.6, 4.55), (0, 0), color=COLOURS["grey"])
+    _bare(axes)
+    axes.set(xlim=(-6.6, limit + 3.2), ylim=(4.95, -0.5))
+    told = f"adds {prompt} vectors; with it, none"
+    return headline(figure, f"Without expansion a prompt of {prompt} tokens {told}")
