@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from colbert_zero_lib.corpora.collections import read_collection
 from colbert_zero_lib.corpora.qrels import JSON_LINES, TABLES
-from colbert_zero_lib.corpora.readers import SUFFIXES, file_suffix, read_rows
+from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, file_suffix, read_rows
 from colbert_zero_lib.corpora.text import first_sentence, squeeze
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.reading import UnreadableError, existing, read_lines
@@ -23,7 +23,6 @@ from colbert_zero_lib.reading import UnreadableError, existing, read_lines
 QUERY_COLUMNS = ("query", "question", "anchor")
 DOCUMENT_COLUMNS = ("document", "positive", "answer", "passage", "context", "text", "body", "content")
 TITLE_COLUMNS = ("title", "heading", "name", "subject")
-TEXT_SUFFIXES = (".md", ".markdown", ".rst", ".txt")
 BEIR, PAIRS, DOCUMENTS = "a BEIR collection", "pairs of a query and a document", "documents alone"
 TRAINING, DEVELOPMENT, TEST = "training", "development", "test"
 _PARTS = {
@@ -91,7 +90,7 @@ def open_folder(
         if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
     ]
     tables = [file for file in files if file_suffix(file)]
-    texts = [file for file in files if file.suffix.lower() in TEXT_SUFFIXES]
+    texts = [file for file in files if file.suffix.lower() in PROSE]
     queries = (query_column,) if query_column else QUERY_COLUMNS
     documents = (document_column,) if document_column else DOCUMENT_COLUMNS
     asked = [file for file in tables if query_column or _cell(next(read_rows(file, named=()))[1], queries)]
@@ -103,7 +102,7 @@ def open_folder(
         return Holding(path, DOCUMENTS, (*tables, *texts), alone, columns=given)
     raise DataError(
         f"{path} has nothing to read: put there a BEIR collection (corpus.jsonl, queries.jsonl, qrels/), a table "
-        f"({', '.join(SUFFIXES)}) with a query and a document column, or documents ({', '.join(TEXT_SUFFIXES)})."
+        f"({', '.join(SUFFIXES)}) with a query and a document column, or documents ({', '.join(PROSE)})."
     )
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 
 from colbert_zero_lib.corpora.collections import Collection, write_collection
 from colbert_zero_lib.corpora.cross_encoder import PairScorer
@@ -75,7 +77,7 @@ def prepare(
         return rows
     training = parts["training"]
     folder.mkdir(parents=True, exist_ok=True)
-    mined = _kept(folder / "candidates.npy", lambda: candidates(training, start()), say)
+    mined = _kept(folder / "candidates.safetensors", lambda: candidates(training, start()), say)
     queries, documents = list(training.queries.values()), list(training.corpus.values())
     scorers: list[PairScorer] = []
 
@@ -137,10 +139,10 @@ def _rows(
 
 
 def _kept(file: Path, make: Callable[[], np.ndarray], say: Callable[[str], None]) -> np.ndarray:
-    with contextlib.suppress(OSError, ValueError):  # not there, or damaged
-        return np.asarray(np.load(file, allow_pickle=False))
+    with contextlib.suppress(OSError, SafetensorError):  # not there, or damaged
+        return load_file(file)["found"]
     say("BM25 and the start look for documents that look right")
     found = make()
-    with replacing(file) as neighbour, neighbour.open("wb") as stream:
-        np.save(stream, found)
+    with replacing(file) as neighbour:
+        neighbour.write_bytes(save({"found": found}))
     return found

@@ -18,6 +18,7 @@ from colbert_zero_lib.reading import UnreadableError, check_ordinary, is_number,
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PROSE = (".md", ".markdown", ".rst", ".txt")  # files that are a document each
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 PAIR = '{"query": "...", "document": "..."}, or the same under "anchor" and "positive"'
 TRIPLE = (

@@ -21,7 +21,6 @@ from .marks import (
     label_ends,
     legend,
     name_rows,
-    part_rows,
     spread,
     with_interval,
     write,
@@ -65,32 +64,6 @@ def learning_paths(
     label_ends(axes, 2.25, labels, gap=(high - low) / 18)
     note = {"transform": axes.transAxes, "ha": "right", "fontsize": SMALL, "color": COLOURS["grey"]}
     axes.text(0.99, 0.03, "hollow: dense, filled: ColBERT", **note)
-    return headline(figure, title)
-
-
-def collection_scores(scores: pd.DataFrame, title: str) -> Figure:
-    """nDCG@10 of several systems on each collection: columns collection, system, mean, low, high (points).
-
-    Systems are drawn in order of appearance; ``a``, ``b``, ``c`` and the baselines have their own colours.
-    """
-    looks = {}
-    for system in dict.fromkeys(scores["system"]):
-        colour = PIPELINE.get(system) or BASELINE.get(system, COLOURS["green"])
-        shown = f"({system})" if system in PIPELINE else system
-        looks[system] = (colour, MARKER.get(system, "v"), shown)
-    collections = list(dict.fromkeys(scores["collection"]))
-    figure, axes = canvas(WIDTH, 0.7 + 0.46 * len(collections))
-    for number, (system, (colour, marker, shown)) in enumerate(looks.items()):
-        own = scores[scores["system"] == system].set_index("collection")
-        shift = (number - (len(looks) - 1) / 2) * (0.72 / max(1, len(looks)))
-        for place, collection in enumerate(collections):
-            if collection in own.index:
-                found = own.loc[collection, ["mean", "low", "high"]]
-                with_interval(axes, place + shift, found, colour, marker, horizontal=True)
-        key(axes, shown, colour, marker)
-    part_rows(axes, len(collections), "#eeeeee")
-    name_rows(axes, collections, "nDCG@10 (points), 95% interval")
-    legend(figure, len(looks))
     return headline(figure, title)
 
 

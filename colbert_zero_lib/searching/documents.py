@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from colbert_zero_lib.corpora.collections import joined
 from colbert_zero_lib.corpora.qrels import identifier, text_lines
-from colbert_zero_lib.corpora.readers import SUFFIXES, Row, file_suffix, read_rows
+from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, Row, file_suffix, read_rows
 from colbert_zero_lib.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
 
-PROSE = (".md", ".markdown", ".txt", ".rst")
 IDS = ("_id", "id", "docid", "doc_id", "document_id", "pid", "uuid")
 TEXTS = ("text", "document", "contents", "content", "body", "passage", "query")
 # A passage's first word may be other tokens than it was in the middle of its document.

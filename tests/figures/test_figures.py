@@ -26,11 +26,6 @@ mpl.use("Agg")
 PRINT_WIDTH = 6.3  # inches between the margins of A4
 
 
-def _scores(*rows: tuple[str, str, float]) -> pd.DataFrame:
-    table = pd.DataFrame(rows, columns=["collection", "system", "mean"])
-    return table.assign(low=table["mean"] - 2, high=table["mean"] + 3)
-
-
 def _paths() -> pd.DataFrame:
     kinds = {"a": "dense dense colbert", "b": "dense colbert colbert", "c": "colbert colbert colbert"}
     rows = [
@@ -60,10 +55,6 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "phases": lambda: paper.phases_diagram(paper_table(1)),
     "pipelines": lambda: paper.pipelines_diagram(paper_table("figure2")),
     "paths": lambda: pipelines.learning_paths(_paths(), "order", {"BM25": Interval(38.0, 36.0, 40.0)}),
-    "collections": lambda: pipelines.collection_scores(
-        _scores(("cwe", "a", 30.0), ("cwe", "BM25", 35.0), ("wiki", "a", 20.0), ("wiki", "BM25", 15.0)),
-        "title",
-    ),
     "cost": lambda: pipelines.cost_and_quality(
         paper_table("figure2"),
         pd.DataFrame(

@@ -113,6 +113,7 @@ def test_declared_dependencies_are_what_the_library_imports() -> None:
         "tomli",
         "packaging",
         "tests",
+        "book",
     }
 
 
