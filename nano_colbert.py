@@ -229,9 +229,9 @@ def main(encoder, text, rate=3e-3):
     say("untrained")
     train(model, cached_contrastive, pairs, steps=100, batch=64, rate=rate)
     say("unsupervised")
-    train(model, contrastive, mine(model, pairs[:1000]), steps=40, batch=16, rate=rate / 3)
+    train(model, contrastive, mine(model, pairs[:2000]), steps=80, batch=32, rate=rate / 3)
     say("supervised")
-    train(model, distillation, lists, steps=40, batch=8, rate=rate / 10)
+    train(model, distillation, lists, steps=40, batch=16, rate=rate / 10)
     say("distillation")
 
 
