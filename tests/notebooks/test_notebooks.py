@@ -26,11 +26,7 @@ from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebo
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]
 ELSEWHERE = ("10", "11")
-<<<<<<< HEAD
-SMALLEST = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "13", "15")
-=======
-SMALLEST = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "13", "14")
->>>>>>> 688cada (Let the notebook on your own collection begin from any offline profile)
+SMALLEST = ("01", "02", "03", "04", "05", "06", "07", "08", "09", "13", "14", "15")
 
 
 def test_the_readme_lists_exactly_the_notebooks_that_are_there() -> None:
