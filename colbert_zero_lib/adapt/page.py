@@ -12,7 +12,7 @@ from pathlib import Path
 
 from colbert_zero_lib.adapt.plan import Plan
 from colbert_zero_lib.adapt.survey import Survey
-from colbert_zero_lib.adapt.work import BM25, START, Adaptation, Result
+from colbert_zero_lib.adapt.work import BM25, START, UNTRAINED, Adaptation, Result
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.export import export_run, written_whole
 from colbert_zero_lib.runs.grid import duration, size
@@ -61,8 +61,16 @@ def headline(result: Result) -> str:
     than = "above" if lexical.low > 0 else "below" if lexical.high < 0 else "not to be told from"
     return (
         f"It helped: {result.chosen}, chosen on development, is {said} above the start. It is {than} BM25 "
-        f"({lexical.delta:+.3f}, {lexical.low:+.3f} to {lexical.high:+.3f})."
+        f"({lexical.delta:+.3f}, {lexical.low:+.3f} to {lexical.high:+.3f}).{_by_training(result)}"
     )
+
+
+def _by_training(result: Result) -> str:
+    if UNTRAINED not in result.evaluations:
+        return ""
+    of = result.against(UNTRAINED)
+    gained = f"{of.delta:+.3f} of it ({of.low:+.3f} to {of.high:+.3f})"
+    return f" Training gave {gained}, the rest is the change to a ColBERT."
 
 
 def arms(result: Result) -> Table:

@@ -315,6 +315,7 @@ def test_what_did_not_help_beyond_doubt_is_said_first_and_the_start_is_kept() ->
     gained = result((0.5, 0.6, 0.75, 0.6))
     assert gained.helped and gained.kept.name == work.BOTH  # type: ignore[attr-defined]
     assert page.headline(gained).startswith("It helped: supervised, then distillation")
+    assert "Training gave +0.113 of it" in page.headline(gained)
     unsure = result((0.9, 0.5, 0.6, 0.4))
     assert not unsure.helped and unsure.kept.name == work.START  # type: ignore[attr-defined]
     assert "nothing helped beyond doubt" in page.headline(unsure) and "The start is kept" in page.headline(
