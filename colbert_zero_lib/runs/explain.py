@@ -111,7 +111,7 @@ def _open(side: Run | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], pd.D
     if isinstance(side, (str, Path)):
         file = Path(side)
         table = file.with_suffix(".parquet")
-        # An installed package has no tables.
+        # A passport that somebody passed on may come alone; a recorded one never does.
         kept = table.exists() or table in committed.listed(table.parent, table.suffix)
         committed.check(file, *([table] if kept else []))
         return read_passport(file), read_per_query(table) if kept else None

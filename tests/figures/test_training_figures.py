@@ -26,14 +26,6 @@ def _memory() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["chunk", "cached", "mebibytes"])
 
 
-def _scores() -> pd.DataFrame:
-    rows = [
-        (c, s, 20.0 + p) for p, c in enumerate(("cwe", "hpo", "wiki")) for s in ("dense", "ColBERT", "BM25")
-    ]
-    table = pd.DataFrame(rows, columns=["collection", "system", "mean"])
-    return table.assign(low=table["mean"] - 2, high=table["mean"] + 3)
-
-
 def _reach() -> pd.DataFrame:
     scales = 2.0 ** np.arange(-3, 3.5, 0.5)
     return pd.DataFrame(
@@ -56,7 +48,6 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         },
         chance=4.85,
     ),
-    "systems": lambda: pipelines.collection_scores(_scores(), "title"),
     "score matrix": lambda: training.score_matrix(5, mined=1),
     "gradient cache": training.gradient_cache,
     "dense and late": interaction.dense_and_late,
@@ -110,11 +101,3 @@ def test_a_batch_of_queries_has_a_softmax_over_own_and_mined_documents() -> None
     said = texts(training.score_matrix(5, mined=1))
     assert "one softmax: pick 1 of 10" in said
     assert "A batch of 5 asks 5 questions, each with 9 wrong answers" in said
-
-
-def test_every_mean_and_interval_is_drawn() -> None:
-    figure = FIGURES["systems"]()
-    bars = [container for axes in figure.axes for container in axes.containers]
-    assert len(bars) == 9
-    (interval,) = bars[0].lines[2]
-    assert interval.get_segments()[0][:, 0].tolist() == [18.0, 23.0]
