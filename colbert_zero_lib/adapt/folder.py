@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from colbert_zero_lib.corpora.collections import read_collection
 from colbert_zero_lib.corpora.qrels import JSON_LINES, TABLES
-from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, file_suffix, read_rows
+from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, file_suffix, read_rows, visible_files
 from colbert_zero_lib.corpora.text import first_sentence, squeeze
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.reading import UnreadableError, existing, read_lines
@@ -83,12 +83,7 @@ def open_folder(
     path = path.resolve()
     if path.is_dir() and (path / "qrels").is_dir():
         return _beir(path)
-    inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-    files = [
-        file
-        for file in inside
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
+    files = [path] if path.is_file() else visible_files(path)
     tables = [file for file in files if file_suffix(file)]
     texts = [file for file in files if file.suffix.lower() in PROSE]
     queries = (query_column,) if query_column else QUERY_COLUMNS

@@ -31,6 +31,15 @@ _NUMBERED = re.compile(r"negative_([0-9]{1,6})")
 _LISTS = ("negatives", "negative", "documents", "scores", "positive_passages", "negative_passages")
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """The files below a folder in the order of their paths; what is hidden, or lies in what is, is left out."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+
+
 def file_suffix(path: Path) -> str | None:
     """Which of `SUFFIXES` the file's name ends in, or None."""
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from colbert_zero_lib.corpora.collections import joined
 from colbert_zero_lib.corpora.qrels import identifier, text_lines
-from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, Row, file_suffix, read_rows
+from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, Row, file_suffix, read_rows, visible_files
 from colbert_zero_lib.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
@@ -114,17 +114,12 @@ def named_once(documents: Iterable[Document]) -> Iterator[Document]:
 
 
 def _files(folder: Path) -> Iterator[Document]:
-    names = sorted(
-        path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PROSE and path.is_file()
-    )
-    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
-    if not shown:
+    files = [file for file in visible_files(folder) if file.suffix.lower() in PROSE]
+    if not files:
         raise DataError(
             f"{folder} has neither corpus.jsonl nor any {', '.join(PROSE)} file: name another folder."
         )
-    return (_prose(folder / name, name.as_posix()) for name in shown)
+    return (_prose(file, file.relative_to(folder).as_posix()) for file in files)
 
 
 def _prose(file: Path, name: str) -> Document:

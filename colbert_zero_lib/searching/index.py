@@ -158,7 +158,7 @@ class SearchIndex:
         return self.folder / _SEGMENTS / name
 
     def __len__(self) -> int:
-        return sum(len(segment.ids) - len(dead) for segment, dead in self.segments().values())
+        return sum(len(segment) - len(dead) for segment, dead in self.segments().values())
 
     def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """The ``k`` best documents of each query, best first; equal scores by the documents' names."""
@@ -273,7 +273,7 @@ class SearchIndex:
             self._together(sorted(exact), PLAID)
             return
         small = {name for name in exact if now[name][0].tokens < _TOKENS // 2}
-        emptied = {name for name, (segment, dead) in now.items() if 2 * len(dead) > len(segment.ids)}
+        emptied = {name for name, (segment, dead) in now.items() if 2 * len(dead) > len(segment)}
         if len(small) > _MANY or emptied:
             for kind, names in ((PLAID, emptied - exact), (EXACT, (emptied & exact) | small)):
                 if names:

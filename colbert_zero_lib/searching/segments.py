@@ -110,6 +110,9 @@ class Segment:
 
         return pa.ipc.open_file(pa.memory_map(str(self.folder / _TEXTS))).read_all()
 
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
     @property
     def ids(self) -> list[str]:
         """The documents' names."""
