@@ -23,6 +23,7 @@ import nbformat
 
 from . import __version__
 from .errors import NotebookError
+from .markup import whole_page
 from .scratch import scratch
 from .suite import NotebookRun, read_notebook
 
@@ -243,9 +244,4 @@ def _html(sections: Sequence[_Section], facts: str) -> str:
         link = f'<a href="{_link(section.name)}">{html.escape(section.title)}</a>'
         parts.append(f"<tr><td>{link}</td><td>{section.seconds:.0f}</td></tr>")
     parts.append("</table>")
-    head = f'<meta charset="utf-8"><title>ColBERT-Zero: report</title><style>{_STYLE}</style>'
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n'
-        + "\n".join(parts)
-        + "\n</body></html>\n"
-    )
+    return whole_page("ColBERT-Zero: report", _STYLE, "\n".join(parts))

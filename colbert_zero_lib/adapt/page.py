@@ -15,6 +15,7 @@ from colbert_zero_lib.adapt.survey import Survey
 from colbert_zero_lib.adapt.work import BM25, START, UNTRAINED, Adaptation, Result
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.export import export_run, written_whole
+from colbert_zero_lib.markup import whole_page
 from colbert_zero_lib.runs.grid import duration, size
 from colbert_zero_lib.runs.run import PASSPORT
 
@@ -170,15 +171,7 @@ def report(adaptation: Adaptation, result: Result) -> str:
         _table(*movers(adaptation, result)),
     ]
     policy = "default-src 'none'; style-src 'unsafe-inline'"
-    head = (
-        f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>A model for your own documents</title><style>{_STYLE}</style>"
-    )
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n'
-        + "\n".join(body)
-        + "\n</body></html>\n"
-    )
+    return whole_page("A model for your own documents", _STYLE, "\n".join(body), policy)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

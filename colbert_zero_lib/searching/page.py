@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from colbert_zero_lib.markup import whole_page
+
 from .matches import Look
 
 # No programs, no pictures, nothing from elsewhere, whatever a document holds.
@@ -39,11 +41,8 @@ def page(query: str, found: Mapping[str, Sequence[Look]], form: bool = False) ->
         if form
         else ""
     )
-    head = f"<title>{escape(query) or 'Search'}</title><style>{_STYLE}{_FRAMES}</style>"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
-        f'content="{POLICY}">{head}<body>{box}{fragment(query, found)}{_FOOT}</body></html>\n'
-    )
+    body = f"{box}{fragment(query, found)}{_FOOT}"
+    return whole_page(query or "Search", _STYLE + _FRAMES, body, POLICY)
 
 
 def fragment(query: str, found: Mapping[str, Sequence[Look]]) -> str:
