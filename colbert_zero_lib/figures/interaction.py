@@ -92,37 +92,3 @@ def storage_bars(sizes: Mapping[str, float]) -> Figure:
     return headline(
         figure, f"Plain token vectors take {max(values) / single:.0f} times the space of one vector"
     )
-
-
-def dense_and_late() -> Figure:
-    """A drawing of the two ways to compare a query with a document: averaged first, or token by token."""
-    figure, panels = canvas(WIDTH, 2.5, columns=2)
-    asked, told = ("dark", "circles", "eyes"), ("pigment", "skin", "around", "eye")
-    best = {0: 0, 1: 2, 2: 3}
-    places = [np.linspace(1, 9, len(asked)), np.linspace(0.6, 9.4, len(told))]
-    for axes, colour in zip(panels, (COLOURS["orange"], COLOURS["blue"]), strict=True):
-        for row, (words, at) in enumerate(zip((asked, told), places, strict=True)):
-            for word, x in zip(words, at, strict=True):
-                box = {"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"}
-                axes.text(x, 3 * row, word, bbox=box, color="white", ha="center", va="center", fontsize=SMALL)
-        axes.text(-1.2, 0, "query", ha="right", va="center", fontsize=SMALL)
-        axes.text(-1.2, 3, "document", ha="right", va="center", fontsize=SMALL)
-        axes.set(xlim=(-5, 11.5), ylim=(-0.6, 3.6))
-        axes.axis("off")
-    dense, late = panels
-    for row, at in enumerate(places):
-        for x in at:
-            dense.plot((x, 5), (0.3 + 2.4 * row, 1 + row), color=COLOURS["grey"], linewidth=0.8, zorder=0)
-        dense.plot(5, 1 + row, "o", color=COLOURS["orange"], markersize=11)
-    dense.plot((5, 5), (1.2, 1.8), color=COLOURS["orange"], linewidth=2.5)
-    dense.text(5.7, 1.5, "one cosine of two averages", va="center", fontsize=SMALL)
-    for i, x in enumerate(places[0]):
-        for j, y in enumerate(places[1]):
-            look = (COLOURS["blue"], 2.5) if best[i] == j else (COLOURS["light"], 0.8)
-            late.plot((x, y), (0.3, 2.7), color=look[0], linewidth=look[1], zorder=int(best[i] == j))
-    late.text(10.2, 1.5, "sum of the\nbest cosines", va="center", fontsize=SMALL)
-    dense.set_title("Dense")
-    late.set_title("Late interaction")
-    return headline(
-        figure, "A dense model compares two averages; late interaction compares every pair of tokens"
-    )

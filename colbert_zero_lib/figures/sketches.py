@@ -1,4 +1,4 @@
-"""Drawings of ideas: hard negatives on a line, what a label and a teacher pull where, tokens of prompt and expansion.
+"""Drawings of ideas: dense and late, a batch's scores, GradCache, hard negatives, a teacher's pull, a prompt's tokens.
 
 Nothing here is measured; the few numbers are made up, and what follows from them (softmax, gradient) is worked out.
 """
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .marks import headline, write
-from .theme import COLOURS, DASHED, WIDTH, canvas
+from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _ARROW = {"arrowstyle": "-|>", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
 
@@ -31,6 +31,109 @@ def _bare(axes: Axes) -> None:
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])
+
+
+def dense_and_late() -> Figure:
+    """A drawing of the two ways to compare a query with a document: averaged first, or token by token."""
+    figure, panels = canvas(WIDTH, 2.5, columns=2)
+    asked, told = ("dark", "circles", "eyes"), ("pigment", "skin", "around", "eye")
+    best = {0: 0, 1: 2, 2: 3}
+    places = [np.linspace(1, 9, len(asked)), np.linspace(0.6, 9.4, len(told))]
+    for axes, colour in zip(panels, (COLOURS["orange"], COLOURS["blue"]), strict=True):
+        for row, (words, at) in enumerate(zip((asked, told), places, strict=True)):
+            for word, x in zip(words, at, strict=True):
+                box = {"boxstyle": "round,pad=0.35", "facecolor": colour, "edgecolor": "none"}
+                axes.text(x, 3 * row, word, bbox=box, color="white", ha="center", va="center", fontsize=SMALL)
+        axes.text(-1.2, 0, "query", ha="right", va="center", fontsize=SMALL)
+        axes.text(-1.2, 3, "document", ha="right", va="center", fontsize=SMALL)
+        axes.set(xlim=(-5, 11.5), ylim=(-0.6, 3.6))
+        axes.axis("off")
+    dense, late = panels
+    for row, at in enumerate(places):
+        for x in at:
+            dense.plot((x, 5), (0.3 + 2.4 * row, 1 + row), color=COLOURS["grey"], linewidth=0.8, zorder=0)
+        dense.plot(5, 1 + row, "o", color=COLOURS["orange"], markersize=11)
+    dense.plot((5, 5), (1.2, 1.8), color=COLOURS["orange"], linewidth=2.5)
+    dense.text(5.7, 1.5, "one cosine of two averages", va="center", fontsize=SMALL)
+    for i, x in enumerate(places[0]):
+        for j, y in enumerate(places[1]):
+            look = (COLOURS["blue"], 2.5) if best[i] == j else (COLOURS["light"], 0.8)
+            late.plot((x, y), (0.3, 2.7), color=look[0], linewidth=look[1], zorder=int(best[i] == j))
+    late.text(10.2, 1.5, "sum of the\nbest cosines", va="center", fontsize=SMALL)
+    dense.set_title("Dense")
+    late.set_title("Late interaction")
+    return headline(
+        figure, "A dense model compares two averages; late interaction compares every pair of tokens"
+    )
+
+
+def score_matrix(batch: int = 6, mined: int = 0) -> Figure:
+    """A drawing of a batch's scores [queries, documents]: own documents, others' documents, ``mined`` negatives."""
+    columns = batch * (1 + mined)
+    figure, axes = canvas(WIDTH, 0.9 + 0.3 * batch)
+    for row in range(batch):
+        for column in range(columns):
+            own, late = row == column, column >= batch
+            colour = COLOURS["blue"] if own else "white" if late else COLOURS["light"]
+            edge = COLOURS["vermilion"] if late else colour
+            axes.add_patch(Rectangle((column, row), 0.88, 0.88, facecolor=colour, edgecolor=edge))
+            if own:
+                axes.text(column + 0.46, row + 0.48, "✓", color="white", ha="center", va="center")
+        axes.text(-0.3, row + 0.46, f"query {row + 1}", ha="right", va="center", fontsize=SMALL)
+    axes.text(0, -0.35, "documents 1, 2, 3 … of the batch", fontsize=SMALL)
+    if mined:
+        axes.text(batch, -0.35, "mined negatives", fontsize=SMALL, color=COLOURS["vermilion"])
+    row = min(2, batch - 1)
+    frame = (-0.05, row - 0.05)
+    axes.add_patch(
+        Rectangle(frame, columns + 0.02, 1.02, fill=False, edgecolor=COLOURS["ink"], linewidth=1.6)
+    )
+    axes.text(columns + 0.3, row + 0.46, f"one softmax: pick 1 of {columns}", va="center", fontsize=SMALL)
+    axes.text(
+        columns + 0.3, row + 1.5, "✓ its own document", color=COLOURS["blue"], va="center", fontsize=SMALL
+    )
+    axes.text(
+        columns + 0.3, row + 2.3, "□ others' documents,\n   its in-batch negatives", color=COLOURS["grey"],
+        va="center", fontsize=SMALL,
+    )  # fmt: skip
+    axes.set(xlim=(-2.2, columns + 7), ylim=(batch, -0.7), aspect="equal")
+    axes.axis("off")
+    return headline(
+        figure, f"A batch of {batch} asks {batch} questions, each with {columns - 1} wrong answers"
+    )
+
+
+def gradient_cache(chunks: int = 4) -> Figure:
+    """A drawing of GradCache's three steps: what is kept (filled), what is dropped (empty), what is repeated."""
+    figure, panels = canvas(WIDTH, 2.7, columns=3)
+    titles = ("1. Encode all, keep vectors", "2. One loss, gradients", "3. Encode again, in turn")
+    forward, backward = COLOURS["grey"], COLOURS["vermilion"]
+    for step, (axes, title) in enumerate(zip(panels, titles, strict=True)):
+        for row in range(chunks):
+            full = step == 2 and row == 1
+            face = COLOURS["blue"] if full else "white"
+            edge = COLOURS["blue"] if full or step != 1 else COLOURS["light"]
+            axes.add_patch(Rectangle((0, row + 0.12), 2, 0.76, facecolor=face, edgecolor=edge, linewidth=1.2))
+            axes.add_patch(
+                Rectangle((3.2, row + 0.12), 0.35, 0.76, facecolor=COLOURS["green"], edgecolor="none")
+            )
+            if step == 0 or full:
+                _arrow(axes, (2.1, row + 0.4), (3.1, row + 0.4), forward)
+            if full:
+                _arrow(axes, (3.1, row + 0.7), (2.1, row + 0.7), backward)
+            if step == 1:
+                _arrow(axes, (3.6, row + 0.4), (5.1, chunks / 2 - 0.1), forward)
+                _arrow(axes, (5.1, chunks / 2 + 0.1), (3.6, row + 0.65), backward)
+        axes.text(1, -0.15, "encoder", ha="center", fontsize=SMALL)
+        axes.text(3.4, -0.15, "vectors", ha="center", fontsize=SMALL, color=COLOURS["green"])
+        axes.set_title(title)
+        axes.set(xlim=(-0.2, 6.6), ylim=(chunks + 0.9, -0.6))
+        axes.axis("off")
+    panels[1].text(5.2, chunks / 2, "loss of\nthe whole\nbatch", va="center", fontsize=SMALL)
+    panels[0].text(0, chunks + 0.5, "no activations kept", fontsize=SMALL, color=forward)
+    panels[1].text(0, chunks + 0.5, "the encoder rests", fontsize=SMALL, color=forward)
+    panels[2].text(0, chunks + 0.5, "activations of one chunk", fontsize=SMALL, color=COLOURS["blue"])
+    return headline(figure, "GradCache keeps every vector and the activations of one chunk; it encodes twice")
 
 
 def negatives_on_a_line(margin: float = 0.95, temperature: float = 0.05) -> Figure:

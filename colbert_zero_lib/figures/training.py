@@ -9,9 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from .marks import count_axis, headline, label_ends, write, zero_line
 from .theme import COLOURS, DASHED, INTERACTION, NAME, SMALL, WIDTH, canvas
@@ -120,76 +118,3 @@ def targets(ranked: Mapping[str, Sequence[float]], reach: pd.DataFrame) -> Figur
     right.set_ylim(0, None)
     right.set_title("All lists, sharper and flatter")
     return headline(figure, "A min-max scaled student cannot be sure, however sure its teacher is")
-
-
-def score_matrix(batch: int = 6, mined: int = 0) -> Figure:
-    """A drawing of a batch's scores [queries, documents]: own documents, others' documents, ``mined`` negatives."""
-    columns = batch * (1 + mined)
-    figure, axes = canvas(WIDTH, 0.9 + 0.3 * batch)
-    for row in range(batch):
-        for column in range(columns):
-            own, late = row == column, column >= batch
-            colour = COLOURS["blue"] if own else "white" if late else COLOURS["light"]
-            edge = COLOURS["vermilion"] if late else colour
-            axes.add_patch(Rectangle((column, row), 0.88, 0.88, facecolor=colour, edgecolor=edge))
-            if own:
-                axes.text(column + 0.46, row + 0.48, "✓", color="white", ha="center", va="center")
-        axes.text(-0.3, row + 0.46, f"query {row + 1}", ha="right", va="center", fontsize=SMALL)
-    axes.text(0, -0.35, "documents 1, 2, 3 … of the batch", fontsize=SMALL)
-    if mined:
-        axes.text(batch, -0.35, "mined negatives", fontsize=SMALL, color=COLOURS["vermilion"])
-    row = min(2, batch - 1)
-    frame = (-0.05, row - 0.05)
-    axes.add_patch(
-        Rectangle(frame, columns + 0.02, 1.02, fill=False, edgecolor=COLOURS["ink"], linewidth=1.6)
-    )
-    axes.text(columns + 0.3, row + 0.46, f"one softmax: pick 1 of {columns}", va="center", fontsize=SMALL)
-    axes.text(
-        columns + 0.3, row + 1.5, "✓ its own document", color=COLOURS["blue"], va="center", fontsize=SMALL
-    )
-    axes.text(
-        columns + 0.3, row + 2.3, "□ others' documents,\n   its in-batch negatives", color=COLOURS["grey"],
-        va="center", fontsize=SMALL,
-    )  # fmt: skip
-    axes.set(xlim=(-2.2, columns + 7), ylim=(batch, -0.7), aspect="equal")
-    axes.axis("off")
-    return headline(
-        figure, f"A batch of {batch} asks {batch} questions, each with {columns - 1} wrong answers"
-    )
-
-
-def gradient_cache(chunks: int = 4) -> Figure:
-    """A drawing of GradCache's three steps: what is kept (filled), what is dropped (empty), what is repeated."""
-    figure, panels = canvas(WIDTH, 2.7, columns=3)
-    titles = ("1. Encode all, keep vectors", "2. One loss, gradients", "3. Encode again, in turn")
-    forward, backward = COLOURS["grey"], COLOURS["vermilion"]
-    for step, (axes, title) in enumerate(zip(panels, titles, strict=True)):
-        for row in range(chunks):
-            full = step == 2 and row == 1
-            face = COLOURS["blue"] if full else "white"
-            edge = COLOURS["blue"] if full or step != 1 else COLOURS["light"]
-            axes.add_patch(Rectangle((0, row + 0.12), 2, 0.76, facecolor=face, edgecolor=edge, linewidth=1.2))
-            axes.add_patch(
-                Rectangle((3.2, row + 0.12), 0.35, 0.76, facecolor=COLOURS["green"], edgecolor="none")
-            )
-            if step == 0 or full:
-                _point(axes, (2.1, row + 0.4), (3.1, row + 0.4), forward)
-            if full:
-                _point(axes, (3.1, row + 0.7), (2.1, row + 0.7), backward)
-            if step == 1:
-                _point(axes, (3.6, row + 0.4), (5.1, chunks / 2 - 0.1), forward)
-                _point(axes, (5.1, chunks / 2 + 0.1), (3.6, row + 0.65), backward)
-        axes.text(1, -0.15, "encoder", ha="center", fontsize=SMALL)
-        axes.text(3.4, -0.15, "vectors", ha="center", fontsize=SMALL, color=COLOURS["green"])
-        axes.set_title(title)
-        axes.set(xlim=(-0.2, 6.6), ylim=(chunks + 0.9, -0.6))
-        axes.axis("off")
-    panels[1].text(5.2, chunks / 2, "loss of\nthe whole\nbatch", va="center", fontsize=SMALL)
-    panels[0].text(0, chunks + 0.5, "no activations kept", fontsize=SMALL, color=forward)
-    panels[1].text(0, chunks + 0.5, "the encoder rests", fontsize=SMALL, color=forward)
-    panels[2].text(0, chunks + 0.5, "activations of one chunk", fontsize=SMALL, color=COLOURS["blue"])
-    return headline(figure, "GradCache keeps every vector and the activations of one chunk; it encodes twice")
-
-
-def _point(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
-    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.2})

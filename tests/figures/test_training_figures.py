@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from colbert_zero_lib.figures import interaction, pipelines, training
+from colbert_zero_lib.figures import pipelines, sketches, training
 from colbert_zero_lib.figures.theme import WIDTH
 
 mpl.use("Agg")
@@ -48,9 +48,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         },
         chance=4.85,
     ),
-    "score matrix": lambda: training.score_matrix(5, mined=1),
-    "gradient cache": training.gradient_cache,
-    "dense and late": interaction.dense_and_late,
+    "score matrix": lambda: sketches.score_matrix(5, mined=1),
+    "gradient cache": sketches.gradient_cache,
+    "dense and late": sketches.dense_and_late,
     "margins": lambda: training.margins(DIFFERENCES),
     "targets": lambda: training.targets(
         {"teacher": [0.6, 0.2, 0.1, 0.05, 0.05], "student's best": [0.35, 0.25, 0.15, 0.13, 0.12]}, _reach()
@@ -98,6 +98,6 @@ def test_the_title_of_the_losses_follows_them(last: float, said: str) -> None:
 
 
 def test_a_batch_of_queries_has_a_softmax_over_own_and_mined_documents() -> None:
-    said = texts(training.score_matrix(5, mined=1))
+    said = texts(sketches.score_matrix(5, mined=1))
     assert "one softmax: pick 1 of 10" in said
     assert "A batch of 5 asks 5 questions, each with 9 wrong answers" in said
