@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pylate.indexes import PLAID
 
-from colbert_zero_lib.evaluation import PlaidRetriever, token_vectors
+from colbert_zero_lib.evaluation import token_vectors
 from colbert_zero_lib.evaluation.subjects import Subject
 from colbert_zero_lib.searching.documents import Document
 from colbert_zero_lib.searching.index import SearchIndex
 from colbert_zero_lib.training.devices import release_freed_memory
 
 from .encoders import encoder_folder, open_encoder
-from .search import PLAID_PEER
+from .plaid import PLAID_PEER, open_plaid
 from .statistics import alternate, ratio_of, seconds
 from .texts import Texts
 
@@ -49,13 +48,8 @@ class _Plaid:
     """PyLate's own class, as its documentation uses it, with the settings that ours has."""
 
     def __init__(self, model: Any, folder: Path) -> None:
-        own = PlaidRetriever(model)
         self.model = model
-        self.index = PLAID(
-            index_folder=str(folder), index_name="index", nbits=own.bits, n_ivf_probe=own.probes,
-            n_full_scores=own.full_scores, seed=own.seed, use_triton=False, num_threads=1, show_progress=False,
-            device="cpu",
-        )  # fmt: skip
+        self.index = open_plaid(folder)
 
     def add(self, documents: Sequence[Document]) -> None:
         vectors: Any = token_vectors(self.model, [each.text for each in documents], False)

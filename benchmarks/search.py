@@ -1,4 +1,4 @@
-"""Encoding and searching a corpus: the suite's exact search against those of its peers, and against PLAID.
+"""Encoding and searching a corpus: the suite's exact search against those of its peers.
 
 Trained models are not needed: time does not depend on weights, and nDCG@10 is compared only between exact searches.
 """
@@ -8,41 +8,34 @@ from __future__ import annotations
 import itertools
 import math
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from pylate import rank
-from pylate.indexes import PLAID
 from pylate.models import ColBERT
 
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.evaluation import (
     LateInteractionRetriever,
-    PlaidRetriever,
     Ranking,
     score_ranking,
-    token_vectors,
 )
-from colbert_zero_lib.evaluation.encode import PRECISIONS, TokenBatch, encode_batches
-from colbert_zero_lib.evaluation.maxsim import ExactMaxSim
-from colbert_zero_lib.scaling_cost import SEARCH, fitted
+from colbert_zero_lib.evaluation.encode import PRECISIONS
 
 from .apart import MULTIVECTOR, Apart, save_for_others
 from .encoders import encoder_folder, open_encoder
-from .statistics import alternate, beside_prediction, ratio_of, seconds, spread
+from .statistics import alternate, ratio_of, seconds
 from .texts import Texts
 
 RERANK = "PyLate, encode and rank.rerank"
-PLAID_PEER = "PLAID through PyLate"
 FLOAT32 = "ours, float32"
 DEPTH = 100
 
 
-def _open(encoder: str, length: int, texts: Texts, root: Path) -> ColBERT:
+def open_limited(encoder: str, length: int, texts: Texts, root: Path) -> ColBERT:
+    """The encoder of that shape, documents cut at ``length`` tokens."""
     return open_encoder(encoder_folder(encoder, texts.vocabulary(), root), length)
 
 
@@ -86,10 +79,10 @@ def exact(
     PyLate's search is timed on ``timed`` queries, evenly spread, and counted for all of them: it goes through the
     corpus once for each query. It encodes in float32, its own way. nDCG@10 is compared on the same queries.
     """
-    model = _open(encoder, length, texts, root)
+    model = open_limited(encoder, length, texts, root)
     collection = texts.collection(documents, queries)
     asked = list(collection.queries)
-    chosen = [asked[place] for place in _spread(len(asked), timed)]
+    chosen = [asked[place] for place in evenly(len(asked), timed)]
     fewer = Collection(
         collection.name,
         collection.corpus,
@@ -173,7 +166,7 @@ def exact(
     return rows
 
 
-def _spread(count: int, wanted: int) -> np.ndarray:
+def evenly(count: int, wanted: int) -> np.ndarray:
     """At most ``wanted`` places among ``count``, evenly spread."""
     return np.linspace(0, count - 1, min(wanted, count)).astype(int)
 
@@ -193,167 +186,3 @@ def _agreement(ranking: Ranking, other: Ranking) -> float:
 def exact_name(encoder: str, documents: int, queries: int) -> str:
     """The case's name."""
     return f"exact search, {encoder}, {documents:,} documents x {queries} queries"
-
-
-def index_name(encoder: str, documents: int, queries: int) -> str:
-    """The case's name."""
-    return f"index or exact, {encoder}, {documents:,} documents x {queries} queries"
-
-
-def index(
-    encoder: str, texts: Texts, root: Path, documents: int, queries: int = 300, length: int = 128
-) -> dict[str, Any]:
-    """PLAID against exact MaxSim on vectors that are already encoded: building, and seconds a query.
-
-    The ratio is the whole work of ``queries`` queries, index building included; the row also says after how many
-    queries an index would have paid, null if its queries are slower than exact ones.
-
-    PLAID answers one query after another: it is timed on a part of them, evenly spread, and counted for all.
-    """
-    model = _open(encoder, length, texts, root)
-    collection = texts.collection(documents, queries)
-    wanted, corpus = list(collection.queries.values()), list(collection.corpus.values())
-    vectors, asked = token_vectors(model, corpus, False), token_vectors(model, wanted, True)
-    batches = list(encode_batches(model, corpus, False)), list(encode_batches(model, wanted, True))
-    return {
-        "case": index_name(encoder, len(corpus), len(wanted)),
-        "encoder": encoder,
-        **_indexed([*vectors], [*asked], *batches),
-    }
-
-
-def _indexed(
-    vectors: list[np.ndarray],
-    asked: list[np.ndarray],
-    batches: list[TokenBatch],
-    questions: list[TokenBatch],
-    rounds: int = 2,
-    timed: int = 30,
-) -> dict[str, Any]:
-    """PLAID and exact MaxSim on the same vectors, as arrays and in batches: columns of a row."""
-    depth = min(10, len(vectors))
-    chosen = _spread(len(asked), timed)
-    kept: dict[str, Any] = {}
-
-    def exactly() -> None:
-        kept["exact"] = _exactly(batches, questions, len(asked), depth)
-
-    options = PlaidRetriever(cast(Any, None))
-    with tempfile.TemporaryDirectory(prefix="plaid-") as folder:
-        built = PLAID(
-            index_folder=folder,
-            index_name="index",
-            nbits=options.bits,
-            n_ivf_probe=options.probes,
-            n_full_scores=options.full_scores,
-            seed=options.seed,
-            use_triton=False,
-            num_threads=options.threads,
-            show_progress=False,
-            device="cpu",
-        )
-        names = [str(place) for place in range(len(vectors))]
-        build = seconds(lambda: built.add_documents(names, [*vectors]))
-
-        def look_up() -> None:
-            kept["index"] = built(cast(Any, [asked[place] for place in chosen]), k=depth)
-
-        sides = {"exact": lambda _: seconds(exactly), "index": lambda _: seconds(look_up)}
-        spent = alternate(sides, range(rounds), budget=math.inf, warmup=0)
-        size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-    found = [{int(result["id"]) for result in results} for results in kept["index"]]
-    agreement = [len(a & {*b}) / len(b) for a, b in zip(found, kept["exact"][chosen].tolist(), strict=True)]
-    slow, fast = float(np.median(spent["exact"])) / len(asked), float(np.median(spent["index"])) / len(chosen)
-    share = len(asked) / len(chosen)
-    return {
-        "peer": PLAID_PEER,
-        "quantity": "time to build an index and search",
-        "documents": len(vectors),
-        "queries": len(asked),
-        **ratio_of(spent["exact"], [build + share * some for some in spent["index"]]).fields(),
-        "ours_seconds_per_query": slow,
-        "peer_seconds_per_query": fast,
-        "peer_queries_timed": len(chosen),
-        "peer_build_seconds": build,
-        "peer_index_mebibytes": size / (1 << 20),
-        "ours_vectors_mebibytes": sum(array.nbytes for array in vectors) / (1 << 20),
-        "pays_after_queries": build / (slow - fast) if slow > fast else None,
-        "top10_agreement": float(np.mean(agreement)),
-        "rounds": rounds,
-    }
-
-
-def _exactly(
-    batches: Iterable[TokenBatch], questions: list[TokenBatch], queries: int, depth: int
-) -> np.ndarray:
-    search = ExactMaxSim(iter(questions), queries, depth)
-    for batch in batches:
-        search.add(batch)
-    return search.result()[0]
-
-
-# Drawn vectors, where real text does not reach: tokens of a document and of a query, their dimension, queries.
-TOKENS, QUERY_TOKENS, DIMENSION, QUERIES = 16, 8, 128, 16
-# No more documents are drawn than this: a larger corpus, a multiple, is these over and over, which takes no less time.
-DRAWN = 10_000
-
-
-def _drawn(documents: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors float32 of documents around 1,024 centres, and of queries near tokens of some of them."""
-    generator = np.random.default_rng(documents)
-    centres = generator.normal(size=(1024, DIMENSION))[generator.integers(0, 1024, (documents, TOKENS))]
-    vectors = centres + generator.normal(scale=0.7, size=centres.shape)
-    chosen = vectors[generator.integers(0, documents, QUERIES), :QUERY_TOKENS]
-    asked = chosen + generator.normal(scale=0.7, size=chosen.shape)
-    unit = [each / np.linalg.norm(each, axis=-1, keepdims=True) for each in (vectors, asked)]
-    return unit[0].astype(np.float32), unit[1].astype(np.float32)
-
-
-def _batch(vectors: np.ndarray, first: int = 0) -> TokenBatch:
-    counts = torch.full((len(vectors),), vectors.shape[1])
-    return TokenBatch(torch.arange(first, first + len(vectors)), counts, torch.from_numpy(vectors))
-
-
-def exact_case(documents: int) -> str:
-    """The case's name along the axis of documents."""
-    return f"exact search, {documents:,} documents, drawn"
-
-
-def by_documents(
-    sizes: Sequence[int], indexed: int, fitted_up_to: int = 10_000, rounds: int = 3
-) -> list[dict[str, Any]]:
-    """Milliseconds of an exact query by corpus size, by turns, beside what small corpora predict; an index beside it.
-
-    Vectors are drawn. Corpora of up to ``indexed`` documents get a row of PLAID too.
-    """
-    drawn = max(DRAWN, indexed)  # an index needs documents that differ
-    corpora = {size: _drawn(min(size, drawn)) for size in sizes}
-    spent: dict[int, list[float]] = {size: [] for size in sizes}
-    rows = []
-    for size, (vectors, asked) in list(corpora.items()) * rounds:
-        batches = [_batch(vectors, first) for first in range(0, size, len(vectors))]
-        spent[size].append(seconds(partial(_exactly, batches, [_batch(asked)], QUERIES, 10)) / QUERIES)
-    words = f"drawn vectors, {TOKENS} tokens a document"
-    for size in sizes:
-        tokens = float(size * TOKENS)
-        rows.append(
-            {
-                "case": exact_case(size),
-                "quantity": SEARCH,
-                "axis": "documents",
-                "documents": size,
-                "queries": QUERIES,
-                "texts": words + (f", {drawn:,} of them over and over" if size > drawn else ""),
-                "fitted": size <= fitted_up_to,
-                "amounts": {"fixed": 1.0, "tokens": tokens},
-                "ours_vectors_mebibytes": tokens * DIMENSION * 4 / (1 << 20),
-                **spread(spent[size], "seconds"),
-            }
-        )
-    costs = fitted(rows, SEARCH)
-    rows = [beside_prediction(row, costs) for row in rows]
-    for size in (size for size in sizes if size <= indexed):
-        vectors, asked = corpora[size]
-        row = _indexed([*vectors], [*asked], [_batch(vectors)], [_batch(asked)], rounds)
-        rows.append({"case": f"index, {size:,} documents", "axis": "index", "texts": words, **row})
-    return rows

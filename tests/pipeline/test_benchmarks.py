@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import cuda, memory, records, scaling, search, sides, tables, training
+from benchmarks import cases, cuda, memory, plaid, records, scaling, search, sides, tables, training
 from benchmarks.apart import MULTIVECTOR, Apart
 from benchmarks.encoders import encoder_folder, open_encoder
 from benchmarks.texts import GivenTexts
@@ -47,13 +47,13 @@ def contents(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         apart = request.getfixturevalue("apart")
     except pytest.skip.Exception:  # its own tests are skipped, no others
         apart = None
-    small = command.Run(TEXTS, tmp_path_factory.mktemp("encoders"), "quick", apart=apart)
-    names = [name for name in command.BENCHMARKS if name != "curves"]
+    small = cases.Run(TEXTS, tmp_path_factory.mktemp("encoders"), "quick", apart=apart)
+    names = [name for name in cases.BENCHMARKS if name != "curves"]
     return command.measure(names, small, tmp_path_factory.mktemp("results"), say=lambda _: None)
 
 
 def test_every_benchmark_measures_something(contents: dict[str, Any]) -> None:
-    assert {*contents, "curves"} == set(command.BENCHMARKS)
+    assert {*contents, "curves"} == set(cases.BENCHMARKS)
     for name, content in contents.items():
         records.check(content, name)
         assert content["rows"], name
@@ -83,7 +83,7 @@ def test_every_step_is_measured_beside_its_prediction(contents: dict[str, Any], 
 def test_both_peers_are_in_every_table(apart: Apart, contents: dict[str, Any], name: str) -> None:
     by_case: dict[str, set[str]] = {}
     for one in contents[name]["rows"]:
-        if one["peer"] not in (search.PLAID_PEER, PREDICTED, memory.LEAST):
+        if one["peer"] not in (plaid.PLAID_PEER, PREDICTED, memory.LEAST):
             by_case.setdefault(one["case"], set()).add(one["peer"])
     for peers in by_case.values():
         assert {search.RERANK if name == "search" else sides.AUTHORS, MULTIVECTOR} <= peers

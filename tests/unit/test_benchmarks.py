@@ -14,7 +14,20 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import apart, cuda, curves, memory, parts, records, roofline, scaling, search, sides, training
+from benchmarks import (
+    apart,
+    cases,
+    cuda,
+    curves,
+    memory,
+    parts,
+    records,
+    roofline,
+    scaling,
+    search,
+    sides,
+    training,
+)
 from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
 from benchmarks.statistics import Rounds, alternate, ratio_of
 from benchmarks.steps import half_precision
@@ -43,8 +56,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(root: Path) -> command.Run:
-    return command.Run(TEXTS, root, "quick")
+def run(root: Path) -> cases.Run:
+    return cases.Run(TEXTS, root, "quick")
 
 
 # -- ratios ------------------------------------------------------------------------------------------------------
@@ -148,11 +161,11 @@ def test_measured_cases_are_kept_as_long_as_nothing_changed(tmp_path: Path) -> N
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(
-    tmp_path: Path, run: command.Run, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, run: cases.Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[str] = []
 
-    def benchmark(fails: bool) -> Callable[[command.Run], command.Cases]:
+    def benchmark(fails: bool) -> Callable[[cases.Run], cases.Cases]:
         def work(case: str) -> list[dict[str, Any]]:
             if fails and case == "b":
                 raise KeyboardInterrupt
@@ -161,11 +174,11 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
 
         return lambda run: ((case, lambda case=case: work(case)) for case in "abc")
 
-    monkeypatch.setitem(command.BENCHMARKS, "training", benchmark(fails=True))
+    monkeypatch.setitem(cases.BENCHMARKS, "training", benchmark(fails=True))
     with pytest.raises(KeyboardInterrupt):
         command.measure(["training"], run, tmp_path)
     assert [one["case"] for one in records.read(tmp_path / "training.json")["rows"]] == ["a"]
-    monkeypatch.setitem(command.BENCHMARKS, "training", benchmark(fails=False))
+    monkeypatch.setitem(cases.BENCHMARKS, "training", benchmark(fails=False))
     content = command.measure(["training"], run, tmp_path)["training"]
     assert measured == ["a", "b", "c"]
     assert [one["case"] for one in content["rows"]] == ["a", "b", "c"]
