@@ -6,6 +6,7 @@ Only other programs of this machine reach it. Which page is shown is ``page``'s 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -51,7 +52,7 @@ class _Search(RequestHandler):
         query, most = self.get_query_argument("q", "").strip(), self.get_query_argument("k", "10")
         if len(query) > MOST_SIGNS:
             raise HTTPError(400, reason=f"A query has at most {MOST_SIGNS} signs")
-        if not most.isascii() or not most.isdecimal() or not 1 <= int(most[:4]) <= MOST_RESULTS:
+        if not re.fullmatch("[0-9]{1,4}", most) or not 1 <= int(most) <= MOST_RESULTS:
             raise HTTPError(400, reason=f"k is from 1 to {MOST_RESULTS}")
         if len(self.waiting) >= MOST_WAITING:
             raise HTTPError(503, reason=f"{MOST_WAITING} queries are waiting already")
