@@ -771,10 +771,10 @@ def draw_parameter(chance: random.Random) -> str:
 
 
 def read_parameter(text: str, folder: Path) -> Any:
-    from colbert_zero_lib import cli
+    from colbert_zero_lib import cli_notebooks
     from colbert_zero_lib.suite import check_parameters
 
-    given = cli._assignments([text])
+    given = cli_notebooks._assignments([text])
     if not (folder / "00_a.ipynb").exists():
         source = 'profile: str = "tiny"  # tiny | laptop\nseeds: list[int] | int = 3  # seeds\nseed: int = 0  # one'
         cells = [

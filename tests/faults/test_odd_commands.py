@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from typer.testing import CliRunner, Result
 
-from colbert_zero_lib import cli, report
+from colbert_zero_lib import cli, cli_notebooks, report
 from colbert_zero_lib.checkpoint import describe_checkpoint
 from colbert_zero_lib.corpora import read_collection, readers, wheels
 from colbert_zero_lib.corpora.qrels import read_qrels
@@ -280,8 +280,8 @@ JSON = st.recursive(
 def test_recipes_grids_seeds_and_parameters_are_read_or_refused(text: str) -> None:
     for read in (find_recipe, grid_recipes, read_seeds):
         attempt(lambda read=read: read(text))  # type: ignore[misc]
-    attempt(lambda: cli._assignments([text]))
-    attempt(lambda: cli._assignments([f"seeds={text}"]))
+    attempt(lambda: cli_notebooks._assignments([text]))
+    attempt(lambda: cli_notebooks._assignments([f"seeds={text}"]))
 
 
 @MANY

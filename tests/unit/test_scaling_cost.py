@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from benchmarks import scaling, search
+from benchmarks import plaid, scaling
 from benchmarks.encoders import encoder_folder, open_encoder
 from benchmarks.memory import LEAST, PEAK
 from benchmarks.statistics import beside_prediction, spread
@@ -99,7 +99,7 @@ def _content() -> dict[str, Any]:
         rows.append(common | {"quantity": SEARCH, "fitted": documents <= 10_000} | took)
     costs = {quantity: fitted(rows, quantity) for quantity in (STEP, SEARCH)}
     rows = [row if "peer" in row else beside_prediction(row, costs[row["quantity"]]) for row in rows]
-    index = {"axis": "index", "quantity": "", "peer": search.PLAID_PEER}
+    index = {"axis": "index", "quantity": "", "peer": plaid.PLAID_PEER}
     rows += [
         index | {"documents": size, "peer_seconds_per_query": 0.03 + size * 4e-6} for size in (1_000, 3_000)
     ]
@@ -124,18 +124,18 @@ def test_the_figure_of_costs_is_legible_and_names_the_largest_error(check_drawin
 
 
 def test_drawn_vectors_are_unit_and_queries_lie_near_their_documents() -> None:
-    vectors, asked = search._drawn(300)
-    assert vectors.shape == (300, search.TOKENS, 128) and asked.shape == (
-        search.QUERIES,
-        search.QUERY_TOKENS,
+    vectors, asked = plaid._drawn(300)
+    assert vectors.shape == (300, plaid.TOKENS, 128) and asked.shape == (
+        plaid.QUERIES,
+        plaid.QUERY_TOKENS,
         128,
     )
-    assert torch.allclose(torch.from_numpy(vectors).norm(dim=-1), torch.ones(300, search.TOKENS))
-    found = search._exactly([search._batch(vectors)], [search._batch(asked)], search.QUERIES, 1)
-    again = search._exactly(
-        [search._batch(vectors[:100]), search._batch(vectors[100:], 100)],
-        [search._batch(asked)],
-        search.QUERIES,
+    assert torch.allclose(torch.from_numpy(vectors).norm(dim=-1), torch.ones(300, plaid.TOKENS))
+    found = plaid._exactly([plaid._batch(vectors)], [plaid._batch(asked)], plaid.QUERIES, 1)
+    again = plaid._exactly(
+        [plaid._batch(vectors[:100]), plaid._batch(vectors[100:], 100)],
+        [plaid._batch(asked)],
+        plaid.QUERIES,
         1,
     )
     assert (found == again).all()
