@@ -28,7 +28,7 @@ def adapt(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="A new folder for model, passport and report; FOLDER-adapted by default."),
+        typer.Option(help="A new folder for model, passport, index and report; FOLDER-adapted by default."),
     ] = None,
     start: Annotated[
         str, typer.Option("--from", help="A checkpoint: folder, or hub id with or without @revision.")

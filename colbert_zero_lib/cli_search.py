@@ -73,7 +73,9 @@ def index(
     else:
         if not place.exists():
             raise ParameterError(f"There are no documents at {place}.")
-        found = SearchIndex.create(out, model, _subject(model), kind, overlap)
+        here = existing(model)
+        word = str(here.resolve()) if here else model
+        found = SearchIndex.create(out, word, _subject(model), kind, overlap)
     if documents is not None:
         done = found.add(
             read_documents(documents, text_column, id_column), lambda said: typer.echo(said, err=True)

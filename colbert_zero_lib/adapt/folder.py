@@ -5,19 +5,23 @@ Nothing is counted, divided or kept here. Rows of documents alone have queries t
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colbert_zero_lib.corpora.collections import read_collection
+from colbert_zero_lib.corpora.collections import joined, read_collection
 from colbert_zero_lib.corpora.qrels import JSON_LINES, TABLES
 from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, file_suffix, read_rows, visible_files
 from colbert_zero_lib.corpora.text import first_sentence, squeeze
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.reading import UnreadableError, existing, read_lines
+from colbert_zero_lib.searching.documents import Document, read_documents
 
 # Names of columns, in small letters or large ones.
 QUERY_COLUMNS = ("query", "question", "anchor")
@@ -151,6 +155,26 @@ def _alone(tables: Sequence[Path], texts: Sequence[Path], documents: Sequence[st
             title = title or heading or file.stem.replace("_", " ").replace("-", " ")
             asked = heading and (heading if heading == title else f"{title}: {heading}")
             yield from _asked(f"{file}:{number}", asked, text)
+
+
+def documents(holding: Holding) -> Iterator[Document]:
+    """Every different document once, for an index: a collection's by their ids, others by the file and line.
+
+    A heading that was made a query stands before its text again.
+    """
+    if holding.form == BEIR:
+        yield from read_documents(holding.path)
+        return
+    root = holding.path if holding.path.is_dir() else holding.path.parent
+    seen, names = set[bytes](), Counter[str]()
+    for row in holding.rows():
+        text = joined(row.query, row.document) if holding.made else row.document
+        digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
+        if row.document and digest not in seen:
+            seen.add(digest)
+            name = row.place.removeprefix(f"{root}{os.sep}")
+            names[name] += 1
+            yield Document(name if names[name] == 1 else f"{name} ({names[name]})", text)
 
 
 def sections(lines: Sequence[str]) -> Iterator[tuple[int, str, str]]:

@@ -1,4 +1,4 @@
-"""What is left in the reader's folder: the model with its card, its passport, and one page that compares.
+"""What is left in the reader's folder: the model with its card, its passport, an index, and one page that compares.
 
 Everything on the page is text: what stands in documents and queries is shown and never run.
 """
@@ -10,14 +10,17 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from colbert_zero_lib.adapt.folder import documents
 from colbert_zero_lib.adapt.plan import Plan
 from colbert_zero_lib.adapt.survey import Survey
 from colbert_zero_lib.adapt.work import BM25, START, UNTRAINED, Adaptation, Result
 from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.evaluation import find_subject
 from colbert_zero_lib.export import export_run, written_whole
 from colbert_zero_lib.markup import whole_page
 from colbert_zero_lib.runs.grid import duration, size
 from colbert_zero_lib.runs.run import PASSPORT
+from colbert_zero_lib.searching.index import STATE, SearchIndex
 
 REPORT = "report.html"
 _SHOWN = 300  # characters of a text
@@ -39,13 +42,25 @@ def check_free(out: Path) -> Path:
 
 
 def deliver(adaptation: Adaptation, result: Result, out: Path) -> Path:
-    """Write model, passport and report to ``out``, which appears whole or not at all; returns the report."""
+    """Write model, passport, index and report to ``out``, which appears whole or not at all; returns the report."""
     with written_whole(out) as partial:
         partial.mkdir()
         export_run(result.kept, partial / "model")
         shutil.copyfile(result.kept.folder / PASSPORT, partial / PASSPORT)
+        if result.helped and adaptation.plan.indexed:
+            _index(adaptation, partial)
         (partial / REPORT).write_text(report(adaptation, result), encoding="utf-8", newline="\n")
     return out / REPORT
+
+
+def _index(adaptation: Adaptation, partial: Path) -> None:
+    """Copy to ``partial`` an index for its model of all documents; made at home, so that a kill loses no part of it."""
+    model = find_subject(str(partial / "model"), adaptation.home)
+    place = adaptation.folder / f"index-{model.identity[:12]}"
+    begun = (place / STATE).is_file()
+    index = SearchIndex(place, model) if begun else SearchIndex.create(place, "../model", model)
+    index.add(documents(adaptation.holding), adaptation.say)
+    shutil.copytree(place, partial / "index", copy_function=shutil.copyfile)
 
 
 def headline(result: Result) -> str:

@@ -33,6 +33,8 @@ _STEPS = {Phase.SUPERVISED: 200, Phase.DISTILLATION: 150}
 _EPOCHS = 4
 # How many times as long as reading it a token takes in a training step: forward and back, some of it twice.
 _TRAINING = 4.0
+_INDEXING = 0.25  # of the time given, at most
+_VECTOR = 2 * 256  # bytes of a token's vector, here and in the reader's folder
 _MODEL = 95_000_000  # bytes of a saved model; a checkpoint holds three times as much
 
 
@@ -46,7 +48,10 @@ class Speeds:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done, whole or cut to a time: ``stages`` are (name, how much, seconds)."""
+    """What is done, whole or cut to a time: ``stages`` are (name, how much, seconds).
+
+    ``indexed`` says whether all documents become an index at the end.
+    """
 
     scale: float
     lists: int
@@ -58,6 +63,7 @@ class Plan:
     document_length: int
     stages: tuple[tuple[str, str, float], ...]
     disk: int
+    indexed: bool = True
 
     @property
     def seconds(self) -> float:
@@ -121,7 +127,7 @@ def make_plan(
 ) -> Plan:
     """The whole plan, or the largest that ``budget`` seconds allow; ParameterError where none does."""
     for scale in SCALES:
-        plan = _scaled(scale, survey, parts, speeds)
+        plan = _scaled(scale, survey, parts, speeds, budget)
         if budget is None or plan.seconds <= budget:
             return plan
     raise ParameterError(
@@ -130,7 +136,9 @@ def make_plan(
     )
 
 
-def _scaled(scale: float, survey: Survey, parts: dict[str, Collection], speeds: Speeds) -> Plan:
+def _scaled(
+    scale: float, survey: Survey, parts: dict[str, Collection], speeds: Speeds, budget: float | None
+) -> Plan:
     training, development, test = (parts[name] for name in ("training", "development", "test"))
     documents, queries = len(training.corpus), len(training.queries)
     tests, developing = (min(_QUERIES[of.name], len(of.queries)) for of in (test, development))
@@ -153,6 +161,8 @@ def _scaled(scale: float, survey: Survey, parts: dict[str, Collection], speeds: 
         for phase, texts in ((Phase.SUPERVISED, 1 + NEGATIVES), (Phase.DISTILLATION, DOCUMENTS))
     }
     supervised, distilled = seconds[Phase.SUPERVISED], seconds[Phase.DISTILLATION]
+    indexing = documents * survey.whole * speeds.token
+    indexed = budget is None or indexing <= _INDEXING * budget
     searched = f"5 models, {tests:,} queries, {of_test:,} of {documents:,} documents"
     stages = (
         ("mine", f"{lists:,} queries, {pool:,} of {documents:,} documents", pool * document * speeds.token),
@@ -161,12 +171,18 @@ def _scaled(scale: float, survey: Survey, parts: dict[str, Collection], speeds: 
         ("distillation", f"{steps[Phase.DISTILLATION]} steps of {BATCH} lists", distilled),
         ("distillation alone", "as many, to compare", distilled),
         ("measure", searched, 5 * (test_tokens + development_tokens) * speeds.token),
+        (
+            "index",
+            f"{documents:,} documents" if indexed else "left out: too long for the time given",
+            indexed * indexing,
+        ),
     )
     text = sum(len(row.document) for row in survey.sample) / max(len(survey.sample), 1)
     disk = int(6 * _MODEL + 4 * 3 * _MODEL + text * (documents * 2 + lists * DOCUMENTS * 2))
+    disk += int(indexed * documents * survey.whole * _VECTOR)
     return Plan(
         scale, lists, pool, of_test, of_development, steps[Phase.SUPERVISED], steps[Phase.DISTILLATION],
-        survey.document_length, stages, disk,
+        survey.document_length, stages, disk, indexed,
     )  # fmt: skip
 
 

@@ -31,7 +31,8 @@ class Survey:
     """What a folder holds: ``facts`` are (what, how much) to be printed, ``notes`` sentences, ``sample`` rows drawn.
 
     ``document_length`` (tokens, markers included) is the smallest of `DOCUMENT_TOKENS` that leaves 95 documents in 100
-    whole, else the largest; ``tokens`` are the mean (query, document) tokens at these limits.
+    whole, else the largest; ``tokens`` are the mean (query, document) tokens at these limits, ``whole``
+    those of a document without one.
     """
 
     rows: int
@@ -40,6 +41,7 @@ class Survey:
     sample: tuple[Row, ...] = field(repr=False)
     document_length: int
     tokens: tuple[float, float]
+    whole: float
 
 
 def key(text: str) -> str:
@@ -87,9 +89,11 @@ def survey(holding: Holding, tokenizer: PreTrainedTokenizerBase) -> Survey:
         ("tokens of a document", _quantiles(of_documents, limit)),
         ("tokens of a query", _quantiles(of_queries, QUERY_TOKENS)),
     ]
-    means = [float(np.minimum(of, most).mean()) if len(of) else 0.0
-             for of, most in ((of_queries, QUERY_TOKENS), (of_documents, limit))]  # fmt: skip
-    return Survey(counts["rows"], tuple(facts), holding.notes, tuple(sample), limit, (means[0], means[1]))
+    query, cut, whole = (
+        float(np.minimum(of, most).mean()) if len(of) else 0.0
+        for of, most in ((of_queries, QUERY_TOKENS), (of_documents, limit), (of_documents, np.inf))
+    )
+    return Survey(counts["rows"], tuple(facts), holding.notes, tuple(sample), limit, (query, cut), whole)
 
 
 def _lengths(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> np.ndarray:

@@ -71,6 +71,7 @@ class SearchIndex:
     ) -> SearchIndex:
         """An empty index in ``folder``, new or empty, for the model that ``word`` names.
 
+        A model's folder is named as a whole, or as seen from the index, so that both can be moved together.
         ``kind``: ``exact``, ``plaid``, or ``auto``, which takes PLAID from that number of passages on at which its
         look-ups were measured to be faster (the benchmark ``search``). ParameterError for an unknown kind or a model
         that is no ColBERT.
@@ -125,10 +126,12 @@ class SearchIndex:
         from colbert_zero_lib.home import home
 
         if self._given is None:
-            found = find_subject(self.settings["model"], home())
+            word = self.settings["model"]
+            near = self.folder / word
+            found = find_subject(str(near) if near.is_dir() else word, home())
             if found.identity != self.settings["identity"]:
                 raise ParameterError(
-                    f"{self.settings['model']} has changed since {self.folder} was built: build the index again."
+                    f"{word} has changed since {self.folder} was built: build the index again."
                 )
             return found
         return self._given

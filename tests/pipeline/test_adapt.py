@@ -19,13 +19,14 @@ from sentence_transformers import SentenceTransformer
 from transformers import ModernBertConfig, ModernBertForSequenceClassification
 
 from colbert_zero_lib.adapt import page
-from colbert_zero_lib.adapt.folder import open_folder
+from colbert_zero_lib.adapt.folder import documents, open_folder
 from colbert_zero_lib.adapt.survey import survey
 from colbert_zero_lib.adapt.work import ALONE, BOTH, START, SUPERVISED, UNTRAINED, Adaptation, Result
 from colbert_zero_lib.errors import CheckpointError, ParameterError
 from colbert_zero_lib.models import open_model, save_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.runs import Run
+from colbert_zero_lib.searching.index import SearchIndex
 from colbert_zero_lib.starts import Start
 from tests.conftest import build_encoder
 from tests.hub.stock import WORDS
@@ -88,6 +89,27 @@ def test_every_arm_is_measured_on_the_same_queries_and_a_report_is_written_that_
     assert (report.parent / "model" / "README.md").is_file()
     with pytest.raises(ParameterError, match="not empty"):
         page.check_free(tmp_path / "out")
+
+
+class Helped(Result):
+    """A result whose model is given away, however little it learned."""
+
+    helped = True  # type: ignore[assignment]
+
+
+def test_what_helped_comes_with_an_index_that_moves_with_its_model(
+    result: tuple[Result, Path], own: Path, start: Path, tmp_path: Path
+) -> None:
+    found, home = result
+    helped = Helped(found.evaluations, found.development, found.runs)
+    work = adaptation(own, start, home)
+    page.deliver(work, helped, tmp_path / "out")
+    moved = (tmp_path / "out").rename(tmp_path / "moved")
+    index = SearchIndex(moved / "index")
+    asked = list(documents(work.holding))
+    assert len(index) == len(asked) == 160 and len({text for _, text in asked}) == 160
+    (hits,) = index.search([asked[3].text], 1)
+    assert hits[0].document == asked[3] and asked[3].id == "asked.csv:9"
 
 
 def test_killed_while_it_trains_it_goes_on_and_ends_with_the_same_figures(
