@@ -254,7 +254,10 @@ def test_a_plan_shrinks_with_its_budget_and_says_when_it_is_too_short() -> None:
         assert cut.seconds <= share * whole.seconds and cut.supervised < whole.supervised
     # 3,000 documents of 44 tokens take 13 seconds to index.
     assert whole.indexed and whole.stages[-1] == ("index", "3,000 documents", pytest.approx(13.2))
-    assert [plan._scaled(1, made_survey(), parts, speeds, 4 * given).indexed for given in (14, 13)] == [True, False]
+    assert [plan._scaled(1, made_survey(), parts, speeds, 4 * given).indexed for given in (14, 13)] == [
+        True,
+        False,
+    ]
     with pytest.raises(ParameterError, match=r"takes about \dm here"):
         plan.make_plan(made_survey(), parts, speeds, 1)
     sizes = plan.sized(cut, parts)
