@@ -15,7 +15,7 @@ import typer
 from . import group
 from .cli_adapt import adapt
 from .cli_data import data_app
-from .cli_evaluate import evaluate
+from .cli_evaluate import evaluate, record
 from .cli_grid import grid
 from .cli_notebooks import crosswalk, figures, notebooks, program, stamp
 from .cli_search import index, rerank, search, serve
@@ -116,6 +116,7 @@ def show_choices() -> None:
 for verb in (
     grid,
     evaluate,
+    record,
     adapt,
     index,
     search,
@@ -200,21 +201,6 @@ def explain(
             cells = some.itertuples(index=False)
             rows = [(c, q, f"{x:.4f}", f"{y:.4f}", f"{m:+.4f}") for c, q, x, y, m in cells]
             print_table(title, ("collection", "query", "a", "b", "moved"), rows)
-
-
-@app.command("record")
-def record_runs(
-    runs: Annotated[list[str] | None, typer.Argument(help="Runs as for `show`; all by default.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Only runs of this profile.")] = None,
-) -> None:
-    """Copy the passports of finished runs into the checkout's data/runs."""
-    from .runs import record
-
-    ledger = _ledger()
-    chosen = [ledger.find(name).sound() for name in runs] if runs else ledger.sound_runs()
-    for one in chosen:
-        if profile in (None, one.passport["profile"]):
-            typer.echo(str(record(one)))
 
 
 @app.command()

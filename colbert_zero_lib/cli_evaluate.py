@@ -1,4 +1,4 @@
-"""``colbert-zero evaluate``: models on collections, and the table and comparison at the end.
+"""``colbert-zero evaluate`` and ``record``: models on collections, and what of it is kept in a checkout.
 
 What is measured and kept is the evaluation package's business.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .edge import printable
+from .errors import ParameterError
 from .reading import existing
 from .terminal import Quiet, print_table
 
@@ -101,6 +102,46 @@ def evaluate(
         name = subject.name if subject.name not in found else f"{subject.name}@{subject.identity[:12]}"
         found[name] = evaluate_model(subject, sets, place, options, output=output, say=say)
     _print(found)
+
+
+def record(
+    runs: Annotated[list[str] | None, typer.Argument(help="Runs as for `show`; all by default.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Only runs of this profile.")] = None,
+    mark: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Not runs but a baseline (BM25, all-MiniLM-L6-v2, cross-encoder) on the profile's collections, "
+            "measured if need be; may be given several times."
+        ),
+    ] = None,
+) -> None:
+    """Copy the passports of finished runs into the checkout's data/runs."""
+    from .home import home, recording_folder
+
+    if mark:
+        if profile is None:
+            raise ParameterError("--mark needs --profile: a baseline is recorded on a profile's collections.")
+        folder = recording_folder() / "runs"  # refuses before an hour of work
+        from .evaluation import evaluate_baselines
+        from .published.recorded import record_mark
+        from .runs.execute import workshop
+
+        shop = workshop(profile, progress=False)
+        cache = shop.home / "cache" / "baselines"
+        found = evaluate_baselines(
+            shop.source, cache, collections=shop.collections, names=mark, progress=True
+        )
+        for name, figures in found.items():
+            typer.echo(str(record_mark(profile, name, figures, folder)))
+        return
+    from .runs import Ledger
+    from .runs import record as record_run
+
+    ledger = Ledger(home() / "runs")
+    chosen = [ledger.find(name).sound() for name in runs] if runs else ledger.sound_runs()
+    for one in chosen:
+        if profile in (None, one.passport["profile"]):
+            typer.echo(str(record_run(one)))
 
 
 def _may_need_the_hub(models: Sequence[str], sets: Sequence[str]) -> bool:

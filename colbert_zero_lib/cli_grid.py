@@ -28,8 +28,8 @@ def grid(
     name: Annotated[
         str,
         typer.Argument(
-            help="table4, table3, pipelines, prefixes, expansion, lateon, temperature, a file with a recipe a line, or "
-            "recipes with commas between."
+            help="table4, table3, pipelines, prefixes, expansion, lateon, temperature, dense, a file with a recipe a "
+            "line, or recipes with commas between."
         ),
     ],
     profile: Annotated[str, typer.Option(help="smoke, tiny, laptop, mini or minilm.")] = "tiny",
@@ -82,7 +82,7 @@ def show_differences(
 
     Below each table stands what it could have shown. ``runs`` are those that may have learned a temperature.
     """
-    from .runs.change_arms import lateon_arms, temperature_arms
+    from .runs.change_arms import dense_arms, lateon_arms, temperature_arms
     from .runs.prefix_arms import STARTS, in_default_size, prefix_arms
     from .verdicts.changes import change_findings
     from .verdicts.deltas import smallest_words
@@ -104,6 +104,7 @@ def show_differences(
     for title, arms, words in (
         ("LateOn's changes, less none", lateon_arms(), ()),
         ("temperature, less the profile's own", temperature_arms(), ("learned",)),
+        ("a dense model that is there", dense_arms(), ()),
     ):
         if chosen := [arm for arm in arms if str(arm.recipe) in named]:
             tables.append((title, ["base", "change", *words], change_findings(evidence, chosen, runs)))

@@ -17,7 +17,7 @@ from ..home import data_folder
 from ..reading import is_number
 from ..recipes import Recipe
 from ..runs import read_passport, validate_passport
-from ..runs.passport import write_json
+from ..runs.passport import write_json, write_table
 from ..runs.rates import LEVEL, METRIC, RateResult, Sweep
 
 if TYPE_CHECKING:
@@ -59,6 +59,35 @@ def recorded_tables(profile: str, folder: Path | None = None) -> Iterator[tuple[
             yield passport, _table(file, file.stat().st_mtime_ns)
 
 
+def mark_file(profile: str, name: str, folder: Path | None = None) -> Path:
+    """Where the figures of a baseline on a profile's collections are recorded: ``<data>/runs/<profile>/marks``."""
+    return (folder or data_folder() / "runs") / profile / "marks" / f"{name}.parquet"
+
+
+def record_mark(profile: str, name: str, found: Evaluation, folder: Path) -> Path:
+    """Write a baseline's per-query figures to `mark_file` and return it; RunError if that fails."""
+    file = mark_file(profile, name, folder)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_table(found.per_query, file)
+        committed.seal_again(file)
+    except OSError as error:
+        raise _unwritten(file, error) from error
+    return file
+
+
+def _unwritten(file: Path, error: OSError) -> RunError:
+    return RunError(f"Cannot write {file} ({error.strerror}): free space or name another folder.")
+
+
+def recorded_marks(profile: str, folder: Path | None = None) -> dict[str, Evaluation]:
+    """The recorded per-query figures of baselines on a profile's collections, by their names."""
+    where = mark_file(profile, "", folder).parent
+    files = sorted({*where.glob("*.parquet"), *committed.listed(where, ".parquet")})
+    committed.check(*files)
+    return {file.stem: _table(file, file.stat().st_mtime_ns) for file in files}
+
+
 @lru_cache(maxsize=1024)  # tables and figures of one notebook ask for them again and again
 def _table(file: Path, written: int) -> Evaluation:
     from ..evaluation import Evaluation
@@ -98,9 +127,7 @@ def record_sweep(sweep: Sweep, folder: Path) -> Path:
         write_json(page, file)
         committed.seal_again(file)
     except OSError as error:
-        raise RunError(
-            f"Cannot write the sweep {file} ({error.strerror}): free space or name another folder."
-        ) from error
+        raise _unwritten(file, error) from error
     return file
 
 

@@ -17,10 +17,10 @@ from ..prefixes import Prefix
 from ..reading import UnreadableError, existing, read_lines
 from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
 from ..steps import TEACHER, TEMPERATURE
-from .change_arms import lateon_arms, temperature_arms
+from .change_arms import dense_arms, lateon_arms, temperature_arms
 from .prefix_arms import STARTS, expansion_arms, prefix_arms
 
-_CHANGES = {"lateon": lateon_arms, "temperature": temperature_arms}
+_CHANGES = {"lateon": lateon_arms, "temperature": temperature_arms, "dense": dense_arms}
 GRIDS = ("table3", "table4", "pipelines", "prefixes", "expansion", *_CHANGES)
 _COMMA = re.compile(r",(?![^\[]*\])")  # not those between the switches of a step
 
@@ -65,8 +65,9 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
     ``name`` is ``table3`` or ``table4`` (the rows that the paper prints), ``pipelines`` (Figure 2), ``prefixes`` (what
     stands before texts, from the starts of pipelines b and c), ``expansion`` (prompts, extra length and query expansion
     on and off, from the same starts, each with and without expansion at evaluation), ``lateon`` and ``temperature``
-    (one change at a time: ``change_arms``), a text file with a recipe a line (blank lines and what follows ``#`` are
-    skipped), or recipes and pipelines' letters with commas between.
+    (one change at a time: ``change_arms``), ``dense`` (what to make of a dense model that is there), a text file with a
+    recipe a line (blank lines and what follows ``#`` are skipped), or recipes and pipelines' letters with commas
+    between.
     RecipeError names what cannot be read (with file and line), ParameterError an empty grid.
     """
     text = name.strip()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from ..recipes import PIPELINES, Recipe
+from ..recipes import PIPELINES, ZERO, Recipe
 from ..steps import LEARNED, Interaction, Phase, Step
 
 
@@ -44,6 +44,35 @@ def lateon_arms() -> tuple[ChangeArm, ...]:
     }
     words = "ColBERT unsupervised and supervised"
     return tuple(ChangeArm(words, change, recipe, base) for change, recipe in changes.items())
+
+
+def dense_arms() -> tuple[ChangeArm, ...]:
+    """What to make of a dense model that is there: the paper's pipelines (a) and (b), and what prompts do to it.
+
+    For a profile whose dense phases others trained, such as ``minilm``, without prompts. The teacher is the best on
+    development: ensemble and cross-encoder together.
+    """
+
+    def adapted(recipe: Recipe) -> Recipe:
+        steps = (
+            replace(step, prompts=False, extra_length=False, teacher=teacher)
+            if step.interaction is Interaction.COLBERT
+            else step
+            for step in recipe.steps
+            for teacher in ["both" if step.phase is Phase.DISTILLATION else None]
+        )
+        return Recipe(tuple(steps))
+
+    kd, both = adapted(PIPELINES["a"]), adapted(PIPELINES["b"])
+    supervised = both.first(2)
+    return (
+        ChangeArm("the dense start", "supervised alone", supervised, ZERO),
+        ChangeArm("the dense start", "distillation alone: (a)", kd, ZERO),
+        ChangeArm("the dense start", "supervised, then distillation: (b)", both, ZERO),
+        ChangeArm("supervised alone", "distillation after it: (b)", both, supervised),
+        ChangeArm("distillation alone: (a)", "supervised before it: (b)", both, kd),
+        ChangeArm("supervised alone", "prompts and their length", PIPELINES["b"].first(2), supervised),
+    )
 
 
 def temperature_arms() -> tuple[ChangeArm, ...]:

@@ -29,6 +29,8 @@ from ..reading import UnreadableError, is_number, read_json
 from ..recipes import PIPELINES, Recipe, paper_rows
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .run import Run
 
 # Raised by hand when a change of this library changes what the same key trains or measures.
@@ -226,6 +228,15 @@ def validate_passport(passport: Mapping[str, Any], source: str = "passport") -> 
     return recipe
 
 
+def write_table(values: pd.DataFrame, file: Path) -> None:
+    """Write per-query values as they are recorded: float32, one row a query."""
+    numbers = list(values.select_dtypes("number").columns)
+    with replacing(file) as neighbour:
+        values.astype(dict.fromkeys(numbers, "float32")).to_parquet(
+            neighbour, index=False, compression="zstd"
+        )
+
+
 def record(run: Run, folder: Path | None = None) -> Path:
     """Copy a run's passport and per-query values (no checkpoint) to where recorded figures are kept.
 
@@ -241,12 +252,7 @@ def record(run: Run, folder: Path | None = None) -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
         if run.has_per_query:
-            values = run.per_query()
-            numbers = list(values.select_dtypes("number").columns)
-            with replacing(table) as neighbour:
-                values.astype(dict.fromkeys(numbers, "float32")).to_parquet(
-                    neighbour, index=False, compression="zstd"
-                )
+            write_table(run.per_query(), table)
         else:
             table.unlink(missing_ok=True)
         write_json(run.passport, file)

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +29,7 @@ from ..evaluation.statistics import (
     steadied,
 )
 from ..published.comparison import Measure
-from ..recipes import Recipe
+from ..recipes import ZERO, Recipe
 from ..runs import Run
 from ..runs.passport import paper_recipe
 
@@ -128,25 +128,37 @@ class TableEvidence:
 class RunEvidence:
     """Per-query figures of trained runs: ``evaluations[printed recipe][seed]``.
 
-    ``full_scale`` is for runs of profile ``paper`` alone; anything smaller tests directions.
+    ``full_scale`` is for runs of profile ``paper`` alone; anything smaller tests directions. ``marks`` are figures that
+    no seed of ours changes, by name: BM25's, or those of a start that others trained.
     """
 
     name: str
     evaluations: Mapping[str, Mapping[int, Evaluation]]
     full_scale: bool = False
+    marks: Mapping[str, Evaluation] = field(default_factory=dict)
+
+    @classmethod
+    def of_tables(
+        cls, name: str, tables: Iterable[tuple[Mapping[str, Any], Evaluation]], **marks: Evaluation
+    ) -> RunEvidence:
+        """Passports with their figures, by recipe and seed; a start that was only measured is one of the marks."""
+        found: dict[str, dict[int, Evaluation]] = {}
+        profiles = set()
+        for passport, table in tables:
+            recipe = paper_recipe(passport)
+            if recipe == ZERO and "start" in passport:
+                marks[str(recipe)] = table
+            else:
+                found.setdefault(str(recipe), {})[int(passport["seed"])] = table
+            profiles.add(passport["profile"])
+        return cls(name, found, profiles == {"paper"}, marks)
 
     @classmethod
     def of_runs(cls, name: str, runs: Iterable[Run]) -> RunEvidence:
-        """The test figures of finished runs, by the recipe and the seed in their passports."""
+        """The test figures of finished runs."""
         from ..evaluation.results import Evaluation
 
-        found: dict[str, dict[int, Evaluation]] = {}
-        profiles = set()
-        for run in runs:
-            seeds = found.setdefault(str(paper_recipe(run.passport)), {})
-            seeds[int(run.passport["seed"])] = Evaluation(run.per_query())
-            profiles.add(run.passport["profile"])
-        return cls(name, found, full_scale=profiles == {"paper"})
+        return cls.of_tables(name, ((run.passport, Evaluation(run.per_query())) for run in runs))
 
     @cached_property
     def means(self) -> dict[str, dict[int, float]]:
@@ -185,11 +197,12 @@ class RunEvidence:
 
     def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
         """Those of ``arms`` without a run; GH200 hours are known of none."""
-        return tuple(arm for arm in arms if measure != "nDCG@10" or not self.evaluations.get(arm))
+        known = {arm for arm, of_seeds in self.evaluations.items() if of_seeds} | {*self.marks}
+        return tuple(arm for arm in arms if measure != "nDCG@10" or arm not in known)
 
     def seeds(self, arms: Iterable[str]) -> tuple[int, ...]:
-        """The seeds that every one of ``arms`` was run with."""
-        common = [set(self.evaluations.get(arm, {})) for arm in arms]
+        """The seeds that every one of ``arms`` was run with; a mark has any."""
+        common = [set(self.evaluations.get(arm, {})) for arm in arms if arm not in self.marks]
         return tuple(sorted(set.intersection(*common))) if common else ()
 
     def contrast(self, arms: Mapping[str, float], measure: Measure = "nDCG@10") -> Estimate | None:
@@ -197,13 +210,16 @@ class RunEvidence:
         seeds = self.seeds(arms)
         if self.missing(arms, measure) or not seeds:
             return None
-        sides = [(weight, [self.evaluations[arm][seed] for seed in seeds]) for arm, weight in arms.items()]
+        sides = [(weight, [self._of(arm, seed) for seed in seeds]) for arm, weight in arms.items()]
         found = decompose(sides)
         if lent := self._lent_spread(arms):
             found = steadied(found, *lent)
         test = mean_test(found, LEVEL)
         over = "queries" if math.isnan(found.seeds) else "queries and seeds"
         return Estimate(test.value, test.low, test.high, over, len(seeds), variances=found)
+
+    def _of(self, arm: str, seed: int) -> Evaluation:
+        return self.marks[arm] if arm in self.marks else self.evaluations[arm][seed]
 
     def _lent_spread(self, weights: Mapping[str, float]) -> tuple[float, float, str] | None:
         """The variance between seeds of a weighted sum of arms, as the arms of several seeds have it.
@@ -215,6 +231,8 @@ class RunEvidence:
         trained: dict[str, float] = defaultdict(float)
         again = 0.0
         for arm, weight in weights.items():
+            if arm in self.marks:
+                continue
             recipe = Recipe.parse(arm)
             trained[str(recipe.training)] += weight
             again += 0.0 if recipe.trains else weight**2

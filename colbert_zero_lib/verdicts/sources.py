@@ -14,7 +14,7 @@ import pandas as pd
 from ..home import data_folder
 from ..home import home as default_home
 from ..profiles import Profile, get_profile
-from ..published.recorded import recorded_tables
+from ..published.recorded import recorded_marks, recorded_tables
 from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, paper_scores, paper_table
 from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs import Ledger, Run, canonical_json
@@ -22,7 +22,7 @@ from ..runs.passport import paper_recipe
 from .evidence import Evidence, RunEvidence, TableEvidence
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation
+    pass
 
 
 def paper_evidence(folder: Path | None = None) -> TableEvidence:
@@ -52,10 +52,10 @@ def mteb_evidence(folder: Path | None = None) -> TableEvidence:
 def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
     """The runs of a profile that are recorded under ``data/runs``; ProfileError for a profile that does not exist."""
     get_profile(profile)
-    found: dict[str, dict[int, Evaluation]] = {}
-    for passport, table in recorded_tables(profile, (folder or data_folder()) / "runs"):
-        found.setdefault(str(paper_recipe(passport)), {})[int(passport["seed"])] = table
-    return RunEvidence(f"recorded ({profile})", found, full_scale=profile == "paper")
+    runs = (folder or data_folder()) / "runs"
+    return RunEvidence.of_tables(
+        f"recorded ({profile})", recorded_tables(profile, runs), **recorded_marks(profile, runs)
+    )
 
 
 def ledger_evidence(profile: str | Profile, home: Path | None = None) -> RunEvidence:

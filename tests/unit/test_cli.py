@@ -7,13 +7,17 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
 from colbert_zero_lib import __version__
 from colbert_zero_lib.cli import app
+from colbert_zero_lib.evaluation import METRICS, Evaluation
+from colbert_zero_lib.published.recorded import recorded_marks
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json
 
@@ -149,6 +153,27 @@ def test_record_writes_passports_where_they_are_looked_for(
     files = sorted(path.relative_to(data).as_posix() for path in data.rglob("*.json"))
     assert files == [f"runs/tiny/{PIPELINES['c'].slug}--seed3.json"]
     assert json.loads((data / files[0]).read_text(encoding="utf-8"))["metrics"] == {"one": {"ndcg@10": 0.5}}
+
+
+def test_a_baseline_is_recorded_on_the_collections_of_a_profile(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = pd.DataFrame({"collection": ["one"], "query": ["q"]} | {name: [0.25] for name in METRICS})
+    asked: list[tuple[str, ...]] = []
+
+    def measured(source: object, cache: Path, **options: Any) -> dict[str, Evaluation]:
+        asked.append((cache.name, *options["collections"], *options["names"]))
+        return {name: Evaluation(values) for name in options["names"]}
+
+    shop = SimpleNamespace(home=home, source=None, collections={"one": None})
+    monkeypatch.setattr("colbert_zero_lib.home.recording_folder", lambda: home / "data")
+    monkeypatch.setattr("colbert_zero_lib.evaluation.baselines.evaluate_baselines", measured)
+    monkeypatch.setattr("colbert_zero_lib.runs.execute.workshop", lambda *_, **__: shop)
+    assert "needs --profile" in invoke("record", "--mark", "BM25").stderr
+    assert invoke("record", "--profile", "laptop", "--mark", "BM25").exit_code == 0
+    assert asked == [("baselines", "one", "BM25")]
+    found = recorded_marks("laptop", home / "data" / "runs")
+    assert list(found) == ["BM25"] and found["BM25"].mean() == 0.25
 
 
 def test_notebooks_run_headless_from_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -305,6 +305,27 @@ def test_what_one_seed_says_of_queries_alone_is_marked_and_decides_nothing() -> 
     )
 
 
+def test_a_mark_is_the_same_for_every_seed_and_has_no_spread_of_its_own(tmp_path: Path) -> None:
+    kept, mark = small_runs().evaluations, evaluation(4, -0.1)
+    marked = RunEvidence("yours (tiny)", kept, marks={"BM25": mark})
+    copied = RunEvidence("yours (tiny)", {**kept, C: dict.fromkeys((0, 1), mark)})
+    found, twice = marked.contrast({B: 1, "BM25": -1}), copied.contrast({B: 1, C: -1})
+    assert found is not None and twice is not None and found.seeds == 2 and not marked.missing(["BM25"])
+    assert found.value == pytest.approx(twice.value)
+    # Of one seed with a mark, a single training's spread is lent; of two trainings that of both.
+    one, both = marked.contrast({C: 1, "BM25": -1}), marked.contrast({C: 1, A: -1})
+    assert one is not None and both is not None and one.variances is not None and both.variances is not None
+    assert one.variances.seeds == pytest.approx(both.variances.seeds / 2)
+
+
+def test_a_start_that_others_trained_is_a_mark(tmp_path: Path) -> None:
+    passports = [{"recipe": "base", "seed": 0, "profile": "minilm", "start": {"name": "all-MiniLM-L6-v2"}}]
+    passports += [{"recipe": "base", "seed": 0, "profile": "tiny"}]
+    others, ours = (RunEvidence.of_tables("", [(each, evaluation(0))]) for each in passports)
+    assert (list(others.marks), list(others.evaluations)) == (["base"], [])
+    assert (list(ours.marks), list(ours.evaluations)) == ([], ["base"])
+
+
 def test_what_arms_share_cancels_in_a_contrast() -> None:
     """Seed and query effects that all arms have leave an interaction of exactly zero."""
     same = [evaluation(seed) for seed in (0, 1, 2)]

@@ -30,7 +30,7 @@ from colbert_zero_lib.prompts import prefix_texts, prefix_tokens
 from colbert_zero_lib.recipes import ZERO, Interaction, Phase, Recipe, Step
 from colbert_zero_lib.runs import Run
 from colbert_zero_lib.runs.arms import Job, arm_name, grid_jobs, grid_recipes
-from colbert_zero_lib.runs.change_arms import lateon_arms, temperature_arms
+from colbert_zero_lib.runs.change_arms import dense_arms, lateon_arms, temperature_arms
 from colbert_zero_lib.runs.grid import plan_grid, run_grid
 from colbert_zero_lib.runs.prefix_arms import (
     SLOTS,
@@ -346,6 +346,23 @@ def test_each_change_of_lateon_is_held_against_the_same_base_and_lends_no_spread
     assert "LateOn's changes" in text and "temperature" not in text and "A true difference shows" in text
     # The base and the arm without prompts are the paper's: two seeds to spare in each.
     assert source.spread_of_trainings[1] == 4
+
+
+def test_a_dense_model_that_is_there_is_adapted_in_the_papers_ways_without_prompts() -> None:
+    recipes = grid_recipes("dense")
+    scale = get_profile("minilm")
+    begun = [str(scale.begun(recipe)).partition(" > ")[2] for recipe in recipes]
+    assert begun == [
+        "", "colbert:supervised[-prompts,-length]", "colbert:distillation[-prompts,-length,teacher=both]",
+        "colbert:supervised[-prompts,-length] > colbert:distillation[-prompts,-length,teacher=both]",
+        "colbert:supervised",
+    ]  # fmt: skip
+    assert all(scale.whole(scale.begun(recipe)) == recipe for recipe in recipes)
+    source = planted(lambda recipe: 3.0 * (len(recipe) == 3), recipes=recipes)
+    table = change_findings(source, dense_arms()).set_index("change")
+    assert table.loc["supervised before it: (b)", "value"] == pytest.approx(0, abs=0.2)
+    assert table.loc["distillation after it: (b)", "value"] == pytest.approx(3, abs=0.2)
+    assert "a dense model that is there" in shown(source, recipes)
 
 
 def test_a_temperature_that_was_learned_stands_beside_what_it_gained(tmp_path: Path) -> None:
