@@ -20,9 +20,11 @@ from colbert_zero_lib.recipes import TABLE1, Phase
 from colbert_zero_lib.verdicts import effects as found
 from colbert_zero_lib.verdicts import paper_evidence
 from colbert_zero_lib.verdicts.audit import domain_gaps, rank_probabilities, robustness
+from colbert_zero_lib.verdicts.changes import dense_findings, dense_headline
 from colbert_zero_lib.verdicts.pipelines import order, path_table
 from colbert_zero_lib.verdicts.rerun import field_since, rerun_gaps
 from colbert_zero_lib.verdicts.sources import recorded_evidence
+from colbert_zero_lib.verdicts.verdict import NOT_RUN
 
 from . import audit, paper, pipelines, scores
 from .tables import PaperTable, interval_texts, make_table
@@ -85,6 +87,14 @@ def _recorded_paths(folder: Folder) -> Figure:
     """The three pipelines as this suite recorded them, three seeds each."""
     recorded = recorded_evidence("laptop", folder)
     return pipelines.learning_paths(path_table(recorded), f"Three seeds: {order(recorded)}")
+
+
+def _dense_start(folder: Folder) -> Figure:
+    """What this suite made of all-MiniLM-L6-v2."""
+    table = dense_findings(recorded_evidence("minilm", folder))
+    table["claim"] = table["change"] + " − " + table["base"]
+    shown = table[table["verdict"] != NOT_RUN].rename(columns={"value": "delta"})
+    return pipelines.deltas(shown.drop(columns="recipe"), dense_headline(table))
 
 
 def _leave_one_out(folder: Folder) -> Figure:
@@ -189,6 +199,7 @@ FIGURES: dict[str, Callable[[Folder], Figure]] = {
     "paper_table4_heat_map": lambda folder: scores.gain_heat_map(found.switch_gains(_table(4, folder))),
     "paper_table5": lambda folder: scores.deltas_figure(found.switch_effects(_table(4, folder))),
     "learning_paths_laptop": _recorded_paths,
+    "dense_start_minilm": _dense_start,
     "audit_contributions": lambda folder: audit.contributions(
         headline_differences(folder), coverage(folder)["closest"]
     ),

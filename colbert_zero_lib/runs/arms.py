@@ -86,7 +86,12 @@ def grid_recipes(name: str) -> tuple[Recipe, ...]:
             for on in (arm.steps[-1].expansion, False, True)
         )
     elif text in _CHANGES:
-        found = (recipe for arm in _CHANGES[text]() for recipe in (arm.less, arm.recipe))
+        found = (
+            recipe
+            for arm in _CHANGES[text]()
+            for recipe in (arm.less, arm.recipe)
+            if isinstance(recipe, Recipe)
+        )
     elif text and (file := existing(text)) and not file.is_dir():
         found = _from_file(file)
     else:

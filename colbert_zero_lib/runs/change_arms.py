@@ -13,12 +13,12 @@ from ..steps import LEARNED, Interaction, Phase, Step
 
 
 class ChangeArm(NamedTuple):
-    """A training and the one that it is held against: ``base`` in words, ``change`` in words, and both recipes."""
+    """A training and what it is held against: ``base`` in words, ``change`` in words, and both recipes or a mark."""
 
     base: str
     change: str
     recipe: Recipe
-    less: Recipe
+    less: Recipe | str
 
 
 def _with(recipe: Recipe, **switches: object) -> Recipe:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+from typing import Any
 
 import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 # glibc's names for mallopt (malloc.h): from what size on a block is the system's, how much may lie free.
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1
@@ -44,6 +46,23 @@ def keep_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Hand back to the system what `keep_freed_memory` kept, when the steps are over."""
+    """Hand back to the system what `keep_freed_memory` kept."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class ReleaseFreedMemory(TrainerCallback):
+    """Hands freed memory back every ``STEPS`` optimizer steps, which costs a tenth of what each would.
+
+    No two steps ask for the same sizes, so that what is kept fits ever worse: after 150 steps of ``minilm`` the process
+    was twice as large as after 6.
+    """
+
+    STEPS = 10
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **others: Any
+    ) -> None:
+        """See `TrainerCallback`."""
+        if state.global_step % self.STEPS == 0:
+            release_freed_memory()

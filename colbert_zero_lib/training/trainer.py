@@ -41,7 +41,7 @@ from colbert_zero_lib.training.checkpoints import (
 )
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
-from colbert_zero_lib.training.devices import native_precision, release_freed_memory
+from colbert_zero_lib.training.devices import ReleaseFreedMemory, native_precision, release_freed_memory
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.losses import loss_curve, make_loss
 from colbert_zero_lib.training.memory import peak_memory
@@ -303,7 +303,7 @@ def train_step(
     sittings.started = started
     # What is kept with a checkpoint comes before the mark that it is complete.
     kept = (sittings, SaveByTime(save_seconds), KeepLoss(loss, budget.learned_temperature_steps))
-    for callback in (FollowEpochs(), *kept, *callbacks):
+    for callback in (FollowEpochs(), ReleaseFreedMemory(), *kept, *callbacks):
         trainer.add_callback(callback)
     try:
         with quiet():

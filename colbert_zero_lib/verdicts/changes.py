@@ -9,12 +9,14 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from ..recipes import ZERO
 from ..runs import Run
-from ..runs.change_arms import ChangeArm
+from ..runs.change_arms import ChangeArm, dense_arms
 from ..runs.passport import paper_recipe
 from ..steps import LEARNED
 from .deltas import findings
 from .evidence import RunEvidence
+from .verdict import CLEARLY
 
 
 def change_findings(source: RunEvidence, arms: Iterable[ChangeArm], runs: Iterable[Run] = ()) -> pd.DataFrame:
@@ -37,3 +39,20 @@ def change_findings(source: RunEvidence, arms: Iterable[ChangeArm], runs: Iterab
         for arm in arms
     ]
     return findings(source, rows, signs=False)
+
+
+def dense_findings(source: RunEvidence) -> pd.DataFrame:
+    """What was made of a dense model that is there: `change_findings` of `dense_arms`, then (b) less each mark."""
+    arms = dense_arms()
+    (both,) = (arm for arm in arms if arm.change.endswith("(b)") and arm.less == ZERO)
+    marked = (both._replace(base=mark, less=mark) for mark in source.marks if mark != str(ZERO))
+    return change_findings(source, [*arms, *marked])
+
+
+def dense_headline(table: pd.DataFrame) -> str:
+    """What the test of `dense_findings` says of a supervised step before distillation."""
+    row = table.set_index(["base", "change"]).loc["distillation alone: (a)"].squeeze()
+    if row["verdict"] not in CLEARLY:
+        return "Whether a supervised step before distillation helps cannot be told here"
+    moves = "gains" if row["value"] > 0 else "costs"
+    return f"A supervised step before distillation {moves} {abs(row['value']):.1f} points"
