@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import re
+import tracemalloc
+from collections import deque
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -181,6 +184,22 @@ def test_what_is_no_index_is_one_sentence(
     dense = Subject("dense", "d", lambda: tiny_dense)
     with pytest.raises(ParameterError, match="is no ColBERT model"):
         SearchIndex.create(tmp_path / "other", "dense", dense)
+
+
+def test_a_table_is_read_as_a_stream(tmp_path: Path) -> None:
+    """5,000 rows, a megabyte as Excel writes them: what is held does not grow with them."""
+    file = tmp_path / "many.csv"
+    with file.open("w", encoding="utf-8-sig", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["id", "text"])
+        writer.writerows((n, f'{"a text " * 25}of "two"\r\nlines, {n}') for n in range(5_000))
+    tracemalloc.start()
+    try:
+        last = deque(read_documents(file), maxlen=1)[0]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert last.id == "4999" and last.text.endswith('of "two"\r\nlines, 4999') and peak < 300_000
 
 
 def test_documents_come_from_folders_and_tables(tmp_path: Path) -> None:
