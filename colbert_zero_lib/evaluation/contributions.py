@@ -93,9 +93,9 @@ def contribution_intervals(
     """What each part brings in, with percentile bootstrap intervals over queries: ``frame`` of `score_contributions`.
 
     Columns: side, part, what, tokens, value, low, high. ``what`` is ``relevant`` or ``others``, whose value is the
-    share of the score, or ``margin``: how much more the part puts into the score of relevant documents than into that
+    share of the score, or ``lead``: how much more the part puts into the score of relevant documents than into that
     of others (mean over queries), divided by how much more all parts do. A part that gives every document the same has
-    a share of the score and none of the margin. ``tokens`` is the share of the tokens (for ``margin``, against relevant
+    a share of the score and none of the lead. ``tokens`` is the share of the tokens (for ``lead``, against relevant
     documents). Queries count that have figures of both kinds of document. DataError when there is none.
     """
     import numpy as np
@@ -117,8 +117,8 @@ def contribution_intervals(
         }
         whole = sum(lead.values())
         for part in PARTS:
-            for what in ("relevant", "others", "margin"):
-                if what == "margin":
+            for what in ("relevant", "others", "lead"):
+                if what == "lead":
                     values = lead[part]
                     point, drawn = values.mean() / whole.mean(), values[draws].mean(1) / whole[draws].mean(1)
                 else:

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import UnknownNameError
+from colbert_zero_lib.evaluation.statistics import Interval
 from colbert_zero_lib.published import BEIR, MTEB_MODELS, find_claim, model_cards, paper_table
 from colbert_zero_lib.published.cost import cost_table
 from colbert_zero_lib.published.training_mix import coverage, training_rows
@@ -86,7 +87,8 @@ def table2(folder: Folder = None, reference: str = REFERENCE) -> Figure:
 def _recorded_paths(folder: Folder) -> Figure:
     """The three pipelines as this suite recorded them, three seeds each."""
     recorded = recorded_evidence("laptop", folder)
-    return pipelines.learning_paths(path_table(recorded), f"Three seeds: {order(recorded)}")
+    marks = {name: Interval(*(100 * end for end in one.interval())) for name, one in recorded.marks.items()}
+    return pipelines.learning_paths(path_table(recorded), f"Three seeds: {order(recorded)}", marks)
 
 
 def _dense_start(folder: Folder) -> Figure:

@@ -49,7 +49,7 @@ _EVALUATED = {
 _WHAT = {
     "relevant": ("of the score, relevant documents", COLOURS["blue"], "D"),
     "others": ("of the score, other documents", COLOURS["grey"], "o"),
-    "margin": ("of the margin between them", COLOURS["vermilion"], "s"),
+    "lead": ("of the lead between them", COLOURS["vermilion"], "s"),
 }
 
 
@@ -200,14 +200,14 @@ def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:
 
 
 def contributions_headline(shares: pd.DataFrame, title: str = "") -> str:
-    """What the prefix of queries has of tokens, score and margin, in one line."""
+    """What the prefix of queries has of tokens, score and lead, in one line."""
     own = shares[(shares["side"] == "query") & (shares["part"] == "prefix")].set_index("what")
-    score, margin = (round(100 * own.loc[what, "value"]) for what in ("relevant", "margin"))
+    score, lead = (round(100 * own.loc[what, "value"]) for what in ("relevant", "lead"))
     tokens = 100 * own.loc["relevant", "tokens"]
     start = f"{title}: prefix" if title else "Prefix"
     if not tokens:
         return f"{start} has no scored token in queries"
-    return f"{start} is {tokens:.0f}% of query tokens, {score}% of score, {margin}% of margin"
+    return f"{start} is {tokens:.0f}% of query tokens, {score}% of score, {lead}% of the lead"
 
 
 def token_bars(

@@ -72,15 +72,9 @@ def decide(
 def tally(verdicts: Iterable[str]) -> str:
     """Verdicts counted in plain words, the clear ones first: what a picture of them shows."""
     counted = Counter(verdicts)
-    words = {
-        AGREES: "on the paper's side",
-        DIFFERS: "against it",
-        CLEAR: "clear",
-        WITHIN_NOISE: "within noise",
-        NOT_RESOLVABLE: "not to be told at this scale",
-        NOT_RUN: NOT_RUN,
-    }
-    return ", ".join(f"{counted[name]} {said}" for name, said in words.items() if counted[name])
+    words = {AGREES: "agree", DIFFERS: "differ", NOT_RESOLVABLE: "not resolvable"}
+    order = (AGREES, DIFFERS, CLEAR, WITHIN_NOISE, NOT_RESOLVABLE, NOT_RUN)
+    return ", ".join(f"{counted[name]} {words.get(name, name)}" for name in order if counted[name])
 
 
 def leaves_out_zero(low: Any, high: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The prefix study: no training under two names, effects and explanations on planted runs, margins, figures."""
+"""The prefix study: no training under two names, effects and explanations on planted runs, leads, figures."""
 
 from __future__ import annotations
 
@@ -527,7 +527,7 @@ def shares(rows: Mapping[tuple[str, bool, str], float]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=list(COLUMNS)).drop_duplicates()
 
 
-def test_what_is_the_same_in_every_document_has_a_share_of_the_score_and_none_of_the_margin() -> None:
+def test_what_is_the_same_in_every_document_has_a_share_of_the_score_and_none_of_the_lead() -> None:
     frame = shares(
         {
             ("a", True, "prefix"): 4.0, ("a", True, "text"): 6.0,
@@ -541,15 +541,15 @@ def test_what_is_the_same_in_every_document_has_a_share_of_the_score_and_none_of
     for side in ("query", "document"):
         assert found.loc[(side, "prefix", "relevant"), "value"] == pytest.approx((0.4 + 0.5) / 2)
         assert found.loc[(side, "prefix", "others"), "value"] == pytest.approx((0.5 + 0.8) / 2)
-        assert found.loc[(side, "prefix", "margin"), ["value", "low", "high"]].tolist() == [0, 0, 0]
-        assert found.loc[(side, "text", "margin"), "value"] == 1
+        assert found.loc[(side, "prefix", "lead"), ["value", "low", "high"]].tolist() == [0, 0, 0]
+        assert found.loc[(side, "text", "lead"), "value"] == 1
         # Two queries: the ends are those of either alone.
         assert found.loc[(side, "prefix", "relevant"), ["low", "high"]].tolist() == pytest.approx([0.4, 0.5])
     with pytest.raises(DataError, match="both"):
         contribution_intervals(frame[frame["query"] == "no relevant document"])
 
 
-def test_a_part_that_leads_the_wrong_way_has_a_margin_below_zero() -> None:
+def test_a_part_that_leads_the_wrong_way_has_a_lead_below_zero() -> None:
     frame = shares(
         {
             ("a", True, "prefix"): 1.0, ("a", True, "text"): 5.0,
@@ -557,15 +557,15 @@ def test_a_part_that_leads_the_wrong_way_has_a_margin_below_zero() -> None:
         }
     )  # fmt: skip
     found = contribution_intervals(frame, samples=50).set_index(["side", "part", "what"])["value"]
-    assert found["query", "prefix", "margin"] == pytest.approx(-1 / 2)
-    assert found["query", "text", "margin"] == pytest.approx(3 / 2)
+    assert found["query", "prefix", "lead"] == pytest.approx(-1 / 2)
+    assert found["query", "text", "lead"] == pytest.approx(3 / 2)
 
 
 # Figures
 
 
 @cache
-def margins() -> pd.DataFrame:
+def leads() -> pd.DataFrame:
     rows = {}
     rng = np.random.default_rng(3)
     for query in range(20):
@@ -598,7 +598,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "mismatches": lambda: drawings.mismatch_figure(mismatches()),
     "mismatches not run": lambda: drawings.mismatch_figure(mismatch_findings(NONE)),
-    "contributions": lambda: drawings.contributions_figure(margins(), "the prompts"),
+    "contributions": lambda: drawings.contributions_figure(leads(), "the prompts"),
     "bars": bars,
 }
 
@@ -652,11 +652,11 @@ def test_the_figure_of_slots_draws_what_arms_add_above_and_what_they_leave_below
 
 
 def test_the_title_of_shares_is_counted_from_them() -> None:
-    table = margins()
+    table = leads()
     own = table[(table["side"] == "query") & (table["part"] == "prefix")].set_index("what")["value"]
     text = drawings.contributions_headline(table, "x")
     assert f"{100 * own['relevant']:.0f}% of score" in text
-    assert f"{100 * own['margin']:.0f}% of margin" in text
+    assert f"{100 * own['lead']:.0f}% of the lead" in text
     none = table.assign(tokens=table["tokens"].where(table["part"] != "prefix", 0))
     assert "no scored token" in drawings.contributions_headline(none)
 
