@@ -131,8 +131,8 @@ def field_since(folder: Path | None = None) -> pd.DataFrame:
     """Every model of MTEB's file with its distance to ColBERT-Zero, best average first.
 
     Columns ``kind`` (colbert, dense, lexical; "" where models.csv lacks it), ``in_paper``, ``average``,
-    ``difference`` to it with its bootstrap interval over data sets ``low`` .. ``high``, ``wilcoxon_p`` and
-    ``better_on`` (data sets won); NaN for the model itself.
+    ``difference`` to it with its bootstrap interval over data sets ``low`` .. ``high``, and ``better_on`` (data sets
+    won); NaN for the model itself.
     """
     scores = mteb_beir(_folders(folder)[1])
     cards = {card.hub_id: card for card in model_cards(folder)}
@@ -145,5 +145,5 @@ def field_since(folder: Path | None = None) -> pd.DataFrame:
         if name != MTEB_MODELS["colbert-zero"]:
             test = paired_test(row[list(BEIR)] - base)
             rows[name] |= {"difference": test.mean, "low": test.low, "high": test.high}
-            rows[name] |= {"wilcoxon_p": test.wilcoxon_p, "better_on": test.positive}
+            rows[name] |= {"better_on": test.positive}
     return pd.DataFrame(rows).T.infer_objects().sort_values("average", ascending=False, kind="stable")
