@@ -172,9 +172,9 @@ def _heat_map(
             colour = colours(float(shade.iat[row, column]))
             axes.add_patch(Rectangle((left, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8))
             rank = int(ranks.iat[row, column]) if marks else 0
-            value = round(values.iat[row, column], 1) + 0.0  # no -0.0
+            value = values.iat[row, column]
             shown = form if value > -9.95 else "{:.0f}"  # a cell has room for four signs
-            text = shown.format(value).replace("-", "−")
+            text = shown.format(value).replace("-0.0", "0.0").replace("-", "−")
             look = {"ha": "center", "va": "center", "fontsize": _CELL}
             axes.text(left + 0.5, row + 0.5, text, weight="bold" if rank == 1 else "normal", **look)
             if rank == 2:

@@ -29,12 +29,11 @@ _LARGEST_EXACT = 20  # 2 ** 20 sign patterns are a second's work
 class PairedTest:
     """What paired differences say about their mean.
 
-    ``positive``: how many are above zero; ``low``, ``high``: percentile bootstrap over the pairs (with 15 pairs it is
+    ``low``, ``high``: percentile bootstrap over the pairs (with 15 pairs it is
     somewhat too narrow); ``p``: two-sided and exact, the share of all assignments of signs whose mean is at least as
     far from zero. It takes the signs of pairs as independent, which data sets that share documents are only roughly.
     """
 
-    positive: int
     mean: float
     low: float
     high: float
@@ -62,7 +61,7 @@ def paired_test(differences: Sequence[float] | np.ndarray | pd.Series) -> Paired
     # Sums of equal terms in another order differ in the last bits: they count as equal.
     reached = abs(float(numbers.sum())) - 1e-9 * max(1.0, float(np.abs(numbers).sum()))
     interval = bootstrap_mean_interval(numbers)
-    return PairedTest(int((numbers > 0).sum()), *interval, float((sums >= reached).mean()))
+    return PairedTest(*interval, float((sums >= reached).mean()))
 
 
 def leave_one_out(differences: pd.Series) -> pd.Series:

@@ -77,7 +77,7 @@ def _values(*numbers: float) -> pd.Series:
 def test_a_paired_test_by_hand() -> None:
     # 1, 2, 3, -4: of 16 sign patterns, sums of sizes at least |2| away from zero are 14
     found = paired_test([1.0, 2.0, 3.0, -4.0])
-    assert (found.positive, found.mean) == (3, 0.5)
+    assert found.mean == 0.5
     sums = [abs(a + b + c + d) for a in (1, -1) for b in (2, -2) for c in (3, -3) for d in (4, -4)]
     assert found.p == sum(value >= 2 for value in sums) / 16
 
@@ -86,7 +86,7 @@ def test_differences_that_all_agree_are_as_unlikely_as_can_be() -> None:
     found = paired_test([0.5, 1.0, 1.5, 2.0, 2.5])
     assert found.p == 2 / 2**5 and found.low > 0
     nothing = paired_test([0.0, 0.0, 0.0])
-    assert (nothing.p, nothing.positive, nothing.low, nothing.high) == (1.0, 0, 0.0, 0.0)
+    assert (nothing.p, nothing.low, nothing.high) == (1.0, 0.0, 0.0)
 
 
 def test_equal_sums_count_as_equal_though_their_last_bits_differ() -> None:
@@ -328,10 +328,8 @@ def test_gaps_are_mteb_minus_paper(published_copy: Path) -> None:
 
 def test_a_row_that_repeats_the_model_card_is_no_second_witness() -> None:
     table = rerun_summary()
-    assert table["witness"].to_dict() == {
-        name: "same" if name == "modernbert-embed-supervised" else "second" for name in table.index
-    }
-    assert table.loc["modernbert-embed-supervised", "same"] == 15
+    assert table.index[table["copied"]].tolist() == ["modernbert-embed-supervised"]
+    assert table.loc["modernbert-embed-supervised", "largest"] < 0.0051  # equal to the printed digits
     assert (table["low"] <= table["mean"]).all() and (table["mean"] <= table["high"]).all()
 
 
@@ -358,8 +356,6 @@ def test_causes_follow_from_facts_in_the_files(published_copy: Path) -> None:
 def test_one_combined_figure_is_not_the_mean_of_its_forums(published_copy: Path) -> None:
     table = forum_check(published_copy)
     assert table.index[~table["agrees"]].tolist() == ["Alibaba-NLP/gte-modernbert-base"]
-    wrong = table.loc["Alibaba-NLP/gte-modernbert-base"]
-    assert wrong["with_forums"] - wrong["average"] == pytest.approx(wrong["gap"] / 15)
     assert forum_scores(published_copy).shape[1] == 12
     file = published_copy / "mteb" / "beir_scores.csv"
     _set(file, "ndcg_at_10", "0.5", model="lightonai/LateOn", task="CQADupstackRetrieval")
