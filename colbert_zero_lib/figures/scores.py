@@ -174,7 +174,7 @@ def _heat_map(
             rank = int(ranks.iat[row, column]) if marks else 0
             value = values.iat[row, column]
             shown = form if value > -9.95 else "{:.0f}"  # a cell has room for four signs
-            text = shown.format(value).replace("-0.0", "0.0").replace("-", "−")
+            text = shown.format(value).replace("-", "−")
             look = {"ha": "center", "va": "center", "fontsize": _CELL}
             axes.text(left + 0.5, row + 0.5, text, weight="bold" if rank == 1 else "normal", **look)
             if rank == 2:
