@@ -17,7 +17,6 @@ from colbert_zero_lib.evaluation.statistics import Interval
 from colbert_zero_lib.published import BEIR, MTEB_MODELS, find_claim, model_cards, paper_table
 from colbert_zero_lib.published.cost import cost_table
 from colbert_zero_lib.published.training_mix import coverage, training_rows
-from colbert_zero_lib.recipes import TABLE1, Phase
 from colbert_zero_lib.verdicts import effects as found
 from colbert_zero_lib.verdicts import paper_evidence
 from colbert_zero_lib.verdicts.audit import domain_gaps, rank_probabilities, robustness
@@ -72,13 +71,6 @@ def clause_names(table: pd.DataFrame) -> list[str]:
     return [find_claim(claim).title + (f" ({label})" if label else "") for claim, label in pairs]
 
 
-def table1(folder: Folder = None) -> Figure:
-    """Table 1 as a figure, with the learning rates that the authors' scripts default to."""
-    names = {phase: "kd" if phase is Phase.DISTILLATION else phase.value for phase in TABLE1}
-    released = {names[phase]: row.released_learning_rate for phase, row in TABLE1.items()}
-    return paper.hyperparameters_figure(_table(1, folder), released)
-
-
 def table2(folder: Folder = None, reference: str = REFERENCE) -> Figure:
     """Table 2 as gaps to one of its models."""
     return scores.gaps_figure(found.gaps(_table(2, folder), reference), reference)
@@ -118,14 +110,13 @@ def _shown(number: int | str, folder: Folder, names: Mapping[str, str]) -> pd.Da
     return table[[*names.values(), *scored]]
 
 
-def gaps_text(folder: Folder = None, reference: str = REFERENCE) -> PaperTable:
+def _gaps_text(folder: Folder) -> PaperTable:
     """The gaps behind the figure of Table 2, and each model's ColBERT hours."""
-    gaps = found.gaps(_table(2, folder), reference)
-    texts = pd.Series(interval_texts(gaps)).where(gaps["model"] != reference, "reference")
-    hours = _costs(folder)["hours"].to_numpy()
-    more = {f"above {reference} [95% over data sets]": texts, "ColBERT GH200 hours": hours}
+    gaps = _costs(folder)
+    texts = pd.Series(interval_texts(gaps)).where(gaps["model"] != REFERENCE, "reference")
+    more = {f"above {REFERENCE} [95% over data sets]": texts, "ColBERT GH200 hours": gaps["hours"]}
     table = gaps[["section", "model", "mean"]].assign(**more)
-    caption = f"Means over 15 data sets and paired gaps to {reference}, points of nDCG@10"
+    caption = f"Means over 15 data sets and paired gaps to {REFERENCE}, points of nDCG@10"
     formats = {"mean": "{:.2f}", "ColBERT GH200 hours": "{:.0f}"}
     return make_table(table, "paper_table2_gaps", caption, formats, ["mean"], labels=["section"])
 
@@ -193,11 +184,9 @@ FIGURES: dict[str, Callable[[Folder], Figure]] = {
     "paper_figure1": lambda folder: paper.phases_diagram(_table(1, folder), training_rows(folder)),
     "paper_figure2": lambda folder: paper.pipelines_diagram(_table("figure2", folder)),
     "paper_cost": lambda folder: paper.cost_figure(_costs(folder), _table("figure2", folder)),
-    "paper_table1": table1,
     "paper_table2": table2,
     "paper_table2_heat_map": lambda folder: scores.score_heat_map(_table(2, folder)),
     "paper_table3": lambda folder: scores.alignment_figure(found.alignment(_table(3, folder))),
-    "paper_table4": lambda folder: scores.interaction_figure(found.switch_effects(_table(4, folder))),
     "paper_table4_heat_map": lambda folder: scores.gain_heat_map(found.switch_gains(_table(4, folder))),
     "paper_table5": lambda folder: scores.deltas_figure(found.switch_effects(_table(4, folder))),
     "learning_paths_laptop": _recorded_paths,
@@ -224,7 +213,7 @@ TABLES: dict[str, Callable[[Folder], PaperTable]] = {
         _shown(2, folder, {"section": "section", "model": "model"}),
         "paper_table2", "Table 2: nDCG@10 on the 15 data sets of BEIR", _PERCENT, list(_PERCENT), labels=["section"],
     ),
-    "paper_table2_gaps": gaps_text,
+    "paper_table2_gaps": _gaps_text,
     "paper_table3": lambda folder: make_table(
         _shown(3, folder, _TABLE3),
         "paper_table3", _CAPTION3, _PERCENT, list(_PERCENT), list(_TABLE3.values())[:2], list(_TABLE3.values())[:2],

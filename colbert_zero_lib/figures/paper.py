@@ -1,4 +1,4 @@
-"""The paper's Figures 1 and 2, its cost figure and Table 1 as figures: how the models were trained, at what price.
+"""The paper's Figures 1 and 2 and its cost figure: how the models were trained, at what price.
 
 Scores are nDCG@10 in points (0 to 100); what the models reach is drawn in `scores`.
 """
@@ -16,6 +16,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import FuncFormatter
 
 from colbert_zero_lib.recipes import PIPELINES, Recipe
+from colbert_zero_lib.verdicts.verdict import leaves_out_zero
 
 from .marks import headline, in_row, name_rows, write, zero_line
 from .theme import COLOURS, INTERACTION, MARKER, NAME, PIPELINE, SMALL, WIDTH, canvas
@@ -108,56 +109,6 @@ def pipelines_diagram(figure2: pd.DataFrame) -> Figure:
     return figure
 
 
-def hyperparameters_figure(table1: pd.DataFrame, released: Mapping[str, float] | None = None) -> Figure:
-    """Table 1 as four panels: learning rates swept, batch size, tokens and GH200 hours of each phase.
-
-    ``table1`` is `paper_table(1)`; ``released`` are the learning rates that the authors' scripts default to, by phase.
-    """
-    widths = {"width_ratios": (1.7, 1, 1.15, 1)}
-    figure, panels = canvas(WIDTH, 2.5, columns=4, sharey=True, gridspec_kw=widths)
-    rates, batch, tokens, hours = panels
-    ticks: dict[str, Any] = {"markersize": 9, "linewidth": 1, "markeredgewidth": 1.4}
-    for place, row in enumerate(table1.itertuples()):
-        phase = str(row.phase)
-        colour = _SHADES[phase]
-        swept = np.geomspace(row.lr_sweep_low, row.lr_sweep_high, row.lr_values_tried)
-        rates.plot(swept, [place] * len(swept), "|-", color=colour, **ticks)
-        if released and phase in released:
-            rate = released[phase]
-            rates.plot(rate, place, "D", color=COLOURS["ink"], markersize=4.5, zorder=4)
-            shown = f"{rate:.0e}".replace("e-0", "e-")
-            write(rates, shown, (rate, place), (0, 6), ha="center", va="bottom")
-        batch.plot(row.batch_size, place, "o", color=colour)  # no bar: a logarithmic axis has no zero
-        write(batch, f"{row.batch_size:,}", (row.batch_size, place), (6, 0))
-        _bar(tokens, place - 0.2, row.query_length_tokens, colour, 0.36)
-        _bar(tokens, place + 0.2, row.document_length_tokens, colour, 0.36, "////")
-        _bar(hours, place, row.gpu_hours_gh200, colour)
-    names = [_phase_name(phase) for phase in table1["phase"]]
-    rates.set_yticks(range(len(table1)), names)
-    rates.set_ylim(len(table1) - 0.4, -0.6)
-    rates.set_xscale("log")
-    batch.set_xscale("log")
-    tokens.set_xlim(0, 1.35 * table1["document_length_tokens"].max())
-    hours.set_xlim(0, 1.35 * table1["gpu_hours_gh200"].max())
-    batch.set_xlim(10, 30 * table1["batch_size"].max())
-    rates.set_xlabel("learning rates swept" + ("\n(◆: the released scripts)" if released else ""))
-    batch.set_xlabel("batch, queries")
-    tokens.set_xlabel("tokens of a query\n(hatched: a document)")
-    hours.set_xlabel("GH200 hours\nas ColBERT")
-    for axes in panels:
-        axes.grid(axis="y", visible=False)
-        axes.xaxis.label.set_size(SMALL)
-    spent = table1["gpu_hours_gh200"]
-    share, longest = spent.max() / spent.sum(), names[int(spent.argmax())]
-    return headline(figure, f"The {longest} phase takes {share:.0%} of the ColBERT hours")
-
-
-def _bar(axes: Axes, place: float, value: float, colour: str, height: float = 0.6, hatch: str = "") -> None:
-    face = "white" if hatch else colour
-    axes.barh(place, value, height, facecolor=face, edgecolor=colour, hatch=hatch, linewidth=0.8)
-    write(axes, f"{value:,}", (value, place), (3, 0))
-
-
 def cost_figure(costs: pd.DataFrame, figure2: pd.DataFrame) -> Figure:
     """Score against ColBERT hours, and what each finished pipeline lacks to (c), with its paired interval.
 
@@ -184,8 +135,12 @@ def cost_figure(costs: pd.DataFrame, figure2: pd.DataFrame) -> Figure:
     zero_line(lacks)
     label = "points above (c), 95% interval\nover data sets (paired)"
     name_rows(lacks, [f"({letter}) {spent} h" for letter, spent in hours.items()], label)
-    ratio, price = score["b"] / score["c"], hours["b"] / hours["c"]
-    return headline(figure, f"(b) reaches {ratio:.1%} of (c)'s score for {price:.0%} of its ColBERT hours")
+    lag, price = known.loc[done.at["b", "model"]], hours["b"] / hours["c"]
+    side = f"{abs(lag['value']):.2f} points {'below' if lag['value'] < 0 else 'above'}"
+    said = "leaves out" if leaves_out_zero(lag["low"], lag["high"]) else "holds"
+    return headline(
+        figure, f"For {price:.0%} of (c)'s ColBERT hours (b) is {side} it; the interval {said} zero"
+    )
 
 
 def _checkpoints(axes: Axes, others: pd.DataFrame) -> None:

@@ -5,20 +5,16 @@ What is drawn is measured in `verdicts.effects`; differences are nDCG@10 in poin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from colbert_zero_lib.verdicts.verdict import leaves_out_zero
 
-from .marks import headline, in_row, key, legend, name_rows, with_interval, write, write_right, zero_line
-from .theme import COLOURS, SMALL, WIDTH, canvas
+from .marks import headline, in_row, key, legend, name_rows, write, write_right, zero_line
+from .theme import COLOURS, WIDTH, canvas
 
 _SECTION = {
     "baseline": (COLOURS["grey"], "o"),
@@ -92,66 +88,6 @@ def alignment_figure(alignment: pd.DataFrame) -> Figure:
         figure,
         f"Fine-tuning as pre-trained scores higher from {up.sum()} of {len(alignment)} bases, clearly from {clear}",
     )
-
-
-def interaction_figure(effects: pd.DataFrame) -> Figure:
-    """Table 4: what prompts add without and with extra length, one panel a starting point and stage.
-
-    ``effects`` is `switch_effects(paper_table(4))`. Every point is a gain over the arm with neither switch, whose own
-    point is zero by definition; parallel lines would mean that the two switches add up.
-    """
-    starts = list(dict.fromkeys(effects["start"]))
-    stages = [stage for stage in ("supervised", "distilled") if stage in set(effects["stage"])]
-    shape = {"rows": len(stages), "columns": len(starts), "squeeze": False}
-    figure, panels = canvas(WIDTH, 2.1 * len(stages) + 0.6, **shape, sharex=True, sharey=True)
-    lines = {
-        "without extra length": (COLOURS["orange"], "s", "-"),
-        "with extra length": (COLOURS["blue"], "D", "--"),
-    }
-    for row, stage in zip(panels, stages, strict=True):
-        for axes, start in zip(row, starts, strict=True):
-            own = effects[(effects["start"] == start) & (effects["stage"] == stage)].set_index("effect")
-            if own.empty:
-                look = {"ha": "center", "color": COLOURS["grey"], "transform": axes.transAxes}
-                axes.text(0.5, 0.65, "not trained", **look)
-            else:
-                _lines(axes, own[["value", "low", "high"]], list(lines.values()))
-            axes.axhline(0, color=COLOURS["grey"], linewidth=0.7, zorder=1)
-            axes.set_xticks((0, 1), ("no", "yes"))
-            axes.set_xlim(-0.35, 1.35)
-            axes.grid(axis="x", visible=False)
-        row[0].set_ylabel(f"{stage}: points gained")
-    for axes, start in zip(panels[0], starts, strict=True):
-        words = start.replace(", no prompts", "\n(no prompts)").replace(" ", "\n", 1)
-        axes.set_title(words, fontsize=SMALL + 0.5, va="bottom")
-    for axes in panels[-1]:
-        axes.set_xlabel("prompts")
-    for name, (colour, marker, style) in lines.items():
-        axes.plot([], [], marker=marker, color=colour, linestyle=style, label=name)
-    if "length at evaluation" in set(effects["effect"]):
-        key(axes, "from extra length at evaluation only", lines["with extra length"][0], ":")
-    legend(figure, 3, handletextpad=None)
-    both = effects[effects["effect"] == "both"]
-    groups = [(stage, both.loc[both["stage"] == stage, "value"]) for stage in stages]
-    counts = " and ".join(f"{(own > 0).sum()} of {len(own)} {stage}" for stage, own in groups)
-    return headline(figure, f"Prompts with their length raise {counts} means")
-
-
-def _lines(axes: Axes, own: pd.DataFrame, looks: Sequence[tuple[str, str, str]]) -> None:
-    """The two lines of an interaction panel, from the effects at hand; zero is the arm with neither."""
-    points: dict[Any, Any] = {"neither": (0.0, 0.0, 0.0)} | {
-        effect: tuple(own.loc[effect]) for effect in own.index
-    }
-    late = "length at evaluation" in points
-    pairs = (("neither", "prompts"), ("length at evaluation" if late else "length", "both"))
-    for shift, pair, (colour, marker, style) in zip((-0.05, 0.05), pairs, looks, strict=True):
-        known = [(x + shift, points[effect]) for x, effect in enumerate(pair) if effect in points]
-        for x, end in known:
-            with_interval(axes, x, end, colour, marker)
-        if late and pair[1] == "both":
-            style = ":"  # its left end was not trained with the extra length
-        places, means = [x for x, _ in known], [end[0] for _, end in known]
-        axes.plot(places, means, color=colour, linestyle=style, linewidth=1.4)
 
 
 def deltas_figure(effects: pd.DataFrame) -> Figure:
@@ -236,7 +172,9 @@ def _heat_map(
             colour = colours(float(shade.iat[row, column]))
             axes.add_patch(Rectangle((left, row), 1, 1, facecolor=colour, edgecolor="white", linewidth=0.8))
             rank = int(ranks.iat[row, column]) if marks else 0
-            text = form.format(values.iat[row, column]).replace("-", "−")
+            value = values.iat[row, column]
+            shown = form if value > -9.95 else "{:.0f}"  # a cell has room for four signs
+            text = shown.format(value).replace("-", "−")
             look = {"ha": "center", "va": "center", "fontsize": _CELL}
             axes.text(left + 0.5, row + 0.5, text, weight="bold" if rank == 1 else "normal", **look)
             if rank == 2:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -121,29 +121,24 @@ def price(
     recipe: Recipe,
     hardware: Hardware,
     throughput: Mapping[Phase, float] | None = None,
-    counted: Literal["colbert", "all"] = "colbert",
     folder: Path | None = None,
 ) -> Quote:
-    """Estimated hours and money of training a recipe once, one epoch a phase on the paper's rows.
+    """Estimated hours and money of a recipe's ColBERT steps, once, one epoch a phase on the paper's rows.
 
-    ``throughput``: queries a second and device, by phase; without it, what the paper's hours imply for a GH200 (and,
-    for dense steps, the same divided by `dense_share`). ``counted``: "colbert" leaves dense steps out, as the paper
-    does; "all" has them too. ParameterError names a phase without a throughput, or a number that cannot be one.
+    Dense steps are not counted, as in the paper. ``throughput``: queries a second and device, by phase; without it,
+    what the paper's hours imply for a GH200. ParameterError names a phase without a throughput, or a number that
+    cannot be one.
     """
-    if counted not in ("colbert", "all"):
-        raise ParameterError(f"counted is {counted!r}: use 'colbert' (as the paper counts) or 'all'.")
     rows, speeds = training_rows(folder), throughput or paper_throughput(folder)
     wall = 0.0
     for step in recipe:
-        dense = step.interaction is Interaction.DENSE
-        if dense and counted == "colbert":
+        if step.interaction is Interaction.DENSE:
             continue
         speed = speeds.get(step.phase, math.nan)
         if not (math.isfinite(speed) and speed > 0):
             raise ParameterError(
                 f"The throughput of {step} is {speed}: give a positive number of queries a second for its phase."
             )
-        share = dense_share(step.phase, folder) if dense and throughput is None else 1.0
-        wall += rows[step.phase.value] * share / (3600 * speed * hardware.devices * hardware.efficiency)
+        wall += rows[step.phase.value] / (3600 * speed * hardware.devices * hardware.efficiency)
     hours = wall * hardware.devices
     return Quote(hardware, hours, wall, hours * hardware.price_per_hour)

@@ -23,27 +23,21 @@ from .evidence import DRAWS, TableEvidence
 from .verdict import holm
 
 _LARGEST_EXACT = 20  # 2 ** 20 sign patterns are a second's work
-_SMALLEST_GROUP = 5  # three data sets say too little to contradict fifteen
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What paired differences say about their mean and its sign; all p-values are two-sided and exact.
+    """What paired differences say about their mean.
 
-    ``low``, ``high``: percentile bootstrap over the pairs (with 15 pairs it is somewhat too narrow). ``sign_p``: sign
-    test; ``wilcoxon_p``: signed-rank test, zeros left out, equal sizes sharing their rank; ``randomisation_p``: the
-    mean under every assignment of signs. All three take pairs as exchangeable under no difference, which data
-    sets that share documents are only roughly.
+    ``low``, ``high``: percentile bootstrap over the pairs (with 15 pairs it is
+    somewhat too narrow); ``p``: two-sided and exact, the share of all assignments of signs whose mean is at least as
+    far from zero. It takes the signs of pairs as independent, which data sets that share documents are only roughly.
     """
 
-    positive: int
-    negative: int
     mean: float
     low: float
     high: float
-    sign_p: float
-    wilcoxon_p: float
-    randomisation_p: float
+    p: float
 
 
 def _differences(values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
@@ -55,37 +49,19 @@ def _differences(values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray
     return numbers
 
 
-def _exact_p(sizes: np.ndarray, observed: float) -> float:
-    """Share of sign patterns of ``sizes`` whose sum is at least as far from zero as ``observed``."""
-    patterns = (np.arange(2 ** len(sizes))[:, None] >> np.arange(len(sizes))) & 1
-    sums = np.abs((2 * patterns - 1) @ sizes)
-    # Sums of equal terms in another order differ in the last bits: they count as equal.
-    return float((sums >= abs(observed) - 1e-9 * max(1.0, float(sizes.sum()))).mean())
-
-
 def paired_test(differences: Sequence[float] | np.ndarray | pd.Series) -> PairedTest:
-    """Sign test, Wilcoxon's signed-rank test, randomisation test and bootstrap interval of paired differences.
+    """Test by signs and bootstrap interval of paired differences.
 
     ParameterError for fewer than 2 or more than 20 differences, or one that is no finite number. Differences
     that are all zero have p = 1.
     """
-    from scipy.stats import binomtest
-
     numbers = _differences(differences)
-    moved = np.round(numbers[numbers != 0], 10)  # 0.3 and 0.1 + 0.2 share a rank
-    positive, count = int((moved > 0).sum()), len(moved)
-    ranks = pd.Series(np.abs(moved)).rank().to_numpy()
+    patterns = (np.arange(2 ** len(numbers))[:, None] >> np.arange(len(numbers))) & 1
+    sums = np.abs((2 * patterns - 1) @ numbers)
+    # Sums of equal terms in another order differ in the last bits: they count as equal.
+    reached = abs(float(numbers.sum())) - 1e-9 * max(1.0, float(np.abs(numbers).sum()))
     interval = bootstrap_mean_interval(numbers)
-    return PairedTest(
-        positive=positive,
-        negative=count - positive,
-        mean=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        sign_p=float(binomtest(positive, count).pvalue) if count else 1.0,
-        wilcoxon_p=_exact_p(ranks, float((np.sign(moved) * ranks).sum())),
-        randomisation_p=_exact_p(np.abs(numbers), float(numbers.sum())),
-    )
+    return PairedTest(*interval, float((sums >= reached).mean()))
 
 
 def leave_one_out(differences: pd.Series) -> pd.Series:
@@ -102,17 +78,6 @@ def fewest_to_flip(differences: pd.Series) -> int | None:
         if numbers[dropped:].sum() >= (-1e-12 if dropped else 0):
             return dropped
     return None
-
-
-def contributions(differences: pd.Series) -> pd.DataFrame:
-    """What each data set adds to the mean, largest first: ``difference``, ``contribution``, ``share`` of the mean.
-
-    Shares sum to one and may be negative or above one; they are NaN where the mean is zero.
-    """
-    count, mean = len(_differences(differences)), float(differences.mean())
-    order = differences.sort_values(ascending=mean < 0, kind="stable")
-    part = order / count
-    return pd.DataFrame({"difference": order, "contribution": part, "share": part / (mean or math.nan)})
 
 
 def rank_probabilities(scores: pd.DataFrame, samples: int = DRAWS) -> pd.DataFrame:
@@ -133,17 +98,6 @@ def rank_probabilities(scores: pd.DataFrame, samples: int = DRAWS) -> pd.DataFra
     shared = (places >= above[..., None]) & (places < (above + equal)[..., None])
     table = pd.DataFrame((shared / equal[..., None]).mean(axis=0), index=scores.index, columns=places + 1)
     return table.loc[scores[list(BEIR)].mean(axis=1).sort_values(ascending=False, kind="stable").index]
-
-
-def _groups(folder: Path | None) -> dict[str, tuple[str, ...]]:
-    groups = {"all 15": BEIR, **domains(folder)}
-    return {name: sets for name, sets in groups.items() if sets}
-
-
-def domain_averages(scores: pd.DataFrame, folder: Path | None = None) -> pd.DataFrame:
-    """Mean score over all 15 data sets and over each group of `domains`, one row a model, in the same order."""
-    groups = _groups(folder).items()
-    return pd.DataFrame({name: scores[list(sets)].mean(axis=1) for name, sets in groups})
 
 
 def query_noise(deviation: float, folder: Path | None = None) -> pd.DataFrame:
@@ -176,12 +130,11 @@ def robustness(evidence: TableEvidence, claims: Iterable[Claim] = CLAIMS) -> pd.
 
     Columns: claim, clause (label), asked, value with its interval low, high (bootstrap over data sets), holds;
     ``lowest`` and ``highest`` value with one data set left out, ``breakers`` (data sets without which the answer
-    changes), ``fewest`` (how few must be left out together), ``for_it`` (data sets on the claim's side), ``driver``
-    (the data set that adds most to the margin) and ``driver_part`` (how much); ``sign_p``, ``wilcoxon_p``,
-    ``randomisation_p`` of the margins, and ``holm_p``: Wilcoxon's, adjusted for all clauses of the table. From
-    ``fewest`` on NaN or "" for clauses of the kind ``about``, which no single data set can be for or against.
+    changes), ``fewest`` (how few must be left out together; NaN where none do), ``p`` of the margins (`paired_test`)
+    and ``p_holm``, adjusted for all clauses of the table. The last three are NaN for clauses of the kind ``about``,
+    which no single data set can be for or against.
     """
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for claim, clause, values in _answered(evidence, claims):
         left, holds = leave_one_out(values), clause.holds(values.mean())
         estimate = evidence.contrast(clause.weights)
@@ -190,38 +143,15 @@ def robustness(evidence: TableEvidence, claims: Iterable[Claim] = CLAIMS) -> pd.
         figures = (estimate.value, estimate.low, estimate.high, holds, left.min(), left.max(), breakers)
         row = (claim.id, clause.label, clause.asked(), *figures)
         if clause.relation == "about":
-            rows.append((*row, math.nan, math.nan, "", *[math.nan] * 4))
+            rows.append((*row, math.nan, math.nan))
             continue
         margins = (values - clause.bound(True)) * (1 if clause.relation == ">" else -1)
-        test, parts = paired_test(margins), contributions(margins)["contribution"]
-        p = (test.sign_p, test.wilcoxon_p, test.randomisation_p)
-        rows.append((*row, fewest_to_flip(margins), test.positive, parts.index[0], parts.iloc[0], *p))
+        rows.append((*row, fewest_to_flip(margins), paired_test(margins).p))
     columns = [
-        "claim", "clause", "asked", "value", "low", "high", "holds", "lowest", "highest", "breakers", "fewest",
-        "for_it", "driver", "driver_part", "sign_p", "wilcoxon_p", "randomisation_p",
+        "claim", "clause", "asked", "value", "low", "high", "holds", "lowest", "highest", "breakers", "fewest", "p",
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=columns).astype({"fewest": float})
-    return table.assign(holm_p=holm(table["wilcoxon_p"].to_numpy(float)))
-
-
-def by_domain(
-    evidence: TableEvidence, claims: Iterable[Claim] = CLAIMS, folder: Path | None = None
-) -> pd.DataFrame:
-    """The value of every clause on all data sets and on each group of `domains`, and whether it holds there.
-
-    Columns claim, clause, asked, then for each group its name (value, points) and ``<name> holds``; ``sides`` is "same"
-    where the answer is the same in every group of at least five data sets.
-    """
-    groups = _groups(folder)
-    rows = []
-    for claim, clause, values in _answered(evidence, claims):
-        row: dict[str, object] = {"claim": claim.id, "clause": clause.label, "asked": clause.asked()}
-        found = {name: float(values[list(sets)].mean()) for name, sets in groups.items()}
-        held = [clause.holds(value) for name, value in found.items() if len(groups[name]) >= _SMALLEST_GROUP]
-        for name, value in found.items():
-            row |= {name: value, f"{name} holds": clause.holds(value)}
-        rows.append(row | {"sides": "same" if len(set(held)) == 1 else "differs"})
-    return pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"].to_numpy(float)))
 
 
 def domain_gaps(scores: pd.DataFrame, reference: str, folder: Path | None = None) -> pd.DataFrame:
@@ -229,29 +159,16 @@ def domain_gaps(scores: pd.DataFrame, reference: str, folder: Path | None = None
 
     ``scores``: a row a model, columns the 15 data sets. Columns: model, group, sets (how many), value, low, high.
     """
-    groups = _groups(folder)
+    groups = {"all 15": BEIR, **domains(folder)}
     rows = []
     for model in scores.index.drop(reference):
         gap = (scores.loc[model, list(BEIR)] - scores.loc[reference, list(BEIR)]).astype(float)
         for name, sets in groups.items():
+            if not sets:
+                continue
             found = bootstrap_mean_interval(gap[list(sets)].to_numpy())
             rows.append((model, name, len(sets), *found))
     return pd.DataFrame(rows, columns=["model", "group", "sets", "value", "low", "high"])
-
-
-def forum_tests(forums: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """Paired tests of models over CQADupstack's forums: ``forums`` has a row a model and a column a forum (points).
-
-    Columns: a, b, value (a - b) with low, high, ``better_on``, ``sign_p``, ``wilcoxon_p``, ``holm_p`` (Wilcoxon's,
-    adjusted for the pairs given). Forums of one site are more alike than the data sets of BEIR are.
-    """
-    rows = []
-    for a, b in pairs:
-        test = paired_test(forums.loc[a].astype(float) - forums.loc[b].astype(float))
-        rows.append((a, b, test.mean, test.low, test.high, test.positive, test.sign_p, test.wilcoxon_p))
-    columns = ["a", "b", "value", "low", "high", "better_on", "sign_p", "wilcoxon_p"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(holm_p=holm(table["wilcoxon_p"].to_numpy(float)))
 
 
 def query_deviation(pairs: Iterable[tuple[pd.DataFrame, pd.DataFrame]]) -> float:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..evaluation.statistics import bootstrap_mean_interval
 from ..home import data_folder
 from ..published.models import model_cards
 from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, mteb_scores, paper_table
 from ..published.training_mix import beir_queries
-from .audit import paired_test
 
 COMBINED = "CQADupstackRetrieval"  # MTEB's row for the 12 forums together
 NOTICEABLE = 0.5  # points of nDCG@10
@@ -42,28 +42,17 @@ def rerun_gaps(folder: Path | None = None) -> pd.DataFrame:
 def rerun_summary(folder: Path | None = None) -> pd.DataFrame:
     """How far MTEB's figures lie from the paper's, one row a model.
 
-    Columns: ``mean`` gap with its bootstrap interval over data sets ``low`` .. ``high``, ``typical`` (median size of a
-    gap), ``largest`` gap and the data set ``where`` it is, ``same`` (data sets equal to the printed digits),
-    ``revision``, ``mteb_version`` and ``witness``: "second" for an evaluation by others, "same" where MTEB repeats the
-    model's own card (revision "external").
+    Columns: ``mean`` gap with its bootstrap interval over data sets ``low`` .. ``high``, ``typical`` and ``largest``
+    size of a gap (median, maximum), and ``copied``: MTEB repeats the model's own card (revision "external").
     """
     gaps = rerun_gaps(folder)
     facts = mteb_scores(_folders(folder)[1]).drop_duplicates("model").set_index("model")
     rows = {}
     for model, gap in gaps[list(BEIR)].iterrows():
-        test, where = paired_test(gap), gap.abs().idxmax()
-        source = facts.loc[MTEB_MODELS[str(model)]]
-        rows[model] = {
-            "mean": test.mean,
-            "low": test.low,
-            "high": test.high,
+        rows[model] = bootstrap_mean_interval(gap.to_numpy(float))._asdict() | {
             "typical": gap.abs().median(),
-            "largest": gap[where],
-            "where": where,
-            "same": int((gap.abs() < 0.0051).sum()),  # the paper prints two digits
-            "revision": source["revision"],
-            "mteb_version": source["mteb_version"],
-            "witness": "same" if source["revision"] == "external" else "second",
+            "largest": gap.abs().max(),
+            "copied": facts.at[MTEB_MODELS[str(model)], "revision"] == "external",
         }
     return pd.DataFrame(rows).T.infer_objects()
 
@@ -115,24 +104,21 @@ def forum_scores(folder: Path | None = None) -> pd.DataFrame:
 def forum_check(folder: Path | None = None) -> pd.DataFrame:
     """Whether MTEB's combined CQADupstack figure is the mean of its 12 forums, one row a model.
 
-    Columns (points): ``combined``, ``forums`` (their mean), ``gap``, ``agrees`` (to half a unit of the fourth decimal
-    of the fraction), and what the average over BEIR is with the combined figure and ``with_forums`` in its place.
+    Columns: ``combined`` and ``forums`` (their mean) in points, ``agrees`` (to half a unit of the fraction's fourth
+    decimal).
     """
     scores = mteb_scores(_folders(folder)[1])
     combined = 100 * scores[scores["task"] == COMBINED].set_index("model")["ndcg_at_10"]
     forums = forum_scores(folder).mean(axis=1)
-    average = mteb_beir(_folders(folder)[1])["average"]
-    gap = forums - combined
-    table = pd.DataFrame({"combined": combined, "forums": forums, "gap": gap, "agrees": gap.abs() < 0.0051})
-    return table.assign(average=average, with_forums=average + gap / len(BEIR))
+    agrees = (forums - combined).abs() < 0.0051
+    return pd.DataFrame({"combined": combined, "forums": forums, "agrees": agrees})
 
 
 def field_since(folder: Path | None = None) -> pd.DataFrame:
     """Every model of MTEB's file with its distance to ColBERT-Zero, best average first.
 
     Columns ``kind`` (colbert, dense, lexical; "" where models.csv lacks it), ``in_paper``, ``average``,
-    ``difference`` to it with its bootstrap interval over data sets ``low`` .. ``high``, ``wilcoxon_p`` and
-    ``better_on`` (data sets won); NaN for the model itself.
+    ``difference`` to it with its bootstrap interval over data sets ``low`` .. ``high``; NaN for the model itself.
     """
     scores = mteb_beir(_folders(folder)[1])
     cards = {card.hub_id: card for card in model_cards(folder)}
@@ -143,7 +129,6 @@ def field_since(folder: Path | None = None) -> pd.DataFrame:
         kind, known = (card.interaction, card.in_paper) if card else ("", False)
         rows[name] = {"kind": kind, "in_paper": known, "average": row["average"]}
         if name != MTEB_MODELS["colbert-zero"]:
-            test = paired_test(row[list(BEIR)] - base)
-            rows[name] |= {"difference": test.mean, "low": test.low, "high": test.high}
-            rows[name] |= {"wilcoxon_p": test.wilcoxon_p, "better_on": test.positive}
+            found = bootstrap_mean_interval((row[list(BEIR)] - base).to_numpy(float))
+            rows[name] |= {"difference": found.mean, "low": found.low, "high": found.high}
     return pd.DataFrame(rows).T.infer_objects().sort_values("average", ascending=False, kind="stable")

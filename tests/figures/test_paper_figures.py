@@ -209,7 +209,6 @@ ARM = {"section": "kd from dense supervised", "plus_prompt": "yes", "plus_length
 CHANGES = [
     # (file, row, column, new value, figure, what it then says)
     ("table1_hyperparameters.csv", {"phase": "kd"}, "gpu_hours_gh200", "77", "paper_figure1", "77 GH200 hours"),
-    ("table1_hyperparameters.csv", {"phase": "kd"}, "batch_size", "7777", "paper_table1", "7,777"),
     ("figure2_pipelines.csv", ZERO, "beir_average_ndcg10", "56.78", "paper_figure2", "56.78"),
     ("figure2_pipelines.csv", ZERO, "colbert_gpu_hours_gh200", "777", "paper_cost", "(c) 777 h"),
     ("table2_beir_ndcg10.csv", {"model": "gte-modernbert"}, "FiQA", "78.81", "paper_cost", "gte-modernbert 57.33"),
@@ -233,10 +232,9 @@ def test_a_changed_value_arrives_in_the_figure(
     assert said in _texts(draw(name, published_copy))
 
 
-@pytest.mark.parametrize("name", ["paper_table4", "paper_table5"])
-def test_a_changed_value_moves_the_points_and_their_intervals(name: str, published_copy: Path) -> None:
+def test_a_changed_value_moves_the_points_and_their_intervals(published_copy: Path) -> None:
     def drawn() -> list[float]:
-        axes = [axes for axes in draw(name, published_copy).axes if axes.containers]
+        axes = [axes for axes in draw("paper_table5", published_copy).axes if axes.containers]
         bars = [bars for one in axes for bars in one.containers]
         return [
             float(value)

@@ -73,14 +73,6 @@ def test_a_price_by_hand() -> None:
     assert quote.money == pytest.approx(12 * wall)
 
 
-def test_dense_steps_are_counted_on_request() -> None:
-    machine = Hardware("GH200")
-    assert price(A, machine).device_hours == pytest.approx(hours(A)[0])
-    assert price(A, machine, counted="all").device_hours == pytest.approx(hours(A)[1])
-    own = price(A, machine, {**dict.fromkeys(Phase, 1e9), Phase.UNSUPERVISED: 1e6}, counted="all")
-    assert own.device_hours == pytest.approx(238_998_494 / 1e6 / 3600, rel=0.02)
-
-
 def test_nothing_to_train_costs_nothing() -> None:
     quote = price(Recipe(()), Hardware("GH200", price_per_hour=2.0))
     assert quote.money == 0 and quote.wall_hours == 0
@@ -110,7 +102,6 @@ def test_hardware_that_cannot_be_is_refused(changes: dict, word: str) -> None:
         ({"throughput": dict.fromkeys(Phase, 0.0)}, "throughput of colbert:supervised is 0.0"),
         ({"throughput": dict.fromkeys(Phase, -2.0)}, "throughput of colbert:supervised is -2.0"),
         ({"throughput": dict.fromkeys(Phase, math.inf)}, "throughput of colbert:supervised is inf"),
-        ({"counted": "some"}, "counted is 'some'"),
     ],
 )
 def test_a_price_that_cannot_be_worked_out_says_why(options: dict, sentence: str) -> None:
