@@ -96,7 +96,7 @@ def read(
 
 
 def read_all() -> list[Prose]:
-    """Every notebook in reading order; the first page, which tells the whole in short, defines nothing."""
+    """Every notebook in reading order; what the first page says in short the others define again."""
     terms, defined = glossary(notebooks_folder() / "GLOSSARY.md"), set[str]()
     found = []
     for path in find_notebooks():

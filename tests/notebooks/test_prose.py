@@ -9,7 +9,7 @@ import pytest
 from colbert_zero_lib.suite import notebooks_folder
 from tests.notebooks.prose import LONGEST, glossary, read, read_all
 
-HELD = tuple(f"{number:02}" for number in range(1, 16))  # 00 names what the others define
+HELD = tuple(f"{number:02}" for number in range(16))
 TERMS = {"corpus": re.compile("corpus"), "qrels": re.compile("qrels")}
 PROSE = {prose.name[:2]: prose for prose in read_all()}
 
