@@ -41,7 +41,7 @@ from colbert_zero_lib.training.checkpoints import (
 )
 from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
-from colbert_zero_lib.training.devices import ReleaseFreedMemory, native_precision, release_freed_memory
+from colbert_zero_lib.training.devices import keep_freed_memory, native_precision, release_freed_memory
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.losses import loss_curve, make_loss
 from colbert_zero_lib.training.memory import peak_memory
@@ -169,6 +169,8 @@ def make_trainer(
         )
     precision = precision or native_precision(str(model.device))
     go_fast(model, precision)
+    if model.device.type == "cpu":
+        keep_freed_memory(much=budget.kept_bytes is None)
     set_seed(seed)
     loss, collator = parts or (
         make_loss(model, step, budget),
@@ -303,7 +305,7 @@ def train_step(
     sittings.started = started
     # What is kept with a checkpoint comes before the mark that it is complete.
     kept = (sittings, SaveByTime(save_seconds), KeepLoss(loss, budget.learned_temperature_steps))
-    for callback in (FollowEpochs(), ReleaseFreedMemory(), *kept, *callbacks):
+    for callback in (FollowEpochs(), *kept, *callbacks):
         trainer.add_callback(callback)
     try:
         with quiet():

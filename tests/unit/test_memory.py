@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +16,7 @@ from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.training import memory
 from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
-from colbert_zero_lib.training.devices import ReleaseFreedMemory, keep_freed_memory
+from colbert_zero_lib.training.devices import keep_freed_memory, release_freed_memory
 from colbert_zero_lib.training.memory import SavedActivations, activation_bytes_per_token, device_memory
 
 LENGTHS = (16, 40)
@@ -168,17 +167,18 @@ def test_what_was_counted_is_let_go_with_its_graph() -> None:
 @pytest.mark.skipif(
     not Path("/proc/self/statm").is_file(), reason="the system does not say what a process holds"
 )
-def test_every_tenth_step_hands_back_what_was_freed_between_blocks_that_are_kept() -> None:
-    def held() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+@pytest.mark.parametrize("much", [True, False])
+def test_what_a_step_freed_is_kept_or_given_back_and_in_the_end_given_back(much: bool) -> None:
+    def held() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
-    keep_freed_memory()
-    blocks = [torch.ones(1 << 18) for _ in range(200)]  # of a megabyte
-    kept, full = blocks[::20], held()
-    del blocks
-    callback = ReleaseFreedMemory()
-    found = []
-    for step in (9, 10):
-        callback.on_step_end(None, SimpleNamespace(global_step=step), None)  # type: ignore[arg-type]
-        found.append((full - held()) / 2**20)
-    assert len(kept) == 10 and found[0] < 20 and found[1] > 150
+    keep_freed_memory(much)
+    try:
+        blocks = [torch.ones(1 << 24) for _ in range(4)]  # of 64 megabytes
+        last, full = torch.ones(1 << 8), held()  # what is kept lies below it
+        del blocks
+        assert full - held() < 20 if much else full - held() > 200
+        release_freed_memory()
+        assert full - held() > 200 and len(last)
+    finally:
+        keep_freed_memory()
