@@ -40,7 +40,7 @@ def keep_freed_memory(much: bool = True) -> None:
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_MMAP_THRESHOLD, 1 << 30 if much else 1 << 25)
+        mallopt(_MMAP_THRESHOLD, 1 << 30 if much else 1 << 20)
         mallopt(_TRIM_THRESHOLD, (1 << 31) - 1 if much else 1 << 26)
 
 
