@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-MINUTES, PATIENCE = 15, 10.0  # for a notebook, where much else runs as well; seconds for a widget's answer
+MINUTES, PATIENCE = 30, 60.0  # for a notebook, where much else runs as well; seconds for a widget's answer
 BOX, IDLE = ".widget-interact", ".jp-StatusBar-Widget :text('| Idle')"
 RUNNING = "document.querySelector('.jp-Notebook').innerText.includes('[*]:')"
 
@@ -39,7 +39,7 @@ def lab(jupyter: str, folder: Path) -> Iterator[str]:
     settings.write_text('{"windowingMode": "none"}')  # else cells that are out of sight are not in the page
     own = {"JUPYTERLAB_SETTINGS_DIR": folder / "settings", "COLBERT_ZERO_FIGURES": folder / "figures"}
     own |= {"PYTHONPATH": ROOT, "HF_HUB_OFFLINE": "1"}
-    words, said = [jupyter, "lab", "--no-browser", "--allow-root"], folder / "said.txt"
+    words, said = [str(Path(jupyter).absolute()), "lab", "--no-browser", "--allow-root"], folder / "said.txt"
     with said.open("w") as log:
         env = os.environ | {name: str(value) for name, value in own.items()}
         server = subprocess.Popen(words, cwd=folder / "notebooks", env=env, stderr=log)
