@@ -31,32 +31,31 @@ def compare(
     print(f"you said {told(said)}; it was {answer}{near or right}")
 
 
-def explore(draw: Callable[..., Any], **choices: Iterable[float]) -> None:
-    """Show ``draw()``, the picture at its arguments' defaults; where somebody can move them, with a slider for each.
+def explore(draw: Callable[..., Any], **choices: Iterable[float]) -> Any:
+    """``draw()``, the picture at its arguments' defaults; where somebody can move them, with a slider for each.
 
-    ``choices`` names the values of a slider; an argument without them, whose default is a text, gets a line to type
-    into. Papermill and a front end without ipywidgets show the picture alone, as does a page that was saved with both.
+    To be the last line of a cell. ``choices`` names the values of a slider; an argument without them, whose default is
+    a text, gets a line to type into. Papermill and a front end without ipywidgets show the picture alone, as does a
+    page that was saved with both.
     """
-    from IPython.core.formatters import format_display_data
-    from IPython.core.getipython import get_ipython
-    from IPython.display import display
+    from ipykernel.kernelapp import IPKernelApp
 
-    kernel = getattr(get_ipython(), "kernel", None)
+    kernel = IPKernelApp.instance().kernel if IPKernelApp.initialized() else None
     try:
         import ipywidgets
     except ImportError:
         kernel = None
     # Whoever may be asked for a line of input sits before the notebook.
     if kernel is None or not kernel.get_parent()["content"].get("allow_stdin"):
-        display(draw())
-        return
+        return draw()
     first = {name: given.default for name, given in inspect.signature(draw).parameters.items()}
     sliders = {
         name: ipywidgets.SelectionSlider(options=sorted({*values, first[name]}), value=first[name])
         for name, values in choices.items()
     }
     box = ipywidgets.interactive(draw, {"auto_display": True}, **sliders)
-    still, metadata = format_display_data(box.result)
     for control in box.kwargs_widgets:
         control.continuous_update, control.layout.width = False, "40rem"
-    display({**box._repr_mimebundle_(), **still}, metadata=metadata, raw=True)
+    still, metadata = kernel.shell.display_formatter.format(box.result)
+    kernel.shell.display_pub.publish({**box._repr_mimebundle_(), **still}, metadata)
+    return None

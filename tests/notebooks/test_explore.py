@@ -38,7 +38,9 @@ def run() -> Iterator[Run]:
         def hook(message: dict[str, Any]) -> None:
             content = message["content"]
             assert message["msg_type"] not in ("error", "stream"), content
-            shown.extend([content["data"]] if message["msg_type"] == "display_data" else [])
+            shown.extend(
+                [content["data"]] if message["msg_type"] in ("execute_result", "display_data") else []
+            )
 
         client.execute_interactive(code, allow_stdin=somebody, output_hook=hook, timeout=60)
         return shown
@@ -52,7 +54,8 @@ def run() -> Iterator[Run]:
 def test_headless_and_without_ipywidgets_the_picture_stands_alone(run: Run) -> None:
     assert run("explore(draw, k=(1, 3))", False) == [PICTURE]
     hidden = "import sys; kept = sys.modules.pop('ipywidgets', None); sys.modules['ipywidgets'] = None\n"
-    shown = run(hidden + "explore(draw, k=(1, 3)); del sys.modules['ipywidgets']", True)
+    shown = run(hidden + "explore(draw, k=(1, 3))", True)
+    run("del sys.modules['ipywidgets']", False)
     assert shown == [PICTURE]
 
 
@@ -85,7 +88,9 @@ def explored() -> dict[str, tuple[str, int, list[Any]]]:
 def test_every_picture_that_moves_is_committed_as_a_still_one() -> None:
     assert sorted(name for name, _, _ in explored().values()) == ["01", "03", "03", "04", "09", "15"]
     for _, place, cells in explored().values():
-        shown = [set(output.data) for output in cells[place].outputs if output.output_type == "display_data"]
+        shown = [
+            set(output.data) for output in cells[place].outputs if output.output_type == "execute_result"
+        ]
         assert shown in ([{"image/png", "text/plain"}], [{"text/html", "text/plain"}])
 
 
