@@ -1,7 +1,6 @@
 """Notebooks in JupyterLab, as a reader meets them: run from top to bottom, every widget moved, pictures taken.
 
-`python -m tests.browser JUPYTER FOLDER 01 06 ...` prints what is wrong and fails; FOLDER gets the pictures. JUPYTER is
-the program of the environment that runs the notebooks; this script's own needs Playwright alone, and a Chromium.
+`python -m tests.browser JUPYTER PICTURES 01 06 ...` prints what is wrong; JUPYTER is of the notebooks' environment.
 """
 
 from __future__ import annotations
@@ -34,9 +33,13 @@ def lab(jupyter: str, folder: Path) -> Iterator[str]:
         for cell in notebook["cells"]:
             cell.update({"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {})
         file.write_text(json.dumps(notebook))
-    settings = folder / "settings/@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"windowingMode": "none"}')  # else cells that are out of sight are not in the page
+    # Cells that are out of sight would not be in the page, and an offer of news would lie over it.
+    settings = {"notebook-extension/tracker": '{"windowingMode": "none"}'}
+    settings["apputils-extension/notification"] = '{"fetchNews": "false"}'
+    for name, text in settings.items():
+        file = folder / f"settings/@jupyterlab/{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
     own = {"JUPYTERLAB_SETTINGS_DIR": folder / "settings", "COLBERT_ZERO_FIGURES": folder / "figures"}
     own |= {"PYTHONPATH": ROOT, "HF_HUB_OFFLINE": "1"}
     words, said = [str(Path(jupyter).absolute()), "lab", "--no-browser", "--allow-root"], folder / "said.txt"
@@ -107,8 +110,8 @@ def main() -> str:
                 found += move(cell.locator(BOX))
                 cell.screenshot(path=Path(pictures, f"{file.stem}-{number}.png"))
             tab.screenshot(path=Path(pictures, f"{file.stem}.png"))
-            if tab.locator("[data-mime-type='application/vnd.jupyter.error']").count():
-                found.append("a traceback is on the page")
+            traces = tab.locator("[data-mime-type='application/vnd.jupyter.error']").count()
+            found += ["a traceback is on the page"] * bool(traces)
             wrong += [f"{file.stem}: {what}" for what in found]
     return "\n".join(wrong)
 
