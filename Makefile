@@ -22,7 +22,7 @@ RUN := $(VENV)/bin
 QUIET := $(if $(CI),--quiet --progress-bar off,--quiet)
 
 .PHONY: help reproduce environment data notebooks program figures benchmarks test faults lint format lab refresh colab \
-	book lock audit clean
+	book browser lock audit clean
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo "make program    collect nano_colbert.py from the notebooks"
 	@echo "make colab      stamp the notebooks with the repository's address, or a new one: REPOSITORY=https://..."
 	@echo "make book       build the site from the committed outputs and check it: report/book"
+	@echo "make browser    run notebooks in JupyterLab under Chromium, move their widgets; pictures in report/browser; minutes"
 	@echo "make lock       resolve requirements.lock and requirements-book.lock anew from pyproject.toml"
 	@echo "make audit      look up known vulnerabilities of what requirements.lock pins; needs the network"
 	@echo "make clean      remove what make made; trained runs and fetched text in .colbert_zero stay"
@@ -103,6 +104,11 @@ book: $(VENV)-book/.installed
 	@$(VENV)-book/bin/python -m sphinx -q -W --keep-going -d build/book/doctrees -c book build/book/source report/book
 	@$(VENV)-book/bin/python -m book.crawl report/book $(SCREENS)
 	@echo "Open report/book/index.html."
+
+# Of the site's environment Playwright alone. NOTEBOOKS="03 04" runs others, SCREENS=folder leaves the pictures there.
+browser: data $(VENV)-book/.installed
+	@$(VENV)-book/bin/python -m tests.browser $(RUN)/jupyter $(or $(SCREENS),report/browser) $(or $(NOTEBOOKS),01 06 09)
+	@echo "Every cell ran, every widget answered, and no traceback is shown: look at $(or $(SCREENS),report/browser)."
 
 $(VENV)-book/.installed: requirements-book.lock
 	@test -x $(VENV)-book/bin/python || $(PYTHON) -m venv $(VENV)-book

@@ -109,9 +109,10 @@ def _clean_outputs(outputs: Sequence[Any], count: int) -> list[nbformat.Notebook
                 kept[-1].text += node.text
                 continue
         elif node.output_type in ("display_data", "execute_result"):
-            if any(kind.startswith(_WIDGET) for kind in node.data):
-                continue  # its text/plain twin is only the widget's repr
-            node.data = nbformat.from_dict(_clean_data(node.data))
+            data = _clean_data(node.data)
+            if len(data) < len(node.data) and set(data) <= {"text/plain"}:
+                continue  # a widget without a still picture: its text/plain twin is only its repr
+            node.data = nbformat.from_dict(data)
             node.metadata = nbformat.from_dict({})
             if node.output_type == "execute_result":
                 node.execution_count = count

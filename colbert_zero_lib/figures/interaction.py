@@ -6,6 +6,7 @@ Arrays and plain labels come in; no model is opened here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +16,7 @@ from matplotlib.patches import Rectangle
 from colbert_zero_lib.errors import ParameterError
 
 from .marks import headline, name_rows
-from .theme import COLOURS, SMALL, WIDTH, canvas
+from .theme import COLOURS, INTERACTION, NAME, SMALL, WIDTH, canvas
 
 
 def maxsim_heatmap(
@@ -71,6 +72,29 @@ def pooled_and_late(scores: Mapping[str, Mapping[str, float]], relevant: str) ->
         name_rows(axes, names, "score")
         axes.set_xlim(0, max(values) * 1.2)
     return figure
+
+
+def softmax_row(
+    probabilities: Mapping[str, np.ndarray], documents: Sequence[str], temperature: float, shown: int = 6
+) -> Figure:
+    """Softmax over the documents of a batch for one query, a panel for ``dense`` and for ``colbert``.
+
+    ``probabilities[way]`` is [documents], the right one first; beside it stand those that ColBERT likes best, and the
+    others together.
+    """
+    best = [0, *(1 + np.argsort(-np.asarray(probabilities["colbert"])[1:], kind="stable")[: shown - 1])]
+    names = [shorten(documents[place], 38, placeholder=" …") for place in best]
+    figure, panels = canvas(WIDTH, 1.1 + 0.26 * len(names), columns=2, sharey=True)
+    for axes, (way, shares) in zip(panels, probabilities.items(), strict=True):
+        values = [float(shares[place]) for place in best]
+        values.append(float(sum(shares)) - sum(values))
+        colours = [INTERACTION[way], *["#b8b8b8"] * (len(values) - 1)]
+        _bars(axes, values, colours, 0.6, [f" {value:.1%}" for value in values])
+        axes.set(title=NAME[way], xlim=(0, 1.2))
+        name_rows(axes, [*names, f"{len(documents) - len(best)} others together"], "probability")
+        axes.set_xticks([0, 0.5, 1])
+    told = ", ".join(f"{shares[0]:.0%} ({NAME[way]})" for way, shares in probabilities.items())
+    return headline(figure, f"Temperature {temperature:g}: the right document's probability is {told}")
 
 
 def _bars(axes: Axes, values: list[float], colours: list[str], height: float, texts: list[str]) -> None:

@@ -62,6 +62,51 @@ def memory_by_chunk(table: pd.DataFrame) -> Figure:
     return headline(figure, f"With cached gradients memory follows the chunk: {times}")
 
 
+def memory_of_a_step(whole: Sequence[int], cached: Sequence[int], chunk: int, chunks: int) -> Figure:
+    """Bytes that autograd keeps in the course of one step (`SavedActivations.sums`), at once and chunk by chunk.
+
+    ``chunks`` of ``chunk`` texts are encoded, each twice.
+    """
+    figure, axes = canvas(WIDTH, 2.8)
+    peaks = []
+    for sums, colour in ((whole, COLOURS["orange"]), (cached, COLOURS["blue"])):
+        kept = np.asarray(sums) / 2**20
+        peaks.append(kept.max())
+        axes.fill_between(np.linspace(0, 100, len(kept)), kept, color=colour, alpha=0.35, linewidth=0)
+        axes.plot(np.linspace(0, 100, len(kept)), kept, color=colour, linewidth=1.0)
+    look = {"color": COLOURS["orange"], "weight": "bold"}
+    write(axes, "the whole batch at once", (50, peaks[0]), (0, 7), ha="center", **look)
+    axes.set(xlabel="course of one step (%)", ylabel="activations kept (MiB)")
+    axes.set(xlim=(0, 100), ylim=(0, 1.15 * peaks[0]))
+    told = f"{peaks[1]:.0f} MiB instead of {peaks[0]:.0f}, and {chunks} chunks are encoded twice"
+    return headline(figure, f"Chunks of {chunk} texts: {told}")
+
+
+def threshold(table: pd.DataFrame, margin: float, pairs: int, wanted: int = 3) -> Figure:
+    """Candidates by their score as a share of the right document's; those above ``margin`` are left out.
+
+    ``table`` has a line for each candidate: pair, share, copy (whether it is nearly the right document itself). Of
+    ``pairs`` those with ``wanted`` candidates or more below the margin get a row.
+    """
+    figure, axes = canvas(WIDTH, 2.9)
+    bins = np.linspace(0.5, 1.25, 61)
+    kept, copies = table[table["share"] < margin], table[table["copy"]]
+    count, _, _ = axes.hist(table["share"].clip(*bins[[0, -1]]), bins, color=COLOURS["light"])
+    axes.hist(kept["share"].clip(*bins[[0, -1]]), bins, color=COLOURS["blue"], alpha=0.7)
+    top = 1.28 * max(count)
+    heights = top * (
+        0.84 + 0.1 * np.random.default_rng(0).random(len(copies))
+    )  # apart, where they would lie on one
+    axes.plot(copies["share"].clip(*bins[[0, -1]]), heights, "|", color=COLOURS["vermilion"], markersize=7)
+    axes.axvline(margin, color=COLOURS["ink"], linestyle=DASHED, linewidth=1.0)
+    axes.set(xlabel="score of a candidate / score of the right document", ylabel="candidates", ylim=(0, top))
+    look = {"color": COLOURS["vermilion"], "ha": "left", "weight": "bold"}
+    write(axes, "near-copies", (bins[0], 0.89 * top), (6, 0), **look)
+    rows = int((kept.groupby("pair").size() >= wanted).sum())
+    told = f"{int(kept['copy'].sum())} of them near-copies; {rows} of {pairs} pairs get a row"
+    return headline(figure, f"Margin {margin:g} keeps {len(kept):,} candidates, {told}")
+
+
 def margins(differences: Mapping[str, np.ndarray]) -> Figure:
     """How far the positive is above its negatives, as cumulative shares: ``differences`` maps two kinds of negative to
     positive's score minus negative's, one value a pair. What lies left of zero is ranked wrongly."""

@@ -45,7 +45,7 @@ class SavedActivations:
     """Counts the bytes that autograd keeps for the backward pass while it is active.
 
     Parameters of ``model`` do not count, since they are there anyway; a storage that several operations keep counts
-    once. ``peak`` is the largest sum so far, in bytes.
+    once. ``sums`` has the bytes after each change, ``peak`` the largest of them.
 
     >>> with SavedActivations(model) as saved:
     ...     loss(features).backward()
@@ -53,11 +53,15 @@ class SavedActivations:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.peak = 0
-        self._total = 0
+        self.sums = [0]
         self._held: dict[int, tuple[int, int]] = {}
         self._ignored = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
         self._hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, self._unpack)
+
+    @property
+    def peak(self) -> int:
+        """The most bytes at once so far."""
+        return max(self.sums)
 
     def __enter__(self) -> SavedActivations:
         self._hooks.__enter__()
@@ -77,15 +81,14 @@ class SavedActivations:
         users, _ = self._held.get(storage, (0, 0))
         self._held[storage] = users + 1, size
         if not users:
-            self._total += size
-            self.peak = max(self.peak, self._total)
+            self.sums.append(self.sums[-1] + size)
 
     def _remove(self, storage: int) -> None:
         users, size = self._held.pop(storage)
         if users > 1:
             self._held[storage] = users - 1, size
         else:
-            self._total -= size
+            self.sums.append(self.sums[-1] - size)
 
 
 def activation_bytes_per_token(model: nn.Module, tokens: int) -> float:

@@ -324,6 +324,9 @@ def test_cleaning_drops_what_churns_and_keeps_what_is_said() -> None:
     assert clean_texts(stream("<Axes at 0x7f12ab34cd>\n")) == ["<Axes>\n"]
     widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "x"}, "text/plain": "HBox()"}
     assert clean_texts(display(widget)) == []
+    assert clean_texts(display({**widget, "image/png": PIXEL})) == [
+        {"image/png": PIXEL, "text/plain": "HBox()"}
+    ]
 
 
 def test_cleaning_twice_is_cleaning_once_and_drops_run_metadata() -> None:
