@@ -60,7 +60,7 @@ class ColBERT(torch.nn.Module):
 def maxsim(queries, documents):
     """Scores [queries, documents] of every query with every document; each side is (vectors, mask)."""
     (q, asked), (d, scored) = queries, documents
-    similarity = torch.einsum("qid,kjd->qkij", q, d)
+    similarity = torch.einsum("bih,njh->bnij", q, d)
     similarity = similarity.masked_fill(~scored[None, :, None], -1.0)  # no cosine is smaller
     return (similarity.amax(dim=-1) * asked[:, None]).sum(dim=-1)
 

@@ -17,14 +17,14 @@ def compare(
 
     ``interval`` is the 95% interval of a number that was found: a prediction inside it cannot be told from it.
     """
+    digits = ("+" if interval else "") + (".2f" if unit.startswith("point") else ",.4g")
 
     def told(value: Answer) -> str:
-        text = value if isinstance(value, str) else f"{value:,.4g}"
-        return f"{text} {unit}".strip()
+        return f"{value if isinstance(value, str) else format(value, digits)} {unit}".strip()
 
-    answer = told(found) + (f" [{interval[0]:,.4g}, {interval[1]:,.4g}]" if interval else "")
+    answer = told(found) + (f" [{interval[0]:{digits}}, {interval[1]:{digits}}]" if interval else "")
     if isinstance(said, EllipsisType):
-        print(f"you made no guess; it was {answer}")
+        print(f"found: {answer}")
         return
     near = " (inside the interval)" if interval and interval[0] <= float(said) <= interval[1] else ""
     right = " (right)" if said == found else ""

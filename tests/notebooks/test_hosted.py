@@ -41,7 +41,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A git repository of what the wheel is made of, as it is now."""
     place = tmp_path_factory.mktemp("repository")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "nano_colbert.py"):
         shutil.copy(ROOT / name, place)
     for name in ("colbert_zero_lib", "data"):
         shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -83,7 +83,8 @@ def test_the_first_cell_installs_the_library_and_the_notebook_runs(
         tmp_path, host, "-m", "papermill", "in.ipynb", "out.ipynb", "--no-progress-bar", "-k", "python3"
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    asked = "import colbert_zero_lib, torch; print(colbert_zero_lib.__file__); print(torch.__file__)"
-    library, torch = run(tmp_path, host, "-c", asked).stdout.splitlines()
-    assert Path(library).is_relative_to(host.parents[1])  # from the address, not from this checkout
+    asked = "import colbert_zero_lib as l, nano_colbert as n, torch as t; print(l.__file__, n.__file__, t.__file__, sep='\\n')"
+    *ours, torch = run(tmp_path, host, "-c", asked).stdout.splitlines()
+    # From the address, not from this checkout.
+    assert len(ours) == 2 and all(Path(file).is_relative_to(host.parents[1]) for file in ours)
     assert not Path(torch).resolve().is_relative_to(host.parents[1])  # the host's own is kept
