@@ -83,7 +83,8 @@ def test_the_first_cell_installs_the_library_and_the_notebook_runs(
         tmp_path, host, "-m", "papermill", "in.ipynb", "out.ipynb", "--no-progress-bar", "-k", "python3"
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    asked = "import colbert_zero_lib as l, nano_colbert as n, torch as t; print(l.__file__, n.__file__, t.__file__, sep='\\n')"
+    names = "colbert_zero_lib, nano_colbert, torch"
+    asked = f"import {names}\nfor one in ({names}): print(one.__file__)"
     *ours, torch = run(tmp_path, host, "-c", asked).stdout.splitlines()
     # From the address, not from this checkout.
     assert len(ours) == 2 and all(Path(file).is_relative_to(host.parents[1]) for file in ours)
