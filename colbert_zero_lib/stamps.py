@@ -43,6 +43,7 @@ elif importlib.util.find_spec("colbert_zero_lib") is None:
 from colbert_zero_lib.parameters import check_session
 
 check_session(globals())"""
+_FOLDED = {"source_hidden": True}  # a reader wants to see what comes after it
 _OFFLINE = re.compile(r'^os\.environ\.setdefault\("HF_HUB_OFFLINE".*\n', re.MULTILINE)
 _BADGE = re.compile(r"\n\n\[!\[Open in Colab\][^\n]*")
 _URLS = re.compile(r'^\[project\.urls\]\nRepository = "(.*)"\n\n', re.MULTILINE)
@@ -105,6 +106,8 @@ def stamp(notebook: nbformat.NotebookNode, name: str, place: str) -> bool:
     if cells[number - 1].source.startswith("**Set-up.**"):
         wanted[number - 1] = _WORDS
     changed = any(cells[n].source != source for n, source in wanted.items())
+    changed |= cells[number].metadata.get("jupyter") != _FOLDED
     for n, source in wanted.items():
         cells[n].source = source
+    cells[number].metadata["jupyter"] = dict(_FOLDED)
     return changed

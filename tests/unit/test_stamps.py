@@ -56,6 +56,7 @@ def test_a_stamp_is_the_same_the_second_time_and_goes_with_the_address() -> None
         "(https://colab.research.google.com/github/owner/name/blob/main/notebooks/01_x.ipynb)"
     )
     assert f'address = "{GITHUB}"' in page.cells[1].source
+    assert page.cells[1].metadata == {"jupyter": {"source_hidden": True}}
     assert 'os.environ.setdefault("HF_HUB_OFFLINE", "1")  # why\n' in page.cells[1].source
     assert stamps.stamp(page, "01_x", "")
     assert page.cells[0].source == "# Why?\n\nBecause." and 'address = ""' in page.cells[1].source
