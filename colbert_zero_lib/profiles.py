@@ -223,7 +223,7 @@ _declare(
         encoder=None,
         base=MINILM,
         pretraining=PretrainingBudget(steps=0),
-        # A run in 3 GB; the teacher's scores as the authors', from 0 to 1.
+        # A run in under 4 GB; the teacher's scores as the authors', from 0 to 1.
         budgets={
             key: replace(
                 each,
