@@ -158,10 +158,10 @@ def domain_differences(table: pd.DataFrame, reference: str) -> Figure:
     )
     sides = np.sign(table.pivot(index="model", columns="group", values="value")[["in-domain", "zero-shot"]])
     other = sides["in-domain"] != sides["zero-shot"]
-    out = table.assign(clear=leaves_out_zero(table["low"], table["high"]))
-    clear = out.pivot(index="model", columns="group", values="clear")[["in-domain", "zero-shot"]].all(axis=1)
+    out = table.assign(sure=leaves_out_zero(table["low"], table["high"]))
+    sure = out.pivot(index="model", columns="group", values="sure")[["in-domain", "zero-shot"]].all(axis=1)
     count = f"{other.sum()} of {len(other)} models change sides between in-domain and zero-shot"
-    return headline(figure, f"{count}, {int((other & clear).sum()) or 'none'} of them clearly")
+    return headline(figure, f"{count}, {int((other & sure).sum()) or 'none'} of them clearly")
 
 
 def rerun_heat_map(gaps: pd.DataFrame) -> Figure:

@@ -6,6 +6,7 @@ What is known of a comparison of them is worked out in `evidence`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,8 +54,9 @@ def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
     """The runs of a profile that are recorded under ``data/runs``; ProfileError for a profile that does not exist."""
     get_profile(profile)
     runs = (folder or data_folder()) / "runs"
-    return RunEvidence.of_tables(
-        f"recorded ({profile})", recorded_tables(profile, runs), **recorded_marks(profile, runs)
+    found, marks = recorded_tables(profile, runs), recorded_marks(profile, runs)
+    return replace(
+        RunEvidence.of_tables(f"recorded ({profile})", found, **marks), full_scale=profile == "paper"
     )
 
 

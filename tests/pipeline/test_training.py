@@ -470,3 +470,31 @@ def test_a_loss_that_is_not_finite_is_one_sentence(tiny_encoder_folder, tmp_path
 
 if __name__ == "__main__":
     train(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), Stop(Path(sys.argv[3])))
+
+
+FREED = """
+import os, sys, torch
+from colbert_zero_lib.training.devices import keep_freed_memory, release_freed_memory
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+keep_freed_memory(sys.argv[1] == "much")
+blocks = [torch.ones(1 << 20) for _ in range(64)]  # of four megabytes
+last, full = torch.ones(1 << 8), held()  # what is kept lies below it
+del blocks
+kept = held()
+release_freed_memory()
+print(full - kept, full - held())
+"""
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").is_file(), reason="the system does not say what a process holds"
+)
+@pytest.mark.parametrize("much", [True, False])
+def test_what_a_step_freed_is_kept_or_given_back_and_in_the_end_given_back(much: bool) -> None:
+    command = [sys.executable, "-c", FREED, "much" if much else "little"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    at_once, in_the_end = map(float, done.stdout.split())
+    assert (at_once < 20 if much else at_once > 200) and in_the_end > 200
