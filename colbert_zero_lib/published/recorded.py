@@ -35,7 +35,7 @@ def recorded_runs(profile: str, folder: Path | None = None) -> list[dict[str, An
     """
     found = []
     runs = (folder or data_folder() / "runs") / profile
-    for file in sorted({*runs.glob("*.json"), *committed.listed(runs, ".json")}):
+    for file in _files(runs, ".json"):
         committed.check(file)
         passport = read_passport(file)
         recipe = validate_passport(passport, str(file))
@@ -51,7 +51,7 @@ def recorded_runs(profile: str, folder: Path | None = None) -> list[dict[str, An
 def recorded_tables(profile: str, folder: Path | None = None) -> Iterator[tuple[dict[str, Any], Evaluation]]:
     """The passports of `recorded_runs` with their per-query figures; those without a table are left out."""
     runs = (folder or data_folder() / "runs") / profile
-    tables = {*runs.glob("*.parquet"), *committed.listed(runs, ".parquet")}
+    tables = _files(runs, ".parquet")
     for passport in recorded_runs(profile, folder):
         file = runs / f"{Recipe.parse(passport['recipe']).slug}--seed{passport['seed']}.parquet"
         if file in tables:
@@ -59,14 +59,18 @@ def recorded_tables(profile: str, folder: Path | None = None) -> Iterator[tuple[
             yield passport, _table(file, file.stat().st_mtime_ns)
 
 
-def mark_file(profile: str, name: str, folder: Path | None = None) -> Path:
-    """Where the figures of a baseline on a profile's collections are recorded: ``<data>/runs/<profile>/marks``."""
-    return (folder or data_folder() / "runs") / profile / "marks" / f"{name}.parquet"
+def _files(folder: Path, suffix: str) -> list[Path]:
+    """The files there, and those that must be there, sorted."""
+    return sorted({*folder.glob(f"*{suffix}"), *committed.listed(folder, suffix)})
+
+
+def _marks(profile: str, folder: Path | None) -> Path:
+    return (folder or data_folder() / "runs") / profile / "marks"
 
 
 def record_mark(profile: str, name: str, found: Evaluation, folder: Path) -> Path:
-    """Write a baseline's per-query figures to `mark_file` and return it; RunError if that fails."""
-    file = mark_file(profile, name, folder)
+    """Write a baseline's per-query figures to ``<folder>/<profile>/marks``, returned; RunError if that fails."""
+    file = _marks(profile, folder) / f"{name}.parquet"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_table(found.per_query, file)
@@ -82,8 +86,7 @@ def _unwritten(file: Path, error: OSError) -> RunError:
 
 def recorded_marks(profile: str, folder: Path | None = None) -> dict[str, Evaluation]:
     """The recorded per-query figures of baselines on a profile's collections, by their names."""
-    where = mark_file(profile, "", folder).parent
-    files = sorted({*where.glob("*.parquet"), *committed.listed(where, ".parquet")})
+    files = _files(_marks(profile, folder), ".parquet")
     committed.check(*files)
     return {file.stem: _table(file, file.stat().st_mtime_ns) for file in files}
 
@@ -179,7 +182,7 @@ def read_sweep(file: Path) -> Sweep:
 def recorded_sweeps(profile: str, folder: Path | None = None) -> list[Sweep]:
     """The recorded sweeps of one profile, phase by phase and then by recipe; an empty list if there are none."""
     where = (folder or data_folder() / "runs") / "sweeps" / profile
-    files = {*where.glob("*.json"), *committed.listed(where, ".json")}
+    files = _files(where, ".json")
     committed.check(*files)
     found = [read_sweep(file) for file in files]
     return sorted(found, key=lambda sweep: (len(Recipe.parse(sweep.recipe)), sweep.recipe, sweep.seed))

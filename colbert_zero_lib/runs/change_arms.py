@@ -53,17 +53,13 @@ def dense_arms() -> tuple[ChangeArm, ...]:
     development: ensemble and cross-encoder together.
     """
 
-    def adapted(recipe: Recipe) -> Recipe:
-        steps = (
-            replace(step, prompts=False, extra_length=False, teacher=teacher)
-            if step.interaction is Interaction.COLBERT
-            else step
-            for step in recipe.steps
-            for teacher in ["both" if step.phase is Phase.DISTILLATION else None]
-        )
-        return Recipe(tuple(steps))
+    def bare(step: Step) -> Step:
+        if step.interaction is Interaction.DENSE:
+            return step
+        teacher = "both" if step.phase is Phase.DISTILLATION else None
+        return replace(step, prompts=False, extra_length=False, teacher=teacher)
 
-    kd, both = adapted(PIPELINES["a"]), adapted(PIPELINES["b"])
+    kd, both = (Recipe(tuple(map(bare, PIPELINES[letter]))) for letter in "ab")
     supervised = both.first(2)
     return (
         ChangeArm("the dense start", "supervised alone", supervised, ZERO),

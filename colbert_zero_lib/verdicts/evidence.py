@@ -139,19 +139,23 @@ class RunEvidence:
 
     @classmethod
     def of_tables(
-        cls, name: str, tables: Iterable[tuple[Mapping[str, Any], Evaluation]], **marks: Evaluation
+        cls,
+        name: str,
+        tables: Iterable[tuple[Mapping[str, Any], Evaluation]],
+        marks: Mapping[str, Evaluation] | None = None,
     ) -> RunEvidence:
         """Passports with their figures, by recipe and seed; a start that was only measured is one of the marks."""
         found: dict[str, dict[int, Evaluation]] = {}
+        fixed = dict(marks or {})
         profiles = set()
         for passport, table in tables:
             recipe = paper_recipe(passport)
             if recipe == ZERO and "start" in passport:
-                marks[str(recipe)] = table
+                fixed[str(recipe)] = table
             else:
                 found.setdefault(str(recipe), {})[int(passport["seed"])] = table
             profiles.add(passport["profile"])
-        return cls(name, found, profiles == {"paper"}, marks)
+        return cls(name, found, profiles == {"paper"}, fixed)
 
     @classmethod
     def of_runs(cls, name: str, runs: Iterable[Run]) -> RunEvidence:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -21,9 +20,6 @@ from ..recipes import Interaction, Phase, Recipe, Step
 from ..runs import Ledger, Run, canonical_json
 from ..runs.passport import paper_recipe
 from .evidence import Evidence, RunEvidence, TableEvidence
-
-if TYPE_CHECKING:
-    pass
 
 
 def paper_evidence(folder: Path | None = None) -> TableEvidence:
@@ -56,7 +52,7 @@ def recorded_evidence(profile: str, folder: Path | None = None) -> RunEvidence:
     runs = (folder or data_folder()) / "runs"
     found, marks = recorded_tables(profile, runs), recorded_marks(profile, runs)
     return replace(
-        RunEvidence.of_tables(f"recorded ({profile})", found, **marks), full_scale=profile == "paper"
+        RunEvidence.of_tables(f"recorded ({profile})", found, marks), full_scale=profile == "paper"
     )
 
 
