@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import platform
 import re
 import sys
 import tokenize
@@ -34,6 +35,7 @@ _CHOICES = re.compile(r"([\w.+-]+(?: \| [\w.+-]+)+)(?:: .*)?")
 _FOLDER = re.compile(r"folder\b")
 # What a host's kernel may have imported before this library was installed.
 _PRELOADED = ("numpy", "pandas", "matplotlib", "pyarrow", "scipy", "torch", "transformers", "huggingface_hub")
+_SHOWN = ("torch", "transformers", "sentence-transformers", "pylate")  # what results depend on most
 _INJECTED = "# Parameters"  # papermill's first line of the cell that it adds after the parameters
 
 
@@ -141,11 +143,14 @@ def check_given(
 def check_session(names: Mapping[str, Any]) -> None:
     """Check what a running notebook was given, by hand or by papermill; its set-up cell calls this with ``globals()``.
 
+    Prints the versions that results depend on most.
+
     What was declared is read from the cells that IPython ran (its ``In``): the latest with typed literals alone, and
     papermill's own behind it. A script, which has no cells, is not checked. ParameterError as of `check_given`, and
     NotebookError where a package was replaced on disk after it had been imported.
     """
     check_loaded()
+    print(f"Python {platform.python_version()},", ", ".join(f"{name} {metadata.version(name)}" for name in _SHOWN))
     cells: Sequence[str] = names.get("In", ())
     for place in reversed(range(len(cells))):
         try:

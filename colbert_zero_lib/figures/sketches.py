@@ -1,4 +1,4 @@
-"""Drawings of ideas: dense and late, a batch's scores, GradCache, hard negatives, a teacher's pull, a prompt's tokens.
+"""Drawings of ideas: dense and late, scores of a batch, GradCache, negatives, a teacher's pull, padding, prompts.
 
 Nothing here is measured; the few numbers are made up, and what follows from them (softmax, gradient) is worked out.
 """
@@ -23,11 +23,13 @@ def _softmax(scores: Sequence[float], temperature: float = 1.0) -> np.ndarray:
     return powers / powers.sum()
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    """An arrow between two places of the data."""
     axes.annotate("", end, start, arrowprops={**_ARROW, "color": colour})
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Leave nothing of the axes but what is drawn in them and the label below."""
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
     axes.set(xticks=[], yticks=[])
@@ -118,12 +120,12 @@ def gradient_cache(chunks: int = 4) -> Figure:
                 Rectangle((3.2, row + 0.12), 0.35, 0.76, facecolor=COLOURS["green"], edgecolor="none")
             )
             if step == 0 or full:
-                _arrow(axes, (2.1, row + 0.4), (3.1, row + 0.4), forward)
+                arrow(axes, (2.1, row + 0.4), (3.1, row + 0.4), forward)
             if full:
-                _arrow(axes, (3.1, row + 0.7), (2.1, row + 0.7), backward)
+                arrow(axes, (3.1, row + 0.7), (2.1, row + 0.7), backward)
             if step == 1:
-                _arrow(axes, (3.6, row + 0.4), (5.1, chunks / 2 - 0.1), forward)
-                _arrow(axes, (5.1, chunks / 2 + 0.1), (3.6, row + 0.65), backward)
+                arrow(axes, (3.6, row + 0.4), (5.1, chunks / 2 - 0.1), forward)
+                arrow(axes, (5.1, chunks / 2 + 0.1), (3.6, row + 0.65), backward)
         axes.text(1, -0.15, "encoder", ha="center", fontsize=SMALL)
         axes.text(3.4, -0.15, "vectors", ha="center", fontsize=SMALL, color=COLOURS["green"])
         axes.set_title(title)
@@ -153,7 +155,7 @@ def negatives_on_a_line(margin: float = 0.95, temperature: float = 0.05) -> Figu
         axes.plot(place, 0, "o", color=COLOURS["vermilion" if near else "grey"], markersize=7, zorder=3)
         if near:
             high = 0.2 + 0.16 * (height - 7)
-            _arrow(axes, (place, high), (place - 1.2 * share, high), COLOURS["vermilion"])
+            arrow(axes, (place, high), (place - 1.2 * share, high), COLOURS["vermilion"])
     axes.plot(unsure, [0, 0], "o", color=COLOURS["ink"], markerfacecolor="white", markersize=7, zorder=3)
     axes.plot(right, 0, "D", color=COLOURS["blue"], markersize=8, zorder=3)
     texts = (
@@ -165,7 +167,7 @@ def negatives_on_a_line(margin: float = 0.95, temperature: float = 0.05) -> Figu
     )
     for text, x, y, colour, side in texts:
         write(axes, text, (x, y), (0, 0), color=COLOURS[colour], ha=side, va="top" if y < 0 else "center")
-    _bare(axes)
+    bare(axes)
     axes.set(xlim=(0.02, 0.95), ylim=(-0.75, 0.75))
     axes.set_xlabel("score for the query →", loc="right")
     return headline(
@@ -191,7 +193,7 @@ def pulls(student: Sequence[float] = _STUDENT, teacher: Sequence[float] = _TEACH
     for axes, (title, wanted) in zip(panels, wants, strict=True):
         for place, (now, then) in enumerate(zip(own, wanted, strict=True)):
             colour = COLOURS["blue" if then > now else "vermilion"]
-            _arrow(axes, (now, place), (then, place), colour)
+            arrow(axes, (now, place), (then, place), colour)
             axes.plot(now, place, "o", color=COLOURS["ink"], markersize=5, zorder=3)
             axes.plot(then, place, "|", color=COLOURS["purple"], markersize=14, markeredgewidth=2.2, zorder=2)
         axes.set_title(title)
@@ -202,6 +204,27 @@ def pulls(student: Sequence[float] = _STUDENT, teacher: Sequence[float] = _TEACH
     for text, below, colour in (("● student", 2.0, "ink"), ("❘ wanted", 2.7, "purple")):
         write(panels[0], text, (0.62, below), (0, 0), color=COLOURS[colour])
     return headline(figure, "A label pushes a good second document down; a teacher's scores lift it")
+
+
+def padded(tokens: Sequence[Sequence[str]], mask: np.ndarray) -> Figure:
+    """The places of a batch of texts [texts, places]; ``mask``, alike in shape, is 0 where a place is padding."""
+    figure, axes = canvas(WIDTH, 0.55 + 0.5 * len(tokens))
+    for row, (names, real) in enumerate(zip(tokens, mask, strict=True)):
+        for place, (name, own) in enumerate(zip(names, real, strict=True)):
+            colour = COLOURS["grey" if name.startswith("[") else "blue"] if own else "white"
+            edge = "white" if own else "#bbbbbb"
+            axes.add_patch(
+                Rectangle((place + 0.03, row - 0.36), 0.94, 0.72, facecolor=colour, edgecolor=edge)
+            )
+            ink = "white" if own else COLOURS["grey"]
+            write(axes, name.strip(), (place + 0.5, row), (0, 0), ha="center", color=ink)
+        write(axes, f"mask: {sum(map(bool, real))} ones", (len(names), row), (6, 0))
+    bare(axes)
+    axes.set(xlim=(0, len(tokens[0]) + 1.3), ylim=(len(tokens) - 0.5, -0.5))
+    return headline(
+        figure,
+        f"A batch is a rectangle: {int(np.size(mask) - np.sum(mask))} of its {np.size(mask)} places are padding",
+    )
 
 
 def prompt_tokens(words: int = 5, prompt: int = 7, limit: int = 20) -> Figure:
@@ -233,7 +256,7 @@ def prompt_tokens(words: int = 5, prompt: int = 7, limit: int = 20) -> Figure:
     for left, (name, colour) in zip((-6, -1.6, 2.4, 6.8), looks.items(), strict=True):
         write(axes, name, (left, 4.55), (0, 0), color=COLOURS[colour], weight="bold")
     write(axes, "□ padding, no vector", (14.6, 4.55), (0, 0), color=COLOURS["grey"])
-    _bare(axes)
+    bare(axes)
     axes.set(xlim=(-6.6, limit + 3.2), ylim=(4.95, -0.5))
     told = f"adds {prompt} vectors; with it, none"
     return headline(figure, f"Without expansion a prompt of {prompt} tokens {told}")

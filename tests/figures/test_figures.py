@@ -16,10 +16,12 @@ from matplotlib.text import Text
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation.statistics import Interval
-from colbert_zero_lib.figures import data, interaction, paper, pipelines, save, sketches
+from colbert_zero_lib.figures import data, interaction, method, paper, pipelines, save, sketches
 from colbert_zero_lib.figures.marks import spread
 from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import paper_table
+from colbert_zero_lib.recipes import PIPELINES, Recipe
+from colbert_zero_lib.verdicts.verdict import AGREES, DIFFERS, NOT_RESOLVABLE, WITHIN_NOISE
 
 mpl.use("Agg")
 
@@ -81,6 +83,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "negatives": sketches.negatives_on_a_line,
     "pulls": sketches.pulls,
     "prompt tokens": sketches.prompt_tokens,
+    "padding": lambda: sketches.padded([["[CLS]", "a"], ["b", "[PAD]"]], np.array([[1, 1], [1, 0]])),
+    "trainings": lambda: method.shared_trainings(PIPELINES),
+    "devices": method.step_on_devices,
+    "discounts": method.discounts,
+    "luck": method.two_kinds_of_luck,
+    "words": method.four_words,
 }
 
 
@@ -190,6 +198,27 @@ def test_an_arrow_of_the_pulls_ends_where_the_label_or_the_teacher_wants_the_pro
 def test_a_prompt_adds_vectors_without_expansion_only() -> None:
     counted = [text for text in _texts(sketches.prompt_tokens(5, 7, 20)).split("\n") if "vectors" in text]
     assert [text for text in counted if text[0].isdigit()] == [f"{n} vectors" for n in (8, 15, 20, 20)]
+
+
+def test_drawings_say_what_they_count() -> None:
+    assert "1 of its 4 places are padding" in _texts(FIGURES["padding"]())
+    assert "9 steps and need 8 trainings" in _texts(FIGURES["trainings"]())
+    two = {
+        letter: Recipe.parse(f"dense:unsupervised > {kind}:supervised")
+        for letter, kind in zip("ab", ("dense", "colbert"), strict=True)
+    }
+    assert "2 pipelines have 4 steps and need 3 trainings" in _texts(method.shared_trainings(two))
+    # (1 + 1/2) / (1 + 1/log2 3), and nothing is earned after the tenth place
+    assert "(1.00 + 0.50) / (1.00 + 0.63) = 0.92" in _texts(FIGURES["discounts"]())
+    assert "(0.00) / (1.00) = 0.00" in _texts(method.discounts((11,)))
+
+
+def test_each_of_the_four_words_is_drawn_with_an_interval_that_earns_it() -> None:
+    [axes] = FIGURES["words"]().axes
+    words = [label.get_text() for label in axes.get_yticklabels()]
+    assert words == [AGREES, DIFFERS, WITHIN_NOISE, NOT_RESOLVABLE]
+    ends = [line.get_segments()[0][:, 0] for bars in axes.containers for line in bars[2]]
+    assert [bool(low < 0 < high) for low, high in ends] == [False, False, True, True]
 
 
 def test_labels_keep_their_order_and_their_distance() -> None:
