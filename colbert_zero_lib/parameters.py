@@ -150,7 +150,10 @@ def check_session(names: Mapping[str, Any]) -> None:
     NotebookError where a package was replaced on disk after it had been imported.
     """
     check_loaded()
-    print(f"Python {platform.python_version()},", ", ".join(f"{name} {metadata.version(name)}" for name in _SHOWN))
+    print(
+        f"Python {platform.python_version()},",
+        ", ".join(f"{name} {metadata.version(name)}" for name in _SHOWN),
+    )
     cells: Sequence[str] = names.get("In", ())
     for place in reversed(range(len(cells))):
         try:

@@ -114,7 +114,9 @@ def discounts(right: Sequence[int] = (1, 3), shown: int = 12) -> Figure:
     axes.bar(places, worth, color=[COLOURS["blue" if own else "light"] for own in hit], width=0.8)
     for place, value, own in zip(places, worth, hit, strict=True):
         colour = COLOURS["blue" if own else "grey"]
-        write(axes, f"{value:.2f}" if value else "0", (place, value), (0, 6), ha="center", color=colour)
+        write(
+            axes, f"{value:.2f}" if value else "0", (float(place), value), (0, 6), ha="center", color=colour
+        )
     axes.axvline(10.5, color=COLOURS["ink"], linewidth=0.9, linestyle=DASHED)
     axes.set(xlabel="place in the list", ylabel="earned", xticks=places, ylim=(0, 1.15))
     axes.grid(axis="x", visible=False)

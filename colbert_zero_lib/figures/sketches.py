@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 
 from .marks import headline, write
 from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
@@ -206,8 +207,9 @@ def pulls(student: Sequence[float] = _STUDENT, teacher: Sequence[float] = _TEACH
     return headline(figure, "A label pushes a good second document down; a teacher's scores lift it")
 
 
-def padded(tokens: Sequence[Sequence[str]], mask: np.ndarray) -> Figure:
+def padded(tokens: Sequence[Sequence[str]], mask: ArrayLike) -> Figure:
     """The places of a batch of texts [texts, places]; ``mask``, alike in shape, is 0 where a place is padding."""
+    mask = np.asarray(mask, dtype=bool)
     figure, axes = canvas(WIDTH, 0.55 + 0.5 * len(tokens))
     for row, (names, real) in enumerate(zip(tokens, mask, strict=True)):
         for place, (name, own) in enumerate(zip(names, real, strict=True)):
@@ -218,12 +220,12 @@ def padded(tokens: Sequence[Sequence[str]], mask: np.ndarray) -> Figure:
             )
             ink = "white" if own else COLOURS["grey"]
             write(axes, name.strip(), (place + 0.5, row), (0, 0), ha="center", color=ink)
-        write(axes, f"mask: {sum(map(bool, real))} ones", (len(names), row), (6, 0))
+        write(axes, f"mask: {real.sum()} ones", (len(names), row), (6, 0))
     bare(axes)
     axes.set(xlim=(0, len(tokens[0]) + 1.3), ylim=(len(tokens) - 0.5, -0.5))
     return headline(
         figure,
-        f"A batch is a rectangle: {int(np.size(mask) - np.sum(mask))} of its {np.size(mask)} places are padding",
+        f"A batch is a rectangle: {(~mask).sum()} of its {mask.size} places are padding",
     )
 
 

@@ -16,12 +16,15 @@ import pytest
 from colbert_zero_lib.figures.catalogue import FIGURES
 from colbert_zero_lib.home import repository
 from colbert_zero_lib.suite import notebooks_folder, read_notebook, run_notebook
+from tests.notebooks.exercises import solve
 
 TORCH_FREE = "import sys\nassert not {'torch', 'transformers', 'pylate', 'datasets'} & set(sys.modules)"
 
 
 def with_last_cell(name: str, folder: Path, source: str) -> Path:
+    """A copy with its exercises solved and one more cell."""
     notebook = read_notebook(notebooks_folder() / f"{name}.ipynb")
+    assert len(solve(notebook)) >= 3
     notebook.cells.append(nbformat.v4.new_code_cell(source))
     nbformat.write(notebook, folder / f"{name}.ipynb")
     return folder / f"{name}.ipynb"
