@@ -6,6 +6,7 @@ named and removed after it is not. One process changes an index at a time, any n
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 KINDS = ("auto", EXACT, PLAID)
 STATE = "index.json"
 _SEGMENTS = "segments"
-_FORMAT = 1
+_FORMAT = 2
 _TOKENS = 1 << 19  # of a segment as it is written first
 _MANY = 8  # small segments that are put together
 _SMALLEST_PLAID = 128  # passages
@@ -97,7 +98,7 @@ class SearchIndex:
             "precision": precision,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / STATE, _written({"format": _FORMAT, **settings, "segments": {}}))
+        write_whole(folder / STATE, _written(settings, {}))
         return cls(folder, subject)
 
     def _read(self) -> dict[str, Any]:
@@ -107,6 +108,8 @@ class SearchIndex:
             found = read_json(file)
             if found["format"] != _FORMAT:
                 raise ValueError(f"its format is {found['format']}")
+            if found != _sealed(found):
+                raise ValueError("it was changed")
             # A name is a number: a list that somebody else wrote opens nothing outside the folder.
             self._dead = {f"{int(name):06}": {*map(int, dead)} for name, dead in found["segments"].items()}
             return {name: found[name] for name in ("model", "identity", "kind", "overlap", "precision")}
@@ -254,7 +257,7 @@ class SearchIndex:
     def _commit(self) -> None:
         """Make what this process has the index's state."""
         listed = {name: sorted(dead) for name, dead in self._dead.items()}
-        write_whole(self.folder / STATE, _written({"format": _FORMAT, **self.settings, "segments": listed}))
+        write_whole(self.folder / STATE, _written(self.settings, listed))
         flush_folder(self.folder)
         self._seen = self._look()
         self._clear()
@@ -323,5 +326,14 @@ def _rows_by_document(segment: Segment) -> list[np.ndarray]:
     return np.split(order, ends[:-1])
 
 
-def _written(state: dict[str, Any]) -> str:
-    return json.dumps(state, ensure_ascii=False) + "\n"
+def _sealed(state: dict[str, Any]) -> dict[str, Any]:
+    """A state with the sha256 of all else in it."""
+    rest = {name: value for name, value in state.items() if name != "sha256"}
+    text = json.dumps(rest, ensure_ascii=False, sort_keys=True)
+    return {**rest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def _written(settings: dict[str, Any], segments: dict[str, list[int]]) -> str:
+    return (
+        json.dumps(_sealed({"format": _FORMAT, **settings, "segments": segments}), ensure_ascii=False) + "\n"
+    )

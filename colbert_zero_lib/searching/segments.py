@@ -87,7 +87,7 @@ class Segment:
         self.folder = folder
         if not folder.is_dir():
             raise FileNotFoundError(folder)
-        wrong = damage(folder, sizes_alone=True)
+        wrong = damage(folder)
         try:
             if wrong:
                 raise ValueError(wrong)

@@ -670,6 +670,35 @@ def _write_report(root: Path) -> Any:
 
 
 RUN = ("runs/*/*", "runs/*/model/**/*")
+# --- a search ------------------------------------------------------------------------------------------------------
+
+
+def _make_index(root: Path, version: int) -> None:
+    from colbert_zero_lib.evaluation.subjects import find_subject
+    from colbert_zero_lib.searching.documents import Document
+    from colbert_zero_lib.searching.index import SearchIndex
+
+    chance = random.Random(version)
+    word = str(_model(0, _scratch()))
+    index = SearchIndex.create(root / "index", word, find_subject(word, root), kind="exact")
+    index.add(Document(f"{number}", _text(chance)) for number in range(30))
+    index.add([Document("30", _text(chance))])
+    index.delete(["3", "17"])
+
+
+def _search_index(root: Path) -> Any:
+    from colbert_zero_lib.evaluation.subjects import find_subject
+    from colbert_zero_lib.searching.index import SearchIndex
+
+    index = SearchIndex(root / "index", find_subject(str(_model(0, _scratch())), root))
+    hits = index.search(["tide moon", "bread"], 29)
+    return (
+        index.settings,
+        len(index),
+        [[(hit.document, round(hit.score, 4)) for hit in found] for found in hits],
+    )
+
+
 TARGETS = (
     Target("run", _make_run, _obtain_run, RUN, weight=2),
     Target("run, listed", _make_run, _list_runs, RUN, weight=2),
@@ -707,6 +736,7 @@ TARGETS = (
     Target("baselines", _baselines, _baselines, ("baselines/*",)),
     Target("evaluation", _evaluated, _evaluated, ("evaluations/**/*",)),
     Target("vectors", _vectors, _vectors, ("vectors/**/*",)),
+    Target("search index", _make_index, _search_index, ("index/**/*",)),
     Target("model of the hub", _make_hub, _read_hub, ("hub/*/blobs/*", "hub/*/refs/*"), _hub_patches, True),
     Target(
         "published table",
