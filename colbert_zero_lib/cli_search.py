@@ -63,7 +63,8 @@ def index(
             "--out makes PLACE documents, --add and --delete make it an index: give one of them."
         )
     from .searching.documents import read_documents
-    from .searching.index import STATE, SearchIndex
+    from .searching.index import SearchIndex
+    from .searching.state import STATE
 
     folder, documents = (out, place) if out is not None else (place, add)
     if out is None or (out / STATE).is_file():

@@ -20,7 +20,8 @@ from colbert_zero_lib.export import export_run, written_whole
 from colbert_zero_lib.markup import whole_page
 from colbert_zero_lib.runs.grid import duration, size
 from colbert_zero_lib.runs.run import PASSPORT
-from colbert_zero_lib.searching.index import STATE, SearchIndex
+from colbert_zero_lib.searching.index import SearchIndex
+from colbert_zero_lib.searching.state import STATE
 
 REPORT = "report.html"
 _SHOWN = 300  # characters of a text

@@ -1,13 +1,11 @@
 """An index of a reader's documents: built, added to, deleted from and searched; a kill at any moment loses nothing.
 
-The file ``index.json`` names the segments that count and is replaced as a whole; a segment is written before it is
+Its list (``state``) names the segments that count and is replaced as a whole; a segment is written before it is
 named and removed after it is not. One process changes an index at a time, any number search it meanwhile.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -19,12 +17,12 @@ import numpy as np
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.evaluation.choice import measured_costs
 from colbert_zero_lib.evaluation.encode import token_vectors
-from colbert_zero_lib.keeping import flush_folder, remove, write_whole
-from colbert_zero_lib.reading import UnreadableError, read_json
+from colbert_zero_lib.keeping import flush_folder, remove
 
 from .documents import Cutter, Document, Span, in_parts, named_once, passages_of
 from .hits import Hit, best_documents
 from .segments import EXACT, PLAID, Segment, write_segment
+from .state import read_state, seen, write_state
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -32,9 +30,7 @@ if TYPE_CHECKING:
     from colbert_zero_lib.evaluation.subjects import Subject
 
 KINDS = ("auto", EXACT, PLAID)
-STATE = "index.json"
 _SEGMENTS = "segments"
-_FORMAT = 2
 _TOKENS = 1 << 19  # of a segment as it is written first
 _MANY = 8  # small segments that are put together
 _SMALLEST_PLAID = 128  # passages
@@ -98,29 +94,12 @@ class SearchIndex:
             "precision": precision,
         }
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / STATE, _written(settings, {}))
+        write_state(folder, settings, {})
         return cls(folder, subject)
 
     def _read(self) -> dict[str, Any]:
-        file = self.folder / STATE
-        try:
-            self._seen = self._look()
-            found = read_json(file)
-            if found["format"] != _FORMAT:
-                raise ValueError(f"its format is {found['format']}")
-            if found != _sealed(found):
-                raise ValueError("it was changed")
-            # A name is a number: a list that somebody else wrote opens nothing outside the folder.
-            self._dead = {f"{int(name):06}": {*map(int, dead)} for name, dead in found["segments"].items()}
-            return {name: found[name] for name in ("model", "identity", "kind", "overlap", "precision")}
-        except FileNotFoundError:
-            raise DataError(f"{self.folder} holds no index: build one with `colbert-zero index`.") from None
-        except (OSError, UnreadableError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"{file} is not the list of an index ({error}): build the index again.") from None
-
-    def _look(self) -> tuple[int, int]:
-        found = (self.folder / STATE).stat()
-        return found.st_mtime_ns, found.st_ino
+        settings, self._dead, self._seen = read_state(self.folder)
+        return settings
 
     @cached_property
     def subject(self) -> Subject:
@@ -151,13 +130,13 @@ class SearchIndex:
         """The segments by name, each with the numbers of its documents that no longer count."""
         while True:
             try:
-                if self._look() != self._seen:
+                if seen(self.folder) != self._seen:
                     self._read()
                 names = {name: self._opened.get(name) or Segment(self._place(name)) for name in self._dead}
                 self._opened = names
                 return {name: (segment, self._dead[name]) for name, segment in names.items()}
             except FileNotFoundError as error:  # put together with others by another process meanwhile
-                if self._look() == self._seen:
+                if seen(self.folder) == self._seen:
                     raise DataError(f"{error} is gone: remove the index and build it again.") from None
 
     def _place(self, name: str) -> Path:
@@ -256,10 +235,9 @@ class SearchIndex:
 
     def _commit(self) -> None:
         """Make what this process has the index's state."""
-        listed = {name: sorted(dead) for name, dead in self._dead.items()}
-        write_whole(self.folder / STATE, _written(self.settings, listed))
+        write_state(self.folder, self.settings, self._dead)
         flush_folder(self.folder)
-        self._seen = self._look()
+        self._seen = seen(self.folder)
         self._clear()
 
     def _clear(self) -> None:
@@ -324,16 +302,3 @@ def _rows_by_document(segment: Segment) -> list[np.ndarray]:
     order = np.lexsort((segment.span[:, 0], segment.document))
     ends = np.cumsum(np.bincount(segment.document))
     return np.split(order, ends[:-1])
-
-
-def _sealed(state: dict[str, Any]) -> dict[str, Any]:
-    """A state with the sha256 of all else in it."""
-    rest = {name: value for name, value in state.items() if name != "sha256"}
-    text = json.dumps(rest, ensure_ascii=False, sort_keys=True)
-    return {**rest, "sha256": hashlib.sha256(text.encode()).hexdigest()}
-
-
-def _written(settings: dict[str, Any], segments: dict[str, list[int]]) -> str:
-    return (
-        json.dumps(_sealed({"format": _FORMAT, **settings, "segments": segments}), ensure_ascii=False) + "\n"
-    )

@@ -20,7 +20,8 @@ from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.evaluation import LateInteractionRetriever
 from colbert_zero_lib.evaluation.subjects import Subject
 from colbert_zero_lib.searching.documents import Cutter, Document, in_parts, read_documents
-from colbert_zero_lib.searching.index import STATE, Changes, SearchIndex
+from colbert_zero_lib.searching.index import Changes, SearchIndex
+from colbert_zero_lib.searching.state import STATE
 
 ODD = (
     "a/b/../c",
