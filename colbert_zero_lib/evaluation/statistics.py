@@ -86,7 +86,7 @@ class Variances:
     by the collections and lowered by no number of seeds; ``seeds`` is the variance between one seed's mean and
     another's on the same queries (NaN where only one was seen). ``count``: seeds seen; ``degrees`` and
     ``seed_degrees``: degrees of freedom of the two; ``source``: where ``seeds`` comes from. With one seed,
-    ``queries`` holds what that seed does to single queries too and is a little too large.
+    ``queries`` holds what that seed does to single queries too, and is too large: twofold between recorded pipelines.
     """
 
     value: float
