@@ -69,6 +69,11 @@ def index(
     folder, documents = (out, place) if out is not None else (place, add)
     if out is None or (out / STATE).is_file():
         found = _opened(folder, model)
+        for name, given, left in (("kind", kind, "auto"), ("overlap", overlap, None)):
+            if given not in (left, found.settings[name]):
+                raise ParameterError(
+                    f"{folder} was built with --{name} {found.settings[name]}: leave --{name} out, or build another."
+                )
     elif model is None:
         raise ParameterError("A new index needs --model.")
     else:
@@ -152,7 +157,8 @@ def rerank(
     from .searching.rerank import read_run, rerank, write_run
     from .training.devices import native_precision
 
-    ranked, asked = read_run(run), read_queries(queries or corpus / "queries.jsonl")
+    near = next((f for end in ("jsonl", "jsonl.gz") if (f := corpus / f"queries.{end}").is_file()), None)
+    ranked, asked = read_run(run), read_queries(queries or near or corpus / "queries.jsonl")
     subject = _subject(model)
     if subject.open is None or not isinstance(subject.model, ColBERT):
         raise ParameterError(f"{subject.name} is no ColBERT model: reranking needs one.")

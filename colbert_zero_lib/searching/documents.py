@@ -5,6 +5,7 @@ Sources are read as a stream; what becomes of passages is in ``index`` and ``rer
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from pylate.models import ColBERT
 
 IDS = ("_id", "id", "docid", "doc_id", "document_id", "pid", "uuid")
-TEXTS = ("text", "document", "contents", "content", "body", "passage", "query")
+TEXTS = ("text", "document", "contents", "content", "body", "passage", "answer")
+QUERIES = ("query", "question", "text")
 # A passage's first word may be other tokens than it was in the middle of its document.
 _SLACK = 2
 _TEXTS_AT_ONCE = 256
@@ -46,6 +48,10 @@ class Cutter:
         taken = len(model.tokenizer(prompt)["input_ids"]) + 1 + _SLACK
         self._tokenizer, self.size = model.tokenizer, int(model.document_length or 0) - taken
         self.overlap = self.size // 4 if overlap is None else overlap
+        if self.size < 1:
+            raise ParameterError(
+                f"The model reads {model.document_length} tokens of a text, and no word of it: lengthen it."
+            )
         if not 0 <= self.overlap <= self.size // 2:
             raise ParameterError(
                 f"overlap must be from 0 to {max(self.size, 0) // 2}, half of what the model reads of a text, not "
@@ -82,21 +88,25 @@ class Cutter:
 
 
 def read_documents(
-    source: Path, text_column: str | None = None, id_column: str | None = None
+    source: Path,
+    text_column: str | None = None,
+    id_column: str | None = None,
+    columns: Sequence[str] = TEXTS,
 ) -> Iterator[Document]:
     """The documents of a folder in BEIR's layout, a folder of Markdown and text files, or a file of either kind.
 
-    A row's id and text are in the columns that are named, else in the first of `IDS` and `TEXTS`; a title goes before
-    the text, and a row without an id gets the number of its line. A file's id is its path within ``source``.
+    A row's id and text are in the columns that are named, else in the first of `IDS` and ``columns``; a title goes
+    before the text, and a row without an id gets the number of its line. A file's id is its path within ``source``.
     DataError names the file, and the line, of what is no document.
     """
+    texts = (text_column,) if text_column else columns
     if source.is_dir():
         corpus = next((f for end in ("jsonl", "jsonl.gz") if (f := source / f"corpus.{end}").is_file()), None)
-        return _rows(corpus, text_column, id_column) if corpus else _files(source)
+        return _rows(corpus, texts, id_column) if corpus else _files(source)
     if source.suffix.lower() in PROSE and source.is_file():
-        return iter([_prose(source, source.name)])
+        return iter([_prose(source, printed(source.name))])
     if file_suffix(source) and source.is_file():
-        return _rows(source, text_column, id_column)
+        return _rows(source, texts, id_column)
     raise DataError(
         f"{source} holds no documents: name a folder in BEIR's layout, a folder of {', '.join(PROSE)} files, or a "
         f"{', '.join(SUFFIXES)} file."
@@ -119,18 +129,23 @@ def _files(folder: Path) -> Iterator[Document]:
         raise DataError(
             f"{folder} has neither corpus.jsonl nor any {', '.join(PROSE)} file: name another folder."
         )
-    return (_prose(file, file.relative_to(folder).as_posix()) for file in files)
+    return (_prose(file, printed(file.relative_to(folder).as_posix())) for file in files)
+
+
+def printed(name: str) -> str:
+    """A file's name as text, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _prose(file: Path, name: str) -> Document:
     return Document(name, "".join(line for _, line in text_lines(file, ends=True)))
 
 
-def _rows(file: Path, text_column: str | None, id_column: str | None) -> Iterator[Document]:
-    texts, ids = (text_column,) if text_column else TEXTS, (id_column,) if id_column else IDS
+def _rows(file: Path, texts: Sequence[str], id_column: str | None) -> Iterator[Document]:
+    ids = (id_column,) if id_column else IDS
     for place, row in read_rows(file, named=texts):
         text = next((row[name] for name in texts if row.get(name) is not None), None)
-        title = row.get("title") or "" if not text_column else ""
+        title = (row.get("title") or "") if len(texts) > 1 else ""  # a column that was named stands alone
         if not isinstance(text, str) or not isinstance(title, str):
             raise DataError(
                 f"{place} has no text in a column called {' or '.join(texts)}: name it with --text-column."
@@ -148,7 +163,7 @@ def _id(row: Row, names: Sequence[str], place: str, needed: bool) -> str:
 def read_queries(file: Path) -> dict[str, str]:
     """Query ids -> texts of a file as of `read_documents`, or of lines of an id, a tab and a text."""
     if file.suffix not in (".tsv", ".txt"):
-        return dict(named_once(read_documents(file)))
+        return dict(named_once(read_documents(file, columns=QUERIES)))
     found = []
     for number, line in text_lines(file):
         query, tab, text = line.partition("\t")

@@ -5,7 +5,7 @@ How passages are scored is in ``segments``; which segments there are, in ``index
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,19 +31,32 @@ class Hit(NamedTuple):
 
 def best_documents(
     segment: Segment, dead: set[int], queries: Sequence[np.ndarray], k: int, device: str
-) -> Iterator[list[Hit]]:
-    """The best documents that count of one segment: more passages are looked at until there are enough."""
+) -> list[list[Hit]]:
+    """The best documents that count of one segment, ``k`` or more where the last ones are equal, for each query.
+
+    More passages are looked at until there are enough.
+    """
     depth, whole = 4 * k, len(segment.document)
     while True:
         rows, scores = segment.best(queries, depth, device)
         first = [_first_of_each(segment, found, dead) for found in rows]
         # An index that approximates may look at fewer passages than it is asked for.
-        short = any(len(found) < k and (rows[n] >= 0).all() for n, found in enumerate(first))
+        least = [
+            values[places[k - 1]] if len(places) >= k else -np.inf
+            for places, values in zip(first, scores, strict=True)
+        ]
+        short = any((rows[n] >= 0).all() and scores[n][-1] >= value for n, value in enumerate(least))
         if depth >= whole or not short:
             break
         depth *= 4
-    for places, found, values in zip(first, rows, scores, strict=True):
-        yield [_hit(segment, int(found[place]), float(values[place])) for place in places[:k]]
+    return [
+        [
+            _hit(segment, int(rows[n][place]), float(scores[n][place]))
+            for place in places
+            if scores[n][place] >= least[n]
+        ]
+        for n, places in enumerate(first)
+    ]
 
 
 def _first_of_each(segment: Segment, rows: np.ndarray, dead: set[int]) -> list[int]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from colbert_zero_lib.keeping import flush_folder, remove
 
 from .documents import Cutter, Document, Span, in_parts, named_once, passages_of
 from .hits import Hit, best_documents
-from .segments import EXACT, PLAID, Segment, write_segment
+from .segments import EXACT, PLAID, Segment, mark_of, write_segment
 from .state import read_state, seen, write_state
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class SearchIndex:
 
     def __init__(self, folder: Path, subject: Subject | None = None) -> None:
         self.folder = Path(folder)
-        self.settings = self._read()
+        self.settings, self._dead, self._seen = read_state(self.folder)
         self._given = subject
         if subject and subject.identity != self.settings["identity"]:
             raise ParameterError(
@@ -97,9 +98,10 @@ class SearchIndex:
         write_state(folder, settings, {})
         return cls(folder, subject)
 
-    def _read(self) -> dict[str, Any]:
+    def _read(self) -> None:
         settings, self._dead, self._seen = read_state(self.folder)
-        return settings
+        if settings != self.settings:
+            raise DataError(f"{self.folder} was built anew since it was opened: open it again.")
 
     @cached_property
     def subject(self) -> Subject:
@@ -129,15 +131,22 @@ class SearchIndex:
     def segments(self) -> dict[str, tuple[Segment, set[int]]]:
         """The segments by name, each with the numbers of its documents that no longer count."""
         while True:
+            if seen(self.folder) != self._seen:
+                self._read()
             try:
-                if seen(self.folder) != self._seen:
-                    self._read()
-                names = {name: self._opened.get(name) or Segment(self._place(name)) for name in self._dead}
-                self._opened = names
-                return {name: (segment, self._dead[name]) for name, segment in names.items()}
-            except FileNotFoundError as error:  # put together with others by another process meanwhile
-                if seen(self.folder) == self._seen:
-                    raise DataError(f"{error} is gone: remove the index and build it again.") from None
+                self._opened = {name: self._segment(name) for name in self._dead}
+                return {name: (segment, self._dead[name]) for name, segment in self._opened.items()}
+            except (FileNotFoundError, DataError) as error:
+                if seen(self.folder) != self._seen:  # put together with others by another process meanwhile
+                    continue
+                if isinstance(error, DataError):
+                    raise
+                raise DataError(f"{error} is gone: remove the index and build it again.") from None
+
+    def _segment(self, name: str) -> Segment:
+        """The segment of that name; another one may have got the name of one that was removed."""
+        place, opened = self._place(name), self._opened.get(name)
+        return opened if opened and opened.mark == mark_of(place) else Segment(place)
 
     def _place(self, name: str) -> Path:
         return self.folder / _SEGMENTS / name
@@ -148,11 +157,18 @@ class SearchIndex:
     def search(self, queries: Sequence[str], k: int = 10) -> list[list[Hit]]:
         """The ``k`` best documents of each query, best first; equal scores by the documents' names."""
         vectors, device = self._encode(queries, True), str(self.model.device)
-        found: list[list[Hit]] = [[] for _ in queries]
-        for segment, dead in self.segments().values():
-            for hits, more in zip(found, best_documents(segment, dead, vectors, k, device), strict=True):
-                hits += more
-        return [sorted(hits, key=lambda hit: (-hit.score, hit.document.id))[:k] for hits in found]
+        while True:
+            segments = self.segments().values()
+            try:
+                found = [best_documents(*segment, vectors, k, device) for segment in segments]
+                break
+            except FileNotFoundError:
+                if seen(self.folder) == self._seen:
+                    raise
+        return [
+            sorted(chain.from_iterable(hits), key=lambda hit: (-hit.score, hit.document.id))[:k]
+            for hits in (zip(*found, strict=True) if found else [()] * len(queries))
+        ]
 
     def add(
         self, documents: Iterable[Document], say: Callable[[str], None] = lambda sentence: None
@@ -208,7 +224,11 @@ class SearchIndex:
             (self.folder / _SEGMENTS).mkdir(exist_ok=True)
             self._read()
             self._clear()
-            yield
+            try:
+                yield
+            except BaseException:
+                self._read()  # what was not written does not count here either
+                raise
 
     def _known(self) -> dict[str, tuple[str, int]]:
         """Where each document is: segment and number."""

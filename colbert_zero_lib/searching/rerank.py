@@ -5,6 +5,7 @@ Documents and their passages come from ``documents``; an index of one's own is i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.evaluation.encode import token_vectors
 from colbert_zero_lib.keeping import write_whole
 
-from .documents import Cutter, Document, in_parts, passages_of
+from .documents import Cutter, Document, in_parts, named_once, passages_of
 
 if TYPE_CHECKING:
     from pylate.models import ColBERT
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Run = dict[str, list[str]]
 _BLANKS = re.compile("[ \t]+")
 _TOKENS = 1 << 18
+_QUERIES = 64  # that are scored at a time
 TAG = "colbert-zero"
 
 
@@ -76,16 +78,24 @@ def rerank(
         for name in ranked:
             wanted.setdefault(name, []).append(query)
     scores: dict[str, dict[str, float]] = {query: {} for query in run}
-    needed = (document for document in documents if document.id in wanted)
+    needed = named_once(document for document in documents if document.id in wanted)
     for part, spans in in_parts(needed, Cutter(model, overlap), _TOKENS):
         passages: Iterator[np.ndarray] = iter(
             token_vectors(model, passages_of(part, spans), False, precision)
         )
         for document, cut in zip(part, spans, strict=True):
             asking = wanted[document.id]
-            found = _scores([vectors[query] for query in asking], [next(passages) for _ in cut])
-            for query, score in zip(asking, found.tolist(), strict=True):
-                scores[query][document.id] = score
+            own = [next(passages) for _ in cut]
+            for start in range(0, len(asking), _QUERIES):
+                some = asking[start : start + _QUERIES]
+                for query, score in zip(
+                    some, _scores([vectors[each] for each in some], own).tolist(), strict=True
+                ):
+                    if not math.isfinite(score):
+                        raise DataError(
+                            f"The model gives query {query!r} and document {document.id!r} no finite score."
+                        )
+                    scores[query][document.id] = score
     for query, ranked in run.items():
         if gone := next((name for name in ranked if name not in scores[query]), None):
             raise DataError(

@@ -6,11 +6,10 @@ Which segments an index has, and which of their documents count, is in ``index``
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -23,9 +22,6 @@ from colbert_zero_lib.keeping import damage, seal
 from colbert_zero_lib.scratch import scratch
 
 from .documents import Document, Span
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 EXACT, PLAID = "exact", "plaid"
 _TEXTS, _PASSAGES, _VECTORS = "documents.arrow", "passages.safetensors", "vectors.safetensors"
@@ -44,8 +40,6 @@ def write_segment(
     ``spans`` are each document's passages, ``vectors`` those of all passages, [tokens, dim] each, kept as float16 where
     ``kind`` is exact and by PLAID's index, four bits a dimension, where it is not.
     """  # fmt: skip
-    import pyarrow as pa
-
     numbers = np.repeat(np.arange(len(documents)), [len(cut) for cut in spans])
     counts = np.array([len(each) for each in vectors])
     order = np.argsort(-counts, kind="stable")
@@ -63,7 +57,10 @@ def write_segment(
         save_file({name: each.contiguous() for name, each in passages.items()}, part / _PASSAGES)
         if kind == PLAID:
             PlaidFolder(part / PLAID).build([vectors[row] for row in order])
-            (part / PLAID / "plaid.lock").unlink(missing_ok=True)
+            # What fast-plaid makes anew whenever it opens an index is no part of it.
+            for own in ("plaid.lock", "merged_*"):
+                for file in (part / PLAID).glob(own):
+                    file.unlink()
         else:
             half = np.concatenate([vectors[row].astype(np.float16) for row in order])
             save_file({"vectors": torch.from_numpy(half)}, part / _VECTORS)
@@ -71,12 +68,18 @@ def write_segment(
         part.replace(place)
 
 
+def mark_of(folder: Path) -> tuple[int, int]:
+    """What tells a segment's folder from another one of that name; FileNotFoundError where there is none."""
+    found = folder.stat()
+    return found.st_ino, found.st_ctime_ns
+
+
 def _columns(documents: Sequence[Document]) -> dict[str, list[str]]:
     return {"id": [each.id for each in documents], "text": [each.text for each in documents]}
 
 
 class Segment:
-    """A segment that `write_segment` wrote: files are mapped into memory and read where they are looked at.
+    """A segment that `write_segment` wrote, held against its digests when it is opened; files are mapped into memory.
 
     Passages are in the order of their vectors' number, most first: ``document`` [passages] int64 into the segment's
     documents, ``span`` [passages, 2] int64 into the document's text. FileNotFoundError where there is no such folder,
@@ -84,9 +87,7 @@ class Segment:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        if not folder.is_dir():
-            raise FileNotFoundError(folder)
+        self.folder, self.mark = folder, mark_of(folder)
         wrong = damage(folder)
         try:
             if wrong:
@@ -96,19 +97,16 @@ class Segment:
                 passages[name].numpy() for name in ("document", "span", "count")
             )
             self.kind = EXACT if (folder / _VECTORS).is_file() else PLAID
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            # Opened at once: a reader goes on with what another process removes.
+            self._table = pa.ipc.open_file(pa.memory_map(str(folder / _TEXTS))).read_all()
+            self._vectors = load_file(folder / _VECTORS)["vectors"] if self.kind == EXACT else torch.empty(0)
+        except (OSError, ValueError, KeyError, SafetensorError, pa.ArrowException) as error:
             raise DataError(
                 f"{folder} cannot be searched ({one_line(error, 200)}): remove the index and build it again."
             ) from None
         self._plaid: PlaidFolder | None = None
         self._ends = np.cumsum(self._count)
         self.tokens = int(self._ends[-1])
-
-    @cached_property
-    def _table(self) -> pa.Table:
-        import pyarrow as pa
-
-        return pa.ipc.open_file(pa.memory_map(str(self.folder / _TEXTS))).read_all()
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -122,10 +120,6 @@ class Segment:
         """A document by its number."""
         return Document(*(self._table[name][number].as_py() for name in ("id", "text")))
 
-    @cached_property
-    def _vectors(self) -> torch.Tensor:
-        return load_file(self.folder / _VECTORS)["vectors"]
-
     def vectors_of(self, row: int) -> np.ndarray:
         """The vectors of a passage of an exact segment, float16 [tokens, dim]."""
         end = int(self._ends[row])
@@ -135,7 +129,9 @@ class Segment:
         """The best passages of each query, [tokens, dim] float32: rows, -1 where there is none, and scores."""
         depth = min(k, len(self.document))
         if self.kind == PLAID:
-            self._plaid = self._plaid or PlaidFolder(self.folder / PLAID, device)
+            if self._plaid is None:
+                mark_of(self.folder)  # fast-plaid would make a folder that is gone
+                self._plaid = PlaidFolder(self.folder / PLAID, device)
             return self._plaid.search(queries, depth)
         search = ExactMaxSim(map(_alone, range(len(queries)), queries), len(queries), depth, device)
         for batch in self._batches():

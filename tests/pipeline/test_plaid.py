@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,10 @@ def test_an_index_of_both_kinds_finds_what_was_added_and_not_what_was_deleted(
         shared.append(len({hit.document.id for hit in a} & names) / 10)
     assert np.mean(shared) > 0.7
     assert plaid.search([collection.queries["q0"]], 1)[0][0].document.id == "new"
+    shutil.copytree(plaid.folder, tmp_path / "copy", copy_function=shutil.copyfile)  # with other times
+    for _ in range(3):
+        copy = SearchIndex(tmp_path / "copy", subject)
+        assert copy.search(queries[:1], 1)[0][0].document.id == "new"
     plaid.delete([f"d{n}" for n in range(10, 110)])  # most of it: what is left is built anew
     assert len(plaid) == 59 and [segment.kind for segment, _ in plaid.segments().values()] == ["exact"] * 2
     assert SearchIndex(plaid.folder, subject).search(queries[:1], 100)[0][58].document.id in collection.corpus

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import re
+import shutil
 import tracemalloc
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.evaluation import LateInteractionRetriever
 from colbert_zero_lib.evaluation.subjects import Subject
-from colbert_zero_lib.searching.documents import Cutter, Document, in_parts, read_documents
+from colbert_zero_lib.searching.documents import Cutter, Document, in_parts, read_documents, read_queries
 from colbert_zero_lib.searching.index import Changes, SearchIndex
 from colbert_zero_lib.searching.state import STATE
 
@@ -151,6 +152,51 @@ def test_odd_names_and_empty_texts_are_kept_and_found(new: Callable[..., SearchI
     assert len(index) == len(ODD) - 2
     inside = {path.name for path in index.folder.parent.rglob("*")}
     assert not inside & {"x", "c", "two words"}
+
+
+def test_a_reader_that_stays_open_sees_what_others_change(
+    new: Callable[..., SearchIndex], subject: Subject
+) -> None:
+    index = new()
+    index.add(documents({name: "the tide turns" for name in "abc"}))
+    reader = SearchIndex(index.folder, subject)
+    assert ranked(reader, "tide") == ["a", "b", "c"]
+    index.delete("abc")  # its segment goes, and the next one gets the name that is free
+    index.add([Document("new", "bread rises")])
+    assert [*reader.segments()] == ["000001"] and ranked(reader, "tide") == ["new"]
+    shutil.rmtree(index.folder)
+    new(overlap=2)
+    with pytest.raises(DataError, match="was built anew since it was opened"):
+        reader.search(["tide"])
+
+
+def test_of_equal_scores_the_first_names_are_found_however_few_are_asked_for(
+    new: Callable[..., SearchIndex],
+) -> None:
+    index = new()
+    index.add(documents({name: "the tide turns" for name in "hgfedcba"} | {"x": "bread"}))
+    for count in (1, 2, 8):
+        assert ranked(index, "the tide turns", count) == [*"abcdefgh"][:count]
+
+
+def test_a_change_that_was_interrupted_changes_nothing_in_the_process_either(
+    new: Callable[..., SearchIndex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    index = new()
+    index.add(documents({"a": "the tide turns", "b": "bread"}))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("colbert_zero_lib.searching.index.write_segment", interrupted)
+        index.add([Document("a", "other words")])
+    assert sorted(ranked(index, "tide")) == ["a", "b"]
+
+
+def test_a_table_of_questions_and_answers_has_documents_and_queries(tmp_path: Path) -> None:
+    (tmp_path / "pairs.csv").write_text("id,query,answer\n1,who?,nobody\n")
+    assert [*read_documents(tmp_path / "pairs.csv")] == [("1", "nobody")]
+    assert read_queries(tmp_path / "pairs.csv") == {"1": "who?"}
 
 
 def test_another_models_queries_are_refused(new: Callable[..., SearchIndex], subject: Subject) -> None:
