@@ -51,6 +51,8 @@ def divide(holding: Holding, rows: int) -> Division:
     if holding.made:
         queries = {k: q for k, q in queries.items() if len(q.answers) <= _MOST_ANSWERS}
     facts = [("queries left out as too general", f"{before - len(queries):,}")] if holding.made else []
+    if share < 2**32:
+        facts.append((f"documents used, drawn from {rows:,} rows", f"{len(documents):,}"))
     texts = [text for _, text in documents.values()]
     divided, ours = _parts(queries, texts)
     leaking = _leaks(divided, ours)

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colbert_zero_lib.corpora.collections import joined, read_collection
+from colbert_zero_lib.corpora.collections import KEPT_IN_IDEAL, joined, read_collection
 from colbert_zero_lib.corpora.qrels import JSON_LINES, TABLES
 from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, file_suffix, read_rows, visible_files
 from colbert_zero_lib.corpora.text import first_sentence, squeeze
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.reading import UnreadableError, existing, read_lines
-from colbert_zero_lib.searching.documents import Document, read_documents
+from colbert_zero_lib.searching.documents import Document, printed, read_documents
 
 # Names of columns, in small letters or large ones.
 QUERY_COLUMNS = ("query", "question", "anchor")
@@ -95,7 +95,12 @@ def open_folder(
     asked = [file for file in tables if query_column or _cell(next(read_rows(file, named=()))[1], queries)]
     given = (query_column, document_column)
     if asked:
-        return Holding(path, PAIRS, tuple(asked), partial(_pairs, asked, queries, documents), columns=given)
+        others = [printed(file.name) for file in (*tables, *texts) if file not in asked]
+        notes = (
+            f"Left out, since other files have queries: {', '.join(others[:5])}{' ...' * (len(others) > 5)}.",
+        )
+        pairs = partial(_pairs, asked, queries, documents)
+        return Holding(path, PAIRS, tuple(asked), pairs, notes if others else (), given)
     if tables or texts:
         alone = partial(_alone, tables, texts, documents)
         return Holding(path, DOCUMENTS, (*tables, *texts), alone, columns=given)
@@ -116,6 +121,9 @@ def _beir(path: Path) -> Holding:
     read = {split: read_collection(path, split=split) for split in splits}
     used = (*(file for file in sorted(path.glob("*.jsonl*"))), *files)
     notes = [note.partition(": ")[2] for one in read.values() for note in one.notes]
+    notes = [note.replace(KEPT_IN_IDEAL, "missing and left out") for note in notes]
+    if any(grade > 1 for one in read.values() for grades in one.qrels.values() for grade in grades.values()):
+        notes.append("Judgements have grades; here a document is right, at any grade above 0, or it is not.")
 
     def rows() -> Iterator[Row]:
         judged: set[str] = set()
@@ -144,7 +152,7 @@ def _alone(tables: Sequence[Path], texts: Sequence[Path], documents: Sequence[st
     for file in tables:
         for place, row in read_rows(file, named=()):
             title = _text(place, row, TITLE_COLUMNS) if _cell(row, TITLE_COLUMNS) else ""
-            yield from _asked(place, title, _text(place, row, documents))
+            yield from _asked(place, title, _text(place, row, documents, str.strip))
     for file in texts:
         try:
             lines = list(read_lines(file))
@@ -172,7 +180,7 @@ def documents(holding: Holding) -> Iterator[Document]:
         digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=16).digest()
         if row.document and digest not in seen:
             seen.add(digest)
-            name = row.place.removeprefix(f"{root}{os.sep}")
+            name = printed(row.place.removeprefix(f"{root}{os.sep}"))
             names[name] += 1
             yield Document(name if names[name] == 1 else f"{name} ({names[name]})", text)
 
@@ -232,8 +240,10 @@ def _cell(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any] | Non
     return next(((called[n.lower()], row[called[n.lower()]]) for n in names if n.lower() in called), None)
 
 
-def _text(place: str, row: Mapping[str, Any], names: Sequence[str]) -> str:
-    """The text in the first of the columns that the row has; empty where it has nothing in it."""
+def _text(
+    place: str, row: Mapping[str, Any], names: Sequence[str], tidy: Callable[[str], str] = squeeze
+) -> str:
+    """The text in the first of the columns that the row has, made tidy; empty where it has nothing in it."""
     found = _cell(row, names)
     if found is None:
         raise DataError(
@@ -245,4 +255,4 @@ def _text(place: str, row: Mapping[str, Any], names: Sequence[str]) -> str:
         raise DataError(
             f"{place} has a {type(text).__name__} in the column {name!r}: text is expected there."
         )
-    return squeeze(text or "")
+    return tidy(text or "")

@@ -6,6 +6,7 @@ Candidates come from BM25 and from what the training begins from; the teacher's 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -91,11 +92,15 @@ def prepare(
         ]
         scores = np.full(lists.shape, np.nan, np.float32)
         scores[lists != NONE] = scorers[0].predict(pairs)
+        if not np.isfinite(scores[lists != NONE]).all():
+            raise DataError("The teacher gives some lists no finite score: name another with --teacher.")
         say(f"the teacher has scored {min(block + _BLOCK, len(mined)):,} of {len(mined):,} lists")
         yield pa.table({"scores": list(scores)})
 
     blocks = {f"{block:08d}": partial(score, block) for block in range(0, len(mined), _BLOCK)}
-    scores = np.array(keep(folder / "scores", lambda: blocks).with_format("numpy")["scores"][:])
+    # Scores belong to these candidates: others, mined anew, are scored anew.
+    own = folder / f"scores-{hashlib.sha256(mined.tobytes()).hexdigest()[:12]}"
+    scores = np.array(keep(own, lambda: blocks).with_format("numpy")["scores"][:])
     with scratch(".rows", folder) as temporary:
         triples, scored = tuple(_rows(queries, documents, mined, scores, _positives(training)))
         if len(triples) < 24:

@@ -170,7 +170,8 @@ def report(adaptation: Adaptation, result: Result) -> str:
         "<h1>A model for your own documents</h1>",
         f"<p><strong>{_escaped(headline(result))}</strong></p>",
         _table(*arms(result)),
-        "<p>Intervals are over the test queries, for these weights: one seed was trained. The chosen arm is the best "
+        "<p>Intervals are over the test queries, for these weights: one seed was trained. Queries count as independent "
+        "of each other, though some may ask for one document. The chosen arm is the best "
         "on the development queries, which are neither trained on nor the test queries.</p>",
         "<h2>Your data</h2>",
         _table(("", ""), [*survey.facts, *division.facts]),

@@ -32,10 +32,11 @@ class Survey:
 
     ``document_length`` (tokens, markers included) is the smallest of `DOCUMENT_TOKENS` that leaves 95 documents in 100
     whole, else the largest; ``tokens`` are the mean (query, document) tokens at these limits, ``whole``
-    those of a document without one.
+    those of a document without one. ``documents`` is the number of different ones.
     """
 
     rows: int
+    documents: int
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     sample: tuple[Row, ...] = field(repr=False)
@@ -93,15 +94,19 @@ def survey(holding: Holding, tokenizer: PreTrainedTokenizerBase) -> Survey:
         float(np.minimum(of, most).mean()) if len(of) else 0.0
         for of, most in ((of_queries, QUERY_TOKENS), (of_documents, limit), (of_documents, np.inf))
     )
-    return Survey(counts["rows"], tuple(facts), holding.notes, tuple(sample), limit, (query, cut), whole)
+    counted = counts["rows"], different["document"]
+    return Survey(*counted, tuple(facts), holding.notes, tuple(sample), limit, (query, cut), whole)
 
 
 def _lengths(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> np.ndarray:
     """Tokens of each text, the marker of its side counted."""
-    # Nobody needs to know how much longer than this a text is, and one of megabytes would take its time.
+    # A text of megabytes would take its time: what is beyond the cut is taken to have as many tokens a sign.
     cut = [text[:20_000] for text in texts]
     found = tokenizer(cut, truncation=False, verbose=False)["input_ids"] if cut else []
-    return np.array([len(ids) + 1 for ids in found], dtype=np.int64)
+    longer = [max(1.0, len(text) / max(1, len(part))) for text, part in zip(texts, cut, strict=True)]
+    return np.array(
+        [int((len(ids) + 1) * times) for ids, times in zip(found, longer, strict=True)], dtype=np.int64
+    )
 
 
 def _quantiles(lengths: np.ndarray, limit: int) -> str:

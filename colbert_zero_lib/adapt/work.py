@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+from filelock import BaseFileLock, FileLock
+
 from colbert_zero_lib.adapt.division import Division, divide
 from colbert_zero_lib.adapt.folder import Holding
 from colbert_zero_lib.adapt.lists import prepare
@@ -40,7 +42,7 @@ from colbert_zero_lib.starts import Start
 Say = Callable[[str], None]
 BM25, START, UNTRAINED = "BM25", "the start", "the start as a ColBERT, untrained"
 ALONE, SUPERVISED, BOTH = "distillation alone", "supervised alone", "supervised, then distillation"
-TRAINED = (BOTH, SUPERVISED, ALONE)
+TRAINED = (SUPERVISED, ALONE, BOTH)
 ARMS = (BM25, START, UNTRAINED, ALONE, SUPERVISED, BOTH)
 
 
@@ -58,7 +60,7 @@ class Result:
 
     @property
     def chosen(self) -> str:
-        """The trained arm with the highest development figure, the longer recipe of equal ones."""
+        """The trained arm with the highest development figure, the shorter recipe of equal ones."""
         return max(TRAINED, key=lambda arm: self.development[arm])
 
     def against(self, arm: str) -> Difference:
@@ -146,16 +148,21 @@ class Adaptation:
     def plan(self) -> Plan:
         """Made once: a run that goes on does what it began to do, however busy the machine is now."""
         file = self.folder / "plan.json"
-        if file.is_file():
-            found = json.loads(file.read_text(encoding="utf-8"))
-            return Plan(**{**found, "stages": tuple(map(tuple, found["stages"]))})
-        self.say("timing the start and the teacher on a few of your documents")
         parts = self.division.parts
-        speeds = measure(self.survey, self._open_start(), self._open_teacher())
-        plan = make_plan(self.survey, parts, speeds, self.budget)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(asdict(plan)))
-        return plan
+        with self._alone():
+            if file.is_file():
+                found = json.loads(file.read_text(encoding="utf-8"))
+                return Plan(**{**found, "stages": tuple(map(tuple, found["stages"]))})
+            self.say("timing the start and the teacher on a few of your documents")
+            speeds = measure(self.survey, self._open_start(), self._open_teacher())
+            plan = make_plan(self.survey, parts, speeds, self.budget)
+            write_whole(file, json.dumps(asdict(plan)))
+            return plan
+
+    def _alone(self) -> BaseFileLock:
+        """No other process plans or prepares this adaptation meanwhile."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(self.folder / ".lock")
 
     @cached_property
     def parts(self) -> dict[str, Collection]:
@@ -174,7 +181,9 @@ class Adaptation:
     @cached_property
     def rows(self) -> Path:
         """The folder of triples, scored lists and collections; mined and scored where it is not there yet."""
-        return prepare(self.folder, self.parts, self._open_start, self._open_teacher, self.say)
+        parts = self.parts
+        with self._alone():
+            return prepare(self.folder, parts, self._open_start, self._open_teacher, self.say)
 
     def run(self) -> Result:
         """Train and measure whatever is not there yet."""

@@ -15,6 +15,8 @@ from colbert_zero_lib.corpora.qrels import find_qrels, identifier, json_lines, r
 from colbert_zero_lib.corpora.text import hash_number
 from colbert_zero_lib.errors import DataError, ParameterError
 
+KEPT_IN_IDEAL = "missing and kept in the ideal ranking"
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -115,7 +117,7 @@ def judged_collection(
             f"{_count(empty, 'judged query')} without a relevant document and left out ({empty[0]!r})"
         )
     if gone:
-        notes.append(f"{_count(gone, 'judged document')} missing and kept in the ideal ranking ({gone[0]!r})")
+        notes.append(f"{_count(gone, 'judged document')} {KEPT_IN_IDEAL} ({gone[0]!r})")
     return Collection(
         name,
         corpus,

@@ -78,7 +78,7 @@ class TeacherLists:
         return self.documents[row][self.hard[row]]
 
     def candidates(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the candidates and the teacher's scores: the positive, then the others by falling score."""
+        """Rows of the candidates and the teacher's scores: the positive, then the others as the ensemble ranks them."""
         there = self.documents[row] >= 0
         return self.documents[row][there], self.scores[row][there]
 

@@ -240,7 +240,7 @@ def test_documents_in_another_script_are_not_all_alike() -> None:
 
 def made_survey() -> Survey:
     sample = tuple(Row("", f"query {n}", "a document " * 10) for n in range(50))
-    return Survey(1000, (), (), sample, 96, (8.0, 40.0), 44.0)
+    return Survey(3000, 3000, (), (), sample, 96, (8.0, 40.0), 44.0)
 
 
 def test_a_plan_shrinks_with_its_budget_and_says_when_it_is_too_short() -> None:
@@ -316,12 +316,14 @@ def evaluation(*values: float) -> Evaluation:
     )
 
 
-def result(adapted: Sequence[float]) -> work.Result:
-    """Arms of which the last is best on development."""
+def result(adapted: Sequence[float], development: float = 0.25) -> work.Result:
+    """Arms of which the last is best on development, or level with the supervised one."""
     found = {arm: evaluation(0.4, 0.5, 0.6, 0.5) for arm in work.ARMS}
     found[work.BOTH] = evaluation(*adapted)
     runs = {arm: SimpleNamespace(name=arm) for arm in (work.START, *work.TRAINED)}
-    return work.Result(found, {work.START: 0.1, work.ALONE: 0.2, work.SUPERVISED: 0.3, work.BOTH: 0.3}, runs)  # type: ignore[arg-type]
+    return work.Result(
+        found, {work.START: 0.1, work.ALONE: 0.2, work.SUPERVISED: development, work.BOTH: 0.3}, runs
+    )  # type: ignore[arg-type]
 
 
 def test_what_did_not_help_beyond_doubt_is_said_first_and_the_start_is_kept() -> None:
@@ -335,5 +337,6 @@ def test_what_did_not_help_beyond_doubt_is_said_first_and_the_start_is_kept() ->
         unsure
     )
     assert "training did harm" in page.headline(result((0.3, 0.4, 0.49, 0.4)))
+    assert result((0.5, 0.6, 0.75, 0.6), 0.3).chosen == work.SUPERVISED  # what adds nothing is not chosen
     columns, table = page.arms(gained)
     assert [row[0] for row in table][-1] == "supervised, then distillation (chosen)" and len(columns) == 6
