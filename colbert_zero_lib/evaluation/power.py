@@ -71,9 +71,18 @@ def seeds_needed(
     told = f"spread between seeds: {variances.source}"
     asked = f"{effect:g} points with {power:.0%} power at the {alpha:.0%} level"
     if predicted_power(variances, effect, MOST_SEEDS, alpha) < power:
-        reason = f"No number of seeds shows {asked}: the queries alone hide differences below {smallest:.2f} points."
+        alone = (
+            "the queries alone hide" if variances.count > 1 else "as far as one seed tells, the queries hide"
+        )
+        reason = f"No number of seeds shows {asked}: {alone} differences below {smallest:.2f} points."
         return SeedsNeeded(effect, power, None, smallest, reason)
-    low, high = 1, MOST_SEEDS
+    # Up to those at hand the spread may be a lent one, known better than so many seeds would tell it.
+    few = range(2, max(variances.count, 2) + 1)
+    low, high = few[-1], MOST_SEEDS
+    if found := next(
+        (count for count in few if predicted_power(variances, effect, count, alpha) >= power), None
+    ):
+        low, high = found - 1, found
     while high - low > 1:
         middle = (low + high) // 2
         if predicted_power(variances, effect, middle, alpha) < power:

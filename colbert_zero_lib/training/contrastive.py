@@ -49,7 +49,8 @@ class Contrastive(nn.Module):
     """Cross-entropy of each query's own document against all documents of the batch (paper, section 3.1).
 
     ``loss = -1/B sum_i log exp(s(q_i, d_i+)/T) / sum_j exp(s(q_i, d_j)/T)``, where ``j`` runs over the positives and
-    mined negatives of *all* queries of the batch. ``s`` is MaxSim, or the cosine for a dense model.
+    mined negatives of *all* queries of the batch. ``s`` is MaxSim, or the cosine for a dense model. A copy of a query's
+    own document elsewhere in the batch counts as a wrong one, as it does in PyLate.
 
     With several processes the batch is that of all of them: each gathers everyone's documents, scores its own queries
     and returns its own loss. The mean of these losses, and the gradient as DistributedDataParallel averages it, are

@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..published.comparison import Relation
 from .evidence import LEVEL, POWER, RunEvidence
-from .verdict import decide, holm, lent_words
+from .verdict import NO_FIGURES, decide, holm, lent_words
 
 # What a row of a table says of itself, and the comparison that it makes: arms (printed recipes) and their weights.
 Comparison = tuple[Mapping[str, Any], Mapping[str, float]]
@@ -42,7 +42,7 @@ def findings(
         table.loc[of_family.index, "p_holm"] = holm(of_family["p"].to_numpy(float))
     if signs:
         said = [
-            decide(found, _relation(paper), size=abs(paper))
+            decide(found, _relation(paper), size=abs(paper)) if not math.isnan(paper) else NO_FIGURES
             for found, paper in zip(estimates, table["paper"], strict=True)
         ]
     else:

@@ -179,12 +179,12 @@ class RunEvidence:
         Other switches lend nothing: what an odd one does to a training now and then is no measure of the rest.
         """
         recipes = {arm: Recipe.parse(arm) for arm in self.means}
-        plain = (
-            arm
+        # What goes on from one supervised step is of one family.
+        return pooled_spread(
+            (recipe.first(2), [*self.means[arm].values()])
             for arm, recipe in recipes.items()
             if recipe.trains and all(step.is_of_the_paper for step in recipe)
         )
-        return pooled_spread([*self.means[arm].values()] for arm in plain)
 
     @cached_property
     def spread_of_evaluations(self) -> tuple[float, float]:
@@ -194,10 +194,9 @@ class RunEvidence:
             recipe = Recipe.parse(arm)
             as_trained = self.means.get(str(recipe.training), {})
             if not recipe.trains:
-                differences.append(
-                    [of_seeds[seed] - as_trained[seed] for seed in of_seeds if seed in as_trained]
-                )
-        return pooled_spread(differences)
+                shared = [of_seeds[seed] - as_trained[seed] for seed in of_seeds if seed in as_trained]
+                differences.append((recipe.training, shared))
+        return pooled_spread(differences, alike=0.5)  # each is less the same figure
 
     def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
         """Those of ``arms`` without a run; GH200 hours are known of none."""

@@ -10,7 +10,7 @@ import pandas as pd
 from ..recipes import PIPELINES
 from .deltas import findings
 from .evidence import Estimate, Evidence, RunEvidence
-from .verdict import CLEARLY, decide
+from .verdict import AGREES, decide
 
 
 def path_table(source: RunEvidence) -> pd.DataFrame:
@@ -48,7 +48,7 @@ def order(source: RunEvidence, steps: int = 3) -> str:
     ranked = sorted(means, key=lambda letter: -means[letter])
 
     def clear(first: str, second: str) -> bool:
-        return decide(lead(source, first, second, steps)) in CLEARLY
+        return decide(lead(source, first, second, steps)) == AGREES
 
     signs = [" > " if clear(*neighbours) else " ≈ " for neighbours in pairwise(ranked)]
     told = [f"({letter}) {means[letter]:.1f}" for letter in ranked]

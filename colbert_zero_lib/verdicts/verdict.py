@@ -34,8 +34,8 @@ SIGN_RULE = (
 )
 CORRECTED_RULE = (
     f"{CLEAR}: p is below {1 - LEVEL:.2f} after Holm's correction over this table; {WITHIN_NOISE}: it is not, though a "
-    f"true difference of {EFFECT:g} points would show in {POWER:.0%} of all cases; {NOT_RESOLVABLE}: it is not, and "
-    "such a difference would not show"
+    f"true difference of {EFFECT:g} points, asked alone, would show in {POWER:.0%} of all cases; {NOT_RESOLVABLE}: it "
+    "is not, and such a difference would not show"
 )
 
 
@@ -166,7 +166,7 @@ def finding(clause: Clause, evidence: Evidence, paper: TableEvidence | None = No
     if estimate is None:
         return Finding(clause, asked, None, NO_FIGURES, None, math.nan)
     printed = paper.contrast(clause.weights, clause.measure) if paper else None
-    size = bound if clause.relation == "about" else abs(printed.value) if printed else EFFECT
+    size = bound if clause.relation == "about" else abs(printed.value - bound) if printed else EFFECT
     said = decide(estimate, clause.relation, bound, size)
     # Of two bounds the nearer one decides.
     p = max(estimate.p_of(bound), estimate.p_of(-bound) if clause.relation == "about" else 0.0)

