@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from colbert_zero_lib.corpora.collections import KEPT_IN_IDEAL, joined, read_collection
+from colbert_zero_lib.corpora.collections import KEPT_IN_IDEAL, joined, read_splits
 from colbert_zero_lib.corpora.qrels import JSON_LINES, TABLES
 from colbert_zero_lib.corpora.readers import PROSE, SUFFIXES, file_suffix, read_rows, visible_files
 from colbert_zero_lib.corpora.text import first_sentence, squeeze
@@ -118,7 +118,7 @@ def _beir(path: Path) -> Holding:
         raise DataError(
             f"{path / 'qrels'} has no judgements: train.tsv, dev.tsv or test.tsv is expected there."
         )
-    read = {split: read_collection(path, split=split) for split in splits}
+    read = read_splits(path, splits)
     used = (*(file for file in sorted(path.glob("*.jsonl*"))), *files)
     notes = [note.partition(": ")[2] for one in read.values() for note in one.notes]
     notes = [note.replace(KEPT_IN_IDEAL, "missing and left out") for note in notes]

@@ -163,14 +163,24 @@ def read_collection(
     notes (see `judged_collection`). DataError names file and line of what is malformed, double or missing, and the
     splits that are there when ``split`` is not.
     """
+    return read_splits(folder, (split,), name, identical_ids_out)[split]
+
+
+def read_splits(
+    folder: str | Path, splits: Sequence[str], name: str | None = None, identical_ids_out: bool = False
+) -> dict[str, Collection]:
+    """As `read_collection`, of several splits, which share their documents."""
     folder = Path(folder)
     corpus, queries = (_texts(_part(folder, part), part) for part in ("corpus", "queries"))
-    file = find_qrels(folder / "qrels", split)
-    qrels = read_qrels(file)
-    if not any(has_relevant(qrels.get(query, {})) for query in queries):
-        raise DataError(f"{file} marks no document as relevant to a query of queries.jsonl.")
-    name = name or folder.resolve().name
-    return judged_collection(name, corpus, queries, qrels, split=split, identical_ids_out=identical_ids_out)
+    found = {}
+    for split in splits:
+        file = find_qrels(folder / "qrels", split)
+        qrels = read_qrels(file)
+        if not any(has_relevant(qrels.get(query, {})) for query in queries):
+            raise DataError(f"{file} marks no document as relevant to a query of queries.jsonl.")
+        more = {"split": split, "identical_ids_out": identical_ids_out}
+        found[split] = judged_collection(name or folder.resolve().name, corpus, queries, qrels, **more)
+    return found
 
 
 def _part(folder: Path, part: str) -> Path:
