@@ -67,7 +67,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
             partial.rename(folder)
     except OSError as error:
         raise RunError(
-            f"Cannot write the model to {folder} ({error.strerror}): free space or name another folder."
+            f"Cannot write the model to {folder} ({error.strerror or error}): free space or name another folder."
         ) from error
 
 

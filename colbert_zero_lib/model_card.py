@@ -16,7 +16,7 @@ from .runs import Run
 from .steps import Interaction, Step
 
 CARD = "README.md"
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def model_card(run: Run, settings: Mapping[str, Any], licence: str = "other") -> str:
@@ -25,7 +25,7 @@ def model_card(run: Run, settings: Mapping[str, Any], licence: str = "other") ->
     recipe, key = Recipe.parse(passport["recipe"]), passport["key"]
     late = "query_length" in settings
     sections = [
-        _front_matter(_started(passport), late, licence),
+        _front_matter(_hub_name(passport), late, licence),
         f"# `{recipe}`\n\n{_summary(passport, recipe, late)}",
         f"## Recipe\n\n{_steps(recipe, passport)}",
         f"## Data\n\n{_data(passport)}",
@@ -37,7 +37,7 @@ def model_card(run: Run, settings: Mapping[str, Any], licence: str = "other") ->
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(base: str, late: bool, licence: str) -> str:
+def _front_matter(base: str | None, late: bool, licence: str) -> str:
     from huggingface_hub import ModelCardData
 
     other = licence == "other"
@@ -51,7 +51,7 @@ def _front_matter(base: str, late: bool, licence: str) -> str:
             "sentence-transformers",
             "colbert-zero",
         ],
-        base_model=base if _HUB_ID.fullmatch(base) else None,
+        base_model=base,
         license_name="see-card" if other else None,
         license_link=CARD if other else None,
     )
@@ -81,11 +81,17 @@ def _started(passport: Mapping[str, Any]) -> str:
     return str(passport.get("start", {}).get("name") or passport["key"]["base"])
 
 
+def _hub_name(passport: Mapping[str, Any]) -> str | None:
+    """What `_started` names, where it is of the hub: its commits have 40 digits, a folder's digest has 64."""
+    identity = passport["start"]["identity"] if "start" in passport else ""
+    return _started(passport) if _COMMIT.fullmatch(identity) else None
+
+
 def _base(passport: Mapping[str, Any]) -> str:
     key, text = passport["key"], _started(passport)
     shape = key["settings"].get("encoder")
     if "start" in passport or not shape:
-        link = f"[{text}](https://huggingface.co/{text})" if _HUB_ID.fullmatch(text) else f"`{text}`"
+        link = f"[{text}](https://huggingface.co/{text})" if _hub_name(passport) else f"`{text}`"
         return f"{link}, {passport.get('start', {}).get('identity', 'of no known revision')}"
     budget = key["settings"]["pretraining"]
     return (
@@ -134,6 +140,14 @@ def _in_words(step: Step) -> str:
     )
 
 
+_ENSEMBLE = " Negatives: BM25, all-MiniLM-L6-v2 and a ColBERT model fine-tuned from it."
+_TEACHERS = {
+    None: f"{_ENSEMBLE} The teacher's scores are theirs, too.",
+    "cross-encoder": f"{_ENSEMBLE} The teacher's scores: a cross-encoder (ms-marco-MiniLM-L-12-v2).",
+    "both": f"{_ENSEMBLE} The teacher's scores: theirs, with a cross-encoder's (ms-marco-MiniLM-L-12-v2).",
+}
+
+
 def _is_offline(fingerprint: str) -> bool:
     from .corpora.offline import recorded_fingerprints
 
@@ -151,9 +165,8 @@ def _data(passport: Mapping[str, Any]) -> str:
         names = (f"`{name}`" for name in (UNSUPERVISED_DATA, SUPERVISED_DATA, DISTILLATION_DATA))
         kind = f"Of the Hugging Face hub, each phase its own, all or sampled: {', '.join(names)}."
     if teacher and _is_offline(fingerprint):
-        kind += (
-            " Negatives and teacher's scores: BM25, all-MiniLM-L6-v2 and a ColBERT model fine-tuned from it."
-        )
+        steps = Recipe.parse(passport["recipe"]).steps
+        kind += _TEACHERS[steps[-1].teacher if steps else None]
     facts = {**passport["data"], "fingerprint": fingerprint} | (
         {"teacher's lists": teacher} if teacher else {}
     )

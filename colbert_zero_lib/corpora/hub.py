@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from colbert_zero_lib.corpora.hub_files import HubFiles
 from colbert_zero_lib.corpora.hub_rows import as_they_are, by_row, negatives_apart, parsed_lists
 from colbert_zero_lib.corpora.rows import Cut, draw_lists, say_small, with_negatives
-from colbert_zero_lib.corpora.store import is_kept, keep
+from colbert_zero_lib.corpora.store import Part, keep
 from colbert_zero_lib.errors import HubError, ProfileError
 from colbert_zero_lib.hub import WITHOUT_NETWORK, commit_of
 from colbert_zero_lib.recipes import Interaction, Phase
@@ -247,19 +247,21 @@ class HubSource:
             / f"{repository.replace('/', '--')}@{commit[:12]}"
             / f"{configuration}--{split}{sample}"
         )
-        if is_kept(folder):
-            return keep(folder, dict)
-        if constants.HF_HUB_OFFLINE:
-            raise HubError(
-                f"Split {split} of {repository} is not in {folder} and HF_HUB_OFFLINE forbids to fetch it: unset "
-                f"HF_HUB_OFFLINE, or {WITHOUT_NETWORK}."
-            )
-        # Asked first and once: what follows would try for half a minute to reach a hub that is not there.
-        commit_of(repository, "dataset", commit)
-        files = HubFiles(repository, commit, configuration, split, columns, shape)
+
+        def brought() -> Mapping[str, Part]:
+            if constants.HF_HUB_OFFLINE:
+                raise HubError(
+                    f"Split {split} of {repository} is not in {folder} and HF_HUB_OFFLINE forbids to fetch it: unset "
+                    f"HF_HUB_OFFLINE, or {WITHOUT_NETWORK}."
+                )
+            # Asked first and once: what follows would try for half a minute to reach a hub that is not there.
+            commit_of(repository, "dataset", commit)
+            files = HubFiles(repository, commit, configuration, split, columns, shape)
+            return files.whole() if rows is None else files.sample(rows, SAMPLE_SEED)
+
         return keep(
             folder,
-            lambda: files.whole() if rows is None else files.sample(rows, SAMPLE_SEED),
+            brought,
             self.progress,
             rows or next((sizes[split] for sizes in ROWS.values() if split in sizes), None),
         )

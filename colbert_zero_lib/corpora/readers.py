@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,13 +113,15 @@ def _cells(path: Path, named: Collection[str]) -> Iterator[tuple[int, Row]]:
     lines = (line for _, line in text_lines(path, ends=True))
     reader = (
         csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-        if ".tsv" in path.name.lower()
+        if (file_suffix(path) or "").startswith(".tsv")
         else csv.DictReader(lines, strict=True)
     )
     try:
         if not reader.fieldnames or (named and not {*named} & {*reader.fieldnames}):
             wanted = f"{' or '.join(named)} among them" if named else "query and document for example"
             raise DataError(f"{path}:1 must name the columns, {wanted}, but is {reader.fieldnames}.")
+        if twice := [name for name, count in Counter(reader.fieldnames).items() if count > 1]:
+            raise DataError(f"{path}:1 names the column {twice[0]!r} twice: give each a name of its own.")
         for row in reader:
             if None in row or None in row.values():
                 raise DataError(
@@ -167,12 +170,13 @@ def _first_text(place: str, row: Row, keys: tuple[str, str], shape: str) -> str:
 
 
 def _negatives(place: str, row: Row) -> list[str]:
-    for key in ("negatives", "negative", "negative_passages"):
-        if row.get(key) is not None:
-            return _texts(place, row[key], key)
-    numbered = {int(found[1]): row[key] for key in row if (found := _NUMBERED.fullmatch(str(key)))}
-    texts = [numbered[number] for number in sorted(numbered)]
-    return _texts(place, [text for text in texts if text not in (None, "")], "negatives")
+    key = next(
+        (key for key in ("negatives", "negative", "negative_passages") if row.get(key) is not None), None
+    )
+    first = _texts(place, row[key], key) if key else []
+    numbered = {int(found[1]): row[name] for name in row if (found := _NUMBERED.fullmatch(str(name)))}
+    texts = [numbered[number] for number in sorted(numbered) if numbered[number] not in (None, "")]
+    return first + (_texts(place, texts, "negatives") if texts or not key else [])
 
 
 def _texts(place: str, value: Any, key: str) -> list[str]:

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 Part = Callable[[], "Iterable[pa.Table]"]
 
 
-def is_kept(folder: Path) -> bool:
-    """Whether all parts of ``folder`` are there, by their sizes."""
-    return damage(folder, sizes_alone=True) is None
-
-
 def keep(
     folder: Path, parts: Callable[[], Mapping[str, Part]], progress: bool = False, expected: int | None = None
 ) -> Dataset:
@@ -45,10 +40,11 @@ def keep(
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.parent / f".{folder.name}.lock"):
                 if wrong := damage(folder):
+                    wanted = parts()  # which may not be to be had: nothing is removed before
                     if folder.exists() or folder.is_symlink():
                         warnings.warn(f"{folder} {wrong}: its rows are brought again.", stacklevel=2)
                         remove(folder)
-                    _write(folder, parts(), progress, expected)
+                    _write(folder, wanted, progress, expected)
         return _read(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be kept or read: {error.strerror or error}.") from None
@@ -58,6 +54,8 @@ def _write(folder: Path, parts: Mapping[str, Part], progress: bool, expected: in
     import pyarrow as pa
     from tqdm.auto import tqdm
 
+    if not parts:
+        raise DataError(f"{folder.name} has no parts: nothing could be trained on.")
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     unfinished.mkdir(exist_ok=True)
     bar = tqdm(desc=folder.name, total=expected, unit=" rows", unit_scale=True, disable=not progress)

@@ -90,13 +90,20 @@ def obtain_steps(shop: Workshop, recipe: Recipe, seed: int) -> Run | Checkpoint:
     """
     start = shop.checkpoint(recipe)
     if start is not None:
-        origins.check_first_step(start, recipe)
-        for sentence in origins.mismatches(start, recipe, shop.profile):
-            warnings.warn(sentence, stacklevel=3)
+        check_start(start, recipe, shop.profile)
     before: Run | Checkpoint = start or obtain_base(shop)
     for stage in recipe.stages():
         before = shop.ledger.obtain(shop.key(stage, seed), partial(_build, shop, stage, seed, before))
     return before
+
+
+def check_start(start: Checkpoint, recipe: Recipe, profile: Profile) -> None:
+    """RecipeError where ``recipe`` cannot begin from ``start``; warnings where their settings differ."""
+    origins.check_first_step(start, recipe)
+    if not recipe.steps:
+        origins.as_measured(start, recipe)
+    for sentence in origins.mismatches(start, recipe, profile):
+        warnings.warn(sentence, stacklevel=4)
 
 
 def obtain_base(shop: Workshop) -> Run:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .execute import Workshop
 
 _PARAMETER_BYTES = 4  # weights are kept in float32
+_PRETRAINING = "pretraining"
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,18 @@ class Forecast:
     """What finished runs say of one to come: seconds by kind of work, bytes of a trained run's folder.
 
     ``source`` says how many runs that is from, and where they are; bytes are None where nothing is known.
+    ``pretrains``: whether the profile trains its base encoder itself.
     """
 
     seconds: Mapping[str, float]
     bytes: int | None
     source: str
+    pretrains: bool = True
 
     def of(self, job: Job) -> float | None:
         """Predicted wall seconds of a run, its evaluation among them; None where a part of it was never timed."""
-        parts = [self.seconds.get(kind) for kind, _ in _work(job.recipe)]
+        kinds = (kind for kind, _ in _work(job.recipe) if self.pretrains or kind != _PRETRAINING)
+        parts = [self.seconds.get(kind) for kind in kinds]
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
 
@@ -162,7 +166,10 @@ def plan_grid(
         seeds,
         jobs,
         done,
-        forecast(shop.profile.name, shop.device, runs, recorded),
+        replace(
+            forecast(shop.profile.name, shop.device, runs, recorded),
+            pretrains=shop.profile.encoder is not None,
+        ),
     )
 
 
@@ -241,7 +248,7 @@ def _work(recipe: Recipe) -> Iterator[tuple[str, str]]:
     last = recipe.steps[-1] if recipe.steps else None
     if recipe.trains:
         if last is None:
-            yield "pretraining", "pretraining"
+            yield _PRETRAINING, _PRETRAINING
         else:
             yield f"{last.interaction.value}:{last.phase.value}", last.phase.value
     # The untrained base is searched as a late-interaction model.

@@ -93,8 +93,11 @@ def in_default_size(recipe: Recipe, prompts: tuple[int, int]) -> Recipe:
     """The same recipe with each prefix that has as many tokens as the prompts take written without a number.
 
     ``prompts``: the tokens of the (query, document) prompts with the tokenizer at hand. ``random/4`` and ``random`` are
-    one training where both prompts take 4 tokens, and two names of it.
+    one training where both prompts take 4 tokens, and two names of it. A recipe with a start of its own has other
+    prompts, perhaps, and stays as it is.
     """
+    if recipe.start is not None:
+        return recipe
 
     def of(prefix: Prefix | None) -> Prefix | None:
         same = prefix is not None and prefix.tokens is not None and (prefix.tokens,) * 2 == prompts

@@ -20,8 +20,8 @@ from colbert_zero_lib.runs import Ledger, Run, RunKey, environment_versions, git
 from colbert_zero_lib.runs.execute import (
     DEVELOPMENT,
     _build,
+    check_start,
     obtain_steps,
-    run_recipe,
 )
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 from colbert_zero_lib.runs.workshop import Workshop, workshop
@@ -37,13 +37,13 @@ def with_rate(profile: Profile, recipe: Recipe, rate: float, start: Before | Non
     Where that step turns a dense model into a ColBERT one, it is the rate of the conversion that is replaced.
     """
     step, before = _last(recipe, start)
-    budget = profile.budget(step)
-    if before is not None and before.interaction not in (None, step.interaction):
-        budget = replace(budget, conversion_learning_rate=rate)
-    else:
-        budget = replace(budget, learning_rate=rate)
-    budgets = {**profile.budgets, (step.phase, step.interaction): budget}
-    return replace(profile, budgets=budgets)
+    converts = before is not None and before.interaction not in (None, step.interaction)
+    changed: dict[str, Any] = {"conversion_learning_rate" if converts else "learning_rate": rate}
+    if step.muon:  # one rate for matrices and the rest, as in the profiles
+        changed["muon_learning_rate"] = rate
+    # Of the profile's own budget: what the step's switches change stays theirs.
+    place = step.phase, step.interaction
+    return replace(profile, budgets={**profile.budgets, place: replace(profile.budgets[place], **changed)})
 
 
 def _last(recipe: Recipe, start: Before | None = None) -> tuple[Step, Before | None]:
@@ -112,8 +112,12 @@ class RateSweep:
 
     def obtain(self, rate: float) -> Run:
         """The run of one learning rate: reused, or trained and evaluated; its passport says if it diverged."""
-        if self._is_ordinary(rate):
-            return run_recipe(self.recipe, seed=self.seed, shop=self._shop(rate))
+        if self._is_ordinary(rate) and (
+            found := self.shop.ledger.get(self._shop(rate).key(self.recipe, self.seed))
+        ):
+            return found
+        if self._start is not None and len(self.recipe) == 1:
+            check_start(self._start, self.recipe, self.shop.profile)
         before = obtain_steps(self.shop, self.recipe.first(len(self.recipe) - 1), self.seed)
         shop = self._shop(rate, development_only=True)
 

@@ -19,7 +19,7 @@ import pytest
 from colbert_zero_lib import committed, keeping
 from colbert_zero_lib.checkpoint import find_checkpoint
 from colbert_zero_lib.corpora import store
-from colbert_zero_lib.errors import CheckpointError, ClosedError, DataError, TrainingError
+from colbert_zero_lib.errors import CheckpointError, ClosedError, DataError, HubError, TrainingError
 from colbert_zero_lib.keeping import damage, remove, replacing, seal, set_aside, write_whole
 from colbert_zero_lib.published.recorded import recorded_evaluations, recorded_runs, recorded_sweeps
 from colbert_zero_lib.published.tables import paper_table
@@ -315,11 +315,11 @@ def test_damaged_rows_are_brought_again(tmp_path: Path, harm: Harm) -> None:
 
     folder = tmp_path / "rows"
     before = store.keep(folder, parts)[:]
-    assert store.is_kept(folder)
+    assert damage(folder) is None
     harm(folder / "second.arrow")
     with pytest.warns(UserWarning, match=r"second\.arrow.*brought again") as warned:
         assert store.keep(folder, parts)[:] == before
-    assert len(warned) == 1 and store.is_kept(folder)
+    assert len(warned) == 1 and damage(folder) is None
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of any bytes are POSIX")
@@ -392,3 +392,17 @@ def test_another_users_closed_run_is_neither_set_aside_nor_trained_again(tmp_pat
     assert ledger.check(run) is None and not (tmp_path / "runs" / ".set-aside").exists()
     with closed(run.folder), pytest.warns(UserWarning, match="Permission denied"):
         assert ledger.runs() == []
+
+
+def test_damaged_rows_that_cannot_be_brought_again_stay(tmp_path: Path) -> None:
+    def nowhere() -> dict[str, store.Part]:
+        raise HubError("no network")
+
+    folder = tmp_path / "rows"
+    store.keep(folder, lambda: {"first": lambda: [pa.table({"query": ["a"]})]})
+    (folder / "first.arrow").write_bytes(b"x")
+    with pytest.raises(HubError, match="no network"):
+        store.keep(folder, nowhere)
+    assert (folder / "first.arrow").read_bytes() == b"x"
+    with pytest.warns(UserWarning), pytest.raises(DataError, match="has no parts"):
+        store.keep(folder, dict)
