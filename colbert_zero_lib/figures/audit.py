@@ -127,10 +127,14 @@ def rank_heat_map(
     axes.set_xlabel(f"rank by mean nDCG@10, {draws}")
     axes.grid(visible=False)
     first = probabilities[1]
-    best = f"{first.iloc[0]:.0%} of draws: {first.index[0]}, best as printed"
-    return headline(
-        figure, f"First in {best}; most often first: {first.sort_values(ascending=False).index[0]}"
+    often = first.sort_values(ascending=False)
+    said = f"{first.index[0]}, best as printed, is first in {first.iloc[0]:.0%} of the draws"
+    rest = (
+        "more than any other"
+        if often.index[0] == first.index[0]
+        else f"{often.index[0]} in {often.iloc[0]:.0%}"
     )
+    return headline(figure, f"{said}, {rest}")
 
 
 def domain_differences(table: pd.DataFrame, reference: str) -> Figure:

@@ -63,15 +63,17 @@ def pooled_and_late(scores: Mapping[str, Mapping[str, float]], relevant: str) ->
     """
     height = 0.9 + 0.42 * len(next(iter(scores.values())))
     figure, panels = canvas(WIDTH, height, columns=len(scores), sharey=True)
+    found = []
     for axes, (way, of_documents) in zip(np.atleast_1d(panels), scores.items(), strict=True):
         names, values = list(of_documents), list(of_documents.values())
         colours = [COLOURS["blue"] if name == relevant else "#b8b8b8" for name in names]
         _bars(axes, values, colours, 0.6, [f" {value:.2f}" for value in values])
         won = max(of_documents, key=lambda name: of_documents[name]) == relevant
+        found += [way] if won else []
         axes.set_title(f"{way}: {'right' if won else 'wrong'}")
         name_rows(axes, names, "score")
         axes.set_xlim(0, max(values) * 1.2)
-    return figure
+    return headline(figure, f"The right document (blue) is first by {' and '.join(found) or 'neither'}")
 
 
 def softmax_row(

@@ -17,7 +17,7 @@ from colbert_zero_lib.recipes import Recipe
 from colbert_zero_lib.verdicts.evidence import Estimate
 from colbert_zero_lib.verdicts.verdict import EFFECT, decide
 
-from .marks import headline, name_rows, with_interval, write, zero_line
+from .marks import headline, name_rows, with_interval, write, write_right, zero_line
 from .sketches import arrow, bare
 from .theme import COLOURS, DASHED, INTERACTION, NAME, PIPELINE, SMALL, WIDTH, canvas
 
@@ -118,13 +118,15 @@ def discounts(right: Sequence[int] = (1, 3), shown: int = 12) -> Figure:
             axes, f"{value:.2f}" if value else "0", (float(place), value), (0, 6), ha="center", color=colour
         )
     axes.axvline(10.5, color=COLOURS["ink"], linewidth=0.9, linestyle=DASHED)
+    write(axes, "cut at 10", (10.5, 1.05), (4, 0))
     axes.set(xlabel="place in the list", ylabel="earned", xticks=places, ylim=(0, 1.15))
     axes.grid(axis="x", visible=False)
     got, best = worth[hit], worth[: len(right)]
     sums = [" + ".join(f"{value:.2f}" for value in values) for values in (got, best)]
     return headline(
         figure,
-        f"Right at places {', '.join(map(str, right))}: ({sums[0]}) / ({sums[1]}) = {got.sum() / best.sum():.2f}",
+        f"Right at places {' and '.join(map(str, right))} is nDCG@10 {got.sum() / best.sum():.2f}: "
+        f"({sums[0]}) / ({sums[1]})",
     )
 
 
@@ -138,14 +140,14 @@ def two_kinds_of_luck(seeds: int = 3, queries: int = 24) -> Figure:
     name_rows(grid, [f"seed {row + 1}" for row in range(seeds)])
     grid.set(xticks=[], xlabel="the same queries, one a column")
     grid.grid(visible=False)
-    grid.set_title("A − B, query by query: blue, A is better")
+    grid.set_title("Made up: A − B by query; blue, A is better")
     for row, values in enumerate(found):
         half = 1.96 * values.std(ddof=1) / queries**0.5
         mean = values.mean()
         with_interval(means, row, (mean, mean - half, mean + half), COLOURS["blue"], horizontal=True)
     zero_line(means)
     name_rows(means, [""] * seeds, "mean of a seed")
-    means.set_title("over queries alone")
+    means.set_title("95%, over queries")
     return headline(
         figure,
         "A query's luck moves its column; a seed's luck moves its whole row",
@@ -165,9 +167,9 @@ def four_words(size: float = EFFECT) -> Figure:
         names.append(decide(found, size=size))
         colour = COLOURS["grey" if test.low < 0 < test.high else "blue" if value > 0 else "vermilion"]
         with_interval(axes, row, (value, test.low, test.high), colour, horizontal=True)
-        write(axes, f"would show {found.smallest:.2f} or more", (1.05, row), (0, 0), color=COLOURS["grey"])
+        write_right(axes, row, f"would show {found.smallest:.2f} or more")
     name_rows(axes, names, f"difference, points; grey band: the asked size, {size:g}")
-    axes.set_xlim(-1.0, 1.75)
+    axes.set_xlim(-1.0, 1.05)
     return headline(
         figure, "Holding zero is a finding only where a difference of the asked size would have shown"
     )

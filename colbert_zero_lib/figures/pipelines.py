@@ -107,7 +107,8 @@ def loss_curves(curves: Mapping[tuple[str, str], Points]) -> Figure:
     Pipelines that share a step share its curve, under ("a, b", "unsupervised"), say. The thin line is the loss as
     logged, the thick one its running mean over nine points.
     """
-    figure, panels = canvas(WIDTH, 2.7, columns=len(PHASES))
+    figure, panels = canvas(WIDTH, 2.9, columns=len(PHASES))
+    falls: dict[str, list[bool]] = {}
     for phase, axes in zip(PHASES, panels, strict=True):
         own = {name: points for (name, of), points in curves.items() if of == phase}
         ends = {name: _loss(axes, points, PIPELINE[name[0]], 1.6) for name, points in own.items()}
@@ -118,8 +119,13 @@ def loss_curves(curves: Mapping[tuple[str, str], Points]) -> Figure:
         for name, height in zip(ends, heights, strict=True):
             look = {"color": PIPELINE[name[0]], "va": "center", "fontsize": SMALL, "clip_on": False}
             axes.text(right, height, f"({name})", **look)
+        falls[phase] = [
+            last < 0.9 * points[0][1] for (_, last), points in zip(ends.values(), own.values(), strict=True)
+        ]
     panels[0].set_ylabel("loss")
-    return figure
+    falling = [phase for phase, fell in falls.items() if fell and all(fell)]
+    told = f"falls by a tenth or more: {', '.join(falling)}" if falling else "falls by a tenth nowhere"
+    return headline(figure, f"Every loss {told}")
 
 
 def _loss(axes: Axes, points: Points, colour: str, width: float) -> tuple[float, float]:
@@ -142,35 +148,44 @@ def two_losses(curves: Mapping[str, Points], chance: float) -> Figure:
     axes.set(xlabel="optimiser step", ylabel="InfoNCE (nats)", xlim=(0, right), ylim=(0, None))
     label_ends(axes, right, ends, gap=0.07 * axes.get_ylim()[1])
     below = [name for name, (value, _) in ends.items() if value < chance]
-    told = (
-        "Both learn: their losses fall"
-        if len(below) == len(ends)
-        else f"{(below or ['Neither'])[0]}: the loss falls"
-    )
-    return headline(figure, f"{told} below a guess")
+    told = "Both losses end" if len(below) == len(ends) else f"{(below or ['Neither'])[0]}: the loss ends"
+    return headline(figure, f"{told} below that of a guess")
 
 
 def deltas(table: pd.DataFrame, title: str) -> Figure:
     """Differences with intervals: columns claim, delta, low, high and, where known, paper, recorded, yours (points).
 
     A row is drawn in colour where its ``verdict`` is clear or, without that column, where the interval leaves out zero;
-    the paper's delta is a cross, another source's a ring.
+    a square leaves out zero and is not clear all the same (too few seeds, or one of many questions). The paper's delta
+    is a cross, another source's a ring.
     """
     figure, axes = canvas(WIDTH, 0.9 + 0.36 * len(table))
     others = {"paper": ("x", "paper (BEIR)"), "recorded": ("o", "recorded"), "yours": ("o", "yours")}
     ring: dict[str, Any] = {"color": COLOURS["vermilion"], "markerfacecolor": "none"}
     judged = "verdict" in table
+    looks = {
+        CLEAR: ("blue", "o"),
+        f"leaves out zero, not {CLEAR}": ("grey", "s"),
+        f"not {CLEAR}": ("grey", "o"),
+    }
+    if not judged:
+        looks = {"leaves out zero": ("blue", "o"), "holds zero": ("grey", "o")}
+    first, *_, last = looks
+    seen = set()
     for place, row in enumerate(table.itertuples()):
-        clear = row.verdict in CLEARLY if judged else leaves_out_zero(row.low, row.high)
-        colour = COLOURS["blue" if clear else "grey"]
-        with_interval(axes, place, (row.delta, row.low, row.high), colour, "o", horizontal=True)
+        out = bool(leaves_out_zero(row.low, row.high))
+        clear = row.verdict in CLEARLY if judged else out
+        said = first if clear else [*looks][1] if out else last
+        seen.add(said)
+        colour, marker = looks[said]
+        with_interval(axes, place, (row.delta, row.low, row.high), COLOURS[colour], marker, horizontal=True)
         for column, (marker, _) in others.items():
             if pd.notna(value := getattr(row, column, None)):
                 axes.plot(value, place, marker, markersize=6, zorder=4, **ring)
     zero_line(axes)
     name_rows(axes, list(table["claim"]), "difference in nDCG@10 (points), 95% interval")
-    key(axes, CLEAR if judged else "leaves out zero", COLOURS["blue"])
-    key(axes, f"not {CLEAR}" if judged else "holds zero", COLOURS["grey"])
+    for said in (each for each in looks if each in seen):
+        key(axes, said, COLOURS[looks[said][0]], looks[said][1])
     for column, (marker, name) in others.items():
         if column in table and table[column].notna().any():
             axes.plot([], [], marker, label=name, **ring)

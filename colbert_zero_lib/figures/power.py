@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .marks import count_axis, headline, label_ends
+from .marks import count_axis, headline, label_ends, write
 from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _LINES = (COLOURS["blue"], COLOURS["green"], COLOURS["orange"], COLOURS["purple"])
@@ -38,16 +38,14 @@ def power_figure(curves: pd.DataFrame, of: str) -> Figure:
         name = f"{effect:g} point{'s' if effect != 1 else ''}"
         ends[name] = (100 * float(own["power"].iloc[-1]), colour)
         enough = own.loc[own["power"] >= _WANTED, "seeds"]
-        needed.append(f"{name}: {enough.iloc[0] if len(enough) else f'not with {last:,}'}")
+        needed.append(f"{enough.iloc[0]} show {name}" if len(enough) else f"{last:,} do not show {name}")
     axes.set_xlim(int(known["seeds"].min()), last)
     ticks = [tick for tick in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= last]
     count_axis(axes, ticks)
     axes.text(0.01, 100 * _WANTED + 1, "80 of 100", transform=axes.get_yaxis_transform(), fontsize=SMALL)
     label_ends(axes, last, ends, gap=7)
     axes.set_xlabel(f"seeds of each arm (log scale), their spread as in {of}")
-    return headline(
-        figure, f"Seeds that find a difference in {100 * _WANTED:.0f} of 100: " + "; ".join(needed)
-    )
+    return headline(figure, f"Of seeds, {', '.join(needed)} (in {100 * _WANTED:.0f} of 100 cases)")
 
 
 def alarms_figure(table: pd.DataFrame) -> Figure:
@@ -63,5 +61,6 @@ def alarms_figure(table: pd.DataFrame) -> Figure:
     axes.set(ylim=(0, None), xlabel="questions asked at once", ylabel="tables with a false alarm (%)")
     axes.set_xticks(sorted(set(table["questions"])))
     label_ends(axes, float(last), ends, gap=0.08 * axes.get_ylim()[1])
-    told = ", ".join(f"{value:.0f}% {name}" for name, (value, _) in ends.items())
-    return headline(figure, f"Tables with a false alarm among {last} questions: {told}")
+    write(axes, "5%", (0.0, 5.0), (3, 6), xycoords=("axes fraction", "data"), color=COLOURS["grey"])
+    told = ", ".join(f"{value:.0f}% ({name})" for name, (value, _) in ends.items())
+    return headline(figure, f"Where nothing is there, tables of {last} questions raise a false alarm: {told}")

@@ -92,7 +92,15 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
         for axes, start in zip(row, starts, strict=True):
             _by_tokens(axes, findings[findings["start"] == start])
         if len(findings):
-            row[0].set_ylim(*_limits(findings))
+            low, high = _limits(findings)
+            row[0].set_ylim(low, high)
+            for each in findings.itertuples():  # the widest run out, and an arrow says so
+                axes = row[starts.index(str(each.start))]
+                for end, out, marker in ((low, each.low < low, "v"), (high, each.high > high, "^")):
+                    if out:
+                        axes.plot(
+                            each.tokens, end, marker, color=COLOURS["grey"], markersize=5, clip_on=False
+                        )
     for (upper, lower), start in zip(panels.T, starts, strict=True):
         printed = effects[(effects["start"] == start) & (effects["kind"] == "prompts")]["paper"]
         cross(upper, [_PAPER_TOKENS] * len(printed), printed)
@@ -152,17 +160,18 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
             face, marker = _EVALUATED[str(row.evaluated)]
             place = arms.index(str(row.arm)) + 0.24 * (names.index(str(row.evaluated)) - 1)
             if row.seeds:
-                in_row(axes, place, row, COLOURS["blue"], marker)
-                look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"]}
+                colour = COLOURS["blue" if row.verdict == CLEAR else "grey"]
+                in_row(axes, place, row, colour, marker)
+                look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": colour}
                 axes.plot(row.value, place, marker, markersize=4.5, zorder=4, **look)
         for arm in arms:
             said = set(own.loc[own["arm"] == arm, "verdict"])
-            word = CLEAR if CLEAR in said else NOT_RUN if said == {NOT_RUN} else ""
-            write_right(axes, arms.index(arm), word)
+            write_right(axes, arms.index(arm), NOT_RUN if said == {NOT_RUN} else "")
         axes.set_xlabel("points over evaluated as trained")
     for name, (face, marker) in _EVALUATED.items():
-        look = {"markerfacecolor": face, "markeredgecolor": COLOURS["blue"], "linestyle": "none"}
+        look = {"markerfacecolor": face, "markeredgecolor": COLOURS["grey"], "linestyle": "none"}
         panels[0].plot([], [], marker=marker, label=f"evaluated with {name}", **look)
+    key(panels[0], f"{CLEAR}, after Holm's correction", COLOURS["blue"], "|")
     legend(figure, 3)
     none = "No such evaluation is recorded yet, and the paper has none"
     return headline(figure, f"{_counted(rows)} ({over(rows)})" if rows["seeds"].any() else none)

@@ -135,7 +135,9 @@ def cost_curves(content: Mapping[str, Any]) -> Figure:
     }
     legend(figure, 3, handles=list(known.values()), labels=list(known))
     worst = max(max(row["ratio"], 1 / row["ratio"]) for row in large)
-    told = f"Fitted on small sizes, the model meets every larger one within a factor of {worst:.2f}"
+    told = (
+        f"Fitted on small sizes, the model meets the time of every larger one within a factor of {worst:.2f}"
+    )
     return headline(figure, told)
 
 
@@ -153,13 +155,18 @@ def _measured(
     Devices of a batch differ from point to point, so that theirs are dashes of their own.
     """
     colour, marker = _LOOKS[name]
+    floor = unit == "mebibytes"
     for row in rows:
         values = [factor(row) * row[f"ours_{unit}{end}"] for end in ("", "_low", "_high")]
         with_interval(axes, row[x], values, colour, marker)
     line = [(row[x], factor(row) * row[f"peer_{unit}"]) for row in rows]
     if line:
         join, own = ("none", "_") if name == _SHARE else ("-", "")
-        axes.plot(
-            *zip(*line, strict=True), color=colour, linestyle=join, linewidth=1.1, marker=own, markersize=13
-        )
+        look = {
+            "color": COLOURS["grey"] if floor else colour,
+            "linestyle": ":" if floor and join == "-" else join,
+        }
+        axes.plot(*zip(*line, strict=True), linewidth=1.1, marker=own, markersize=13, **look)
+        if floor:
+            axes.plot([], [], ":", color=COLOURS["grey"], label="floor: vectors and gradients")
         axes.plot([], [], marker=marker, color=colour, label=name, markersize=4.5, linestyle=join)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from colbert_zero_lib.errors import ParameterError
 
+from ..verdicts.verdict import CLEARLY
 from .marks import (
     headline,
     in_row,
@@ -38,7 +39,7 @@ def alignment_figure(*findings: pd.DataFrame) -> Figure:
 
     Each is an `alignment_findings(source)`; a row's verdict is that of the last source which ran it.
     """
-    title = f"Matched ahead: {_counted(findings)}"
+    title = f"Matched is ahead in {_counted(findings)}"
     return _forest(findings, title, "points of nDCG@10 over fine-tuning with the opposite switches")
 
 
@@ -50,25 +51,24 @@ def effects_figure(*findings: pd.DataFrame) -> Figure:
     title = "What each switch adds over neither"
     joint = [found[found["effect"] == "interaction"] for found in findings]
     if findings and len(joint[0]):
-        title = f"Both above their sum: {_counted(joint)}"
+        title = f"Both add up to more than their sum in {_counted(joint)}"
     elif findings and set(findings[0]["effect"]) == {"length at evaluation"}:
         title = "The same weights at a longer limit"
     return _forest(findings, title, "points of nDCG@10")
 
 
 def _counted(findings: Sequence[pd.DataFrame]) -> str:
-    """How many rows are above zero, in the paper and in each source, of those that it has."""
+    """How many rows are above zero in the paper, and how many can be told from zero in each source that ran any."""
     if not findings or findings[0].empty:
         return ""
-    counted = [f"paper {_up(findings[0]['paper'])} rows"]
+    printed = findings[0]["paper"]
+    counted = [f"{int((printed > 0).sum())} of the paper's {len(printed)} rows"]
     for found in findings:
         run = found[found["seeds"] > 0]
-        counted.append(f"{found['source'].iloc[0]} {_up(run['value']) if len(run) else 'not run'}")
-    return ", ".join(counted)
-
-
-def _up(values: pd.Series) -> str:
-    return f"{int((values > 0).sum())} of {len(values)}"
+        clear = int(run["verdict"].isin(CLEARLY).sum()) or "none"
+        if len(run):
+            counted.append(f"{found['source'].iloc[0]}: {clear} of {len(run)} can be told from zero")
+    return "; ".join(counted)
 
 
 def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figure:
@@ -147,5 +147,5 @@ def _cut_headline(table: pd.DataFrame, marks: Mapping[str, Mapping[str, int]]) -
         own = table[(table["side"] == side) & (table["limit"] == next(iter(limits.values())))]
         shares = own.set_index("prompts")["texts"]
         plural = "queries" if side == "query" else f"{side}s"
-        words.append(f"{shares[False]:.0%} → {shares[True]:.0%} of {plural}")
-    return "Texts cut, without prompts → with: " + ", ".join(words)
+        words.append(f"{plural} from {shares[False]:.0%} to {shares[True]:.0%}")
+    return f"Prompts raise the share of texts that are cut: {', '.join(words)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from .evidence import Estimate, RunEvidence, TableEvidence
 from .sources import ledger_evidence, mteb_evidence, paper_evidence, recorded_evidence, verdict_sources
 from .verdict import (
+    CLEARLY,
     claims_table,
     clause_table,
     decide,
@@ -20,7 +21,7 @@ from .verdict import (
 )
 
 __all__ = [
-    "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "decide", "holm", "judge", "judge_all",
+    "CLEARLY", "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "decide", "holm", "judge", "judge_all",
     "leaves_out_zero", "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence",
     "tally", "verdict_sources",
 ]  # fmt: skip

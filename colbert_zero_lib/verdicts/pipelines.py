@@ -54,7 +54,7 @@ def order(source: RunEvidence, steps: int = 3) -> str:
     told = [f"({letter}) {means[letter]:.1f}" for letter in ranked]
     said = "".join(sign + text for sign, text in zip(["", *signs], told, strict=True))
     if len(ranked) > 2 and " > " not in signs and clear(ranked[0], ranked[-1]):
-        said += f"; only ({ranked[0]}) and ({ranked[-1]}) can be told apart"
+        said += f"; paired by seed, only ({ranked[0]}) and ({ranked[-1]}) can be told apart"
     return said
 
 

@@ -209,8 +209,8 @@ def test_drawings_say_what_they_count() -> None:
     }
     assert "2 pipelines have 4 steps and need 3 trainings" in _texts(method.shared_trainings(two))
     # (1 + 1/2) / (1 + 1/log2 3), and nothing is earned after the tenth place
-    assert "(1.00 + 0.50) / (1.00 + 0.63) = 0.92" in _texts(FIGURES["discounts"]())
-    assert "(0.00) / (1.00) = 0.00" in _texts(method.discounts((11,)))
+    assert "nDCG@10 0.92: (1.00 + 0.50) / (1.00 + 0.63)" in _texts(FIGURES["discounts"]())
+    assert "nDCG@10 0.00: (0.00) / (1.00)" in _texts(method.discounts((11,)))
 
 
 def test_each_of_the_four_words_is_drawn_with_an_interval_that_earns_it() -> None:

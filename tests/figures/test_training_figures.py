@@ -109,7 +109,7 @@ def test_margins_left_of_zero_are_counted_as_wrong() -> None:
 
 @pytest.mark.parametrize(
     ("last", "said"),
-    [(1.0, "Both learn: their losses fall below a guess"), (5.0, "dense: the loss falls below a guess")],
+    [(1.0, "Both losses end below that of a guess"), (5.0, "dense: the loss ends below that of a guess")],
 )
 def test_the_title_of_the_losses_follows_them(last: float, said: str) -> None:
     curves = {"dense": [(k, 3.0) for k in range(1, 51)], "colbert": [(k, last) for k in range(1, 51)]}

@@ -37,7 +37,7 @@ def test_an_order_is_told_where_the_verdict_on_a_lead_is_clear():
 def test_where_no_neighbours_can_be_told_apart_the_ends_may_be():
     said = order(_source(luck=0.75))
     assert _signs(said).startswith("(b) ≈ (c) ≈ (a)") and said.endswith(
-        "; only (b) and (a) can be told apart"
+        "; paired by seed, only (b) and (a) can be told apart"
     )
 
 
