@@ -162,7 +162,7 @@ def _measured(
     line = [(row[x], factor(row) * row[f"peer_{unit}"]) for row in rows]
     if line:
         join, own = ("none", "_") if name == _SHARE else ("-", "")
-        look = {
+        look: dict[str, Any] = {
             "color": COLOURS["grey"] if floor else colour,
             "linestyle": ":" if floor and join == "-" else join,
         }

@@ -21,7 +21,7 @@ from .verdict import (
 )
 
 __all__ = [
-    "CLEARLY", "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "decide", "holm", "judge", "judge_all",
-    "leaves_out_zero", "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence", "recorded_evidence",
-    "tally", "verdict_sources",
+    "CLEARLY", "Estimate", "RunEvidence", "TableEvidence", "claims_table", "clause_table", "decide", "holm", "judge",
+    "judge_all", "leaves_out_zero", "ledger_evidence", "mteb_evidence", "multiplicity", "paper_evidence",
+    "recorded_evidence", "tally", "verdict_sources",
 ]  # fmt: skip
