@@ -202,11 +202,15 @@ def test_the_card_has_the_front_matter_and_the_figures_of_the_run(
     mean, low, high = Evaluation(run.per_query()).interval()
     for needed in (str(run.digest), "f" * 64, f"{mean:.4f}", f"{low:.4f} to {high:.4f}", "search_query: "):
         assert needed in page
-    start = {"name": "owner/model", "revision": None, "identity": "c0ffee"}
+    start = {"name": "owner/model", "revision": None, "identity": "c0ffee" + 34 * "0"}
     other = replace(run, passport={**run.passport, "start": start, "source": "hub"})
     begun = model_card(other, read_settings(folder))
     assert "lightonai/ms-marco-en-bge-gemma" in begun
     assert yaml.safe_load(begun.split("---\n", 2)[1])["base_model"] == "owner/model" and "c0ffee" in begun
+    mine = replace(
+        run, passport={**run.passport, "start": start | {"identity": 64 * "0"}}
+    )  # a folder of that name
+    assert "huggingface.co/owner" not in model_card(mine, read_settings(folder))
     dense = yaml.safe_load((exported["dense:supervised"][1] / "README.md").read_text().split("---\n", 2)[1])
     assert dense["library_name"] == "sentence-transformers"
 
