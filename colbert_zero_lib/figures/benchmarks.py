@@ -175,7 +175,8 @@ def search_speed(content: Content) -> Figure:
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     pays = [row for row in index if row["pays_after_queries"] is not None]
     right.set_title(f"An index pays from {pays[0]['documents']:,}" if pays else "An index pays nowhere here")
-    return headline(figure, "Exact search in large tiles against its peers', and against an index")
+    faster = _span([row["ratio"] for row in exact if not row["peer"].startswith("ours")])
+    return headline(figure, f"Exact search is {faster} times as fast as that of its peers, encoding included")
 
 
 def throughput(content: Content) -> Figure:
