@@ -124,8 +124,8 @@ def loss_curves(curves: Mapping[tuple[str, str], Points]) -> Figure:
         ]
     panels[0].set_ylabel("loss")
     falling = [phase for phase, fell in falls.items() if fell and all(fell)]
-    told = f"falls by a tenth or more: {', '.join(falling)}" if falling else "falls by a tenth nowhere"
-    return headline(figure, f"Every loss {told}")
+    where = f"{', '.join(falling)} alone" if falling else "no phase"
+    return headline(figure, f"All losses fall by a tenth or more in {where}")
 
 
 def _loss(axes: Axes, points: Points, colour: str, width: float) -> tuple[float, float]:

@@ -119,12 +119,14 @@ def _panel(axes: Axes, sweep: Sweep, floor: float) -> None:
 
 
 def step_name(recipe: Recipe) -> str:
-    """The swept step of ``recipe`` and, where it turns a dense model into a ColBERT one, what it starts from."""
+    """The swept step of ``recipe`` and, where others trained that or it was a dense model, what it starts from."""
     step = recipe.steps[-1]
     name = f"{NAME[step.interaction.value]} {step.phase.value}"
     before = recipe.steps[-2] if len(recipe) > 1 else None
     if before is not None and before.interaction is Interaction.DENSE is not step.interaction:
         name += f"\nfrom dense {before.phase.value}"
+    if before is None and recipe.start:
+        name += f"\nfrom {recipe.start.name}"
     return name
 
 

@@ -262,3 +262,4 @@ def test_the_table_has_the_rates_and_how_far_the_one_in_use_is_behind() -> None:
 def test_a_panel_names_the_model_that_a_conversion_starts_from() -> None:
     assert step_name(PIPELINES["c"]) == "ColBERT distillation"
     assert step_name(PIPELINES["a"]) == "ColBERT distillation\nfrom dense supervised"
+    assert step_name(Recipe.parse("from ./mine > colbert:supervised")) == "ColBERT supervised\nfrom ./mine"
