@@ -22,7 +22,7 @@ from .theme import COLOURS, SMALL
 def headline(figure: Figure, text: str) -> Figure:
     """Write the finding above the whole figure, on two lines where one is too short; the figure is returned."""
     title = figure.suptitle(text, x=0.01, ha="left", fontsize=10, weight="bold")
-    share = title.get_window_extent().width / (0.98 * figure.bbox.width)
+    share = title.get_window_extent().width / (0.95 * figure.bbox.width)
     if share > 1:
         title.set_text(textwrap.fill(text, int(len(text) / share)))
     return figure

@@ -162,7 +162,8 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
             if row.seeds:
                 colour = COLOURS["blue" if row.verdict == CLEAR else "grey"]
                 in_row(axes, place, row, colour, marker)
-                look: dict[str, Any] = {"markerfacecolor": face, "markeredgecolor": colour}
+                filled = colour if face == COLOURS["blue"] else face
+                look: dict[str, Any] = {"markerfacecolor": filled, "markeredgecolor": colour}
                 axes.plot(row.value, place, marker, markersize=4.5, zorder=4, **look)
         for arm in arms:
             said = set(own.loc[own["arm"] == arm, "verdict"])

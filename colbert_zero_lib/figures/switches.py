@@ -51,7 +51,11 @@ def effects_figure(*findings: pd.DataFrame) -> Figure:
     title = "What each switch adds over neither"
     joint = [found[found["effect"] == "interaction"] for found in findings]
     if findings and len(joint[0]):
-        title = f"Both add up to more than their sum in {_counted(joint)}"
+        told = [found[found["seeds"] > 0]["verdict"] for found in joint]
+        clear = sum(int(verdicts.isin(CLEARLY).sum()) for verdicts in told) or "none"
+        title = (
+            f"Do both add up to more than their sum? {clear} of {sum(map(len, told))} intervals of runs tell"
+        )
     elif findings and set(findings[0]["effect"]) == {"length at evaluation"}:
         title = "The same weights at a longer limit"
     return _forest(findings, title, "points of nDCG@10")
