@@ -53,9 +53,7 @@ def effects_figure(*findings: pd.DataFrame) -> Figure:
     if findings and len(joint[0]):
         told = [found[found["seeds"] > 0]["verdict"] for found in joint]
         clear = sum(int(verdicts.isin(CLEARLY).sum()) for verdicts in told) or "none"
-        title = (
-            f"Do both add up to more than their sum? {clear} of {sum(map(len, told))} intervals of runs tell"
-        )
+        title = f"That both are more than their sum is told by {clear} of {sum(map(len, told))} intervals"
     elif findings and set(findings[0]["effect"]) == {"length at evaluation"}:
         title = "The same weights at a longer limit"
     return _forest(findings, title, "points of nDCG@10")
