@@ -52,12 +52,12 @@ def _fetch_hub(profile: Profile, progress: bool) -> None:
         rows = step_data(step, profile.budget(step), source)
         count = sum(map(len, rows.values())) if isinstance(rows, dict) else len(rows)
         typer.echo(f"{step.phase.value}: {count:,} rows")
-    count = 0
+    names: set[str] = set()
     for sets in (source.collections, source.development):
-        for name in sets:
-            assert sets[name]  # brought, and let go: few memories hold all of BEIR at once
-            count += 1
-    typer.echo(f"{count} collections; everything is in {home()} and the hub's cache")
+        for name in (each for each in sets if each not in names):
+            sets[name]  # brought, and let go: few memories hold all of BEIR at once
+            names.add(name)
+    typer.echo(f"{len(names)} collections; everything is in {home()} and the hub's cache")
 
 
 @data_app.command("build")
