@@ -163,19 +163,17 @@ def deltas(table: pd.DataFrame, title: str) -> Figure:
     others = {"paper": ("x", "paper (BEIR)"), "recorded": ("o", "recorded"), "yours": ("o", "yours")}
     ring: dict[str, Any] = {"color": COLOURS["vermilion"], "markerfacecolor": "none"}
     judged = "verdict" in table
-    looks = {
-        CLEAR: ("blue", "o"),
-        f"leaves out zero, not {CLEAR}": ("grey", "s"),
-        f"not {CLEAR}": ("grey", "o"),
-    }
-    if not judged:
-        looks = {"leaves out zero": ("blue", "o"), "holds zero": ("grey", "o")}
-    first, *_, last = looks
+    told, between, open_ = (
+        (CLEAR, f"leaves out zero, not {CLEAR}", f"not {CLEAR}")
+        if judged
+        else ("leaves out zero", "", "holds zero")
+    )
+    looks = {told: ("blue", "o"), between: ("grey", "s"), open_: ("grey", "o")}
     seen = set()
     for place, row in enumerate(table.itertuples()):
         out = bool(leaves_out_zero(row.low, row.high))
         clear = row.verdict in CLEARLY if judged else out
-        said = first if clear else [*looks][1] if out else last
+        said = told if clear else between if out else open_
         seen.add(said)
         colour, marker = looks[said]
         with_interval(axes, place, (row.delta, row.low, row.high), COLOURS[colour], marker, horizontal=True)

@@ -85,17 +85,13 @@ def rerank(
         )
         for document, cut in zip(part, spans, strict=True):
             asking = wanted[document.id]
-            own = [next(passages) for _ in cut]
-            for start in range(0, len(asking), _QUERIES):
-                some = asking[start : start + _QUERIES]
-                for query, score in zip(
-                    some, _scores([vectors[each] for each in some], own).tolist(), strict=True
-                ):
-                    if not math.isfinite(score):
-                        raise DataError(
-                            f"The model gives query {query!r} and document {document.id!r} no finite score."
-                        )
-                    scores[query][document.id] = score
+            found = _scores([vectors[query] for query in asking], [next(passages) for _ in cut])
+            for query, score in zip(asking, found, strict=True):
+                if not math.isfinite(score):
+                    raise DataError(
+                        f"The model gives query {query!r} and document {document.id!r} no finite score."
+                    )
+                scores[query][document.id] = score
     for query, ranked in run.items():
         if gone := next((name for name in ranked if name not in scores[query]), None):
             raise DataError(
@@ -107,11 +103,15 @@ def rerank(
     }
 
 
-def _scores(queries: Sequence[np.ndarray], passages: Sequence[np.ndarray]) -> np.ndarray:
-    """MaxSim of each query with the best of some passages, float32 [queries]."""
-    similarity = np.concatenate(queries) @ np.concatenate(passages).T
-    best = np.maximum.reduceat(similarity, _starts(passages), axis=1)  # [all query tokens, passages]
-    return np.add.reduceat(best, _starts(queries), axis=0).max(axis=1)
+def _scores(queries: Sequence[np.ndarray], passages: Sequence[np.ndarray]) -> list[float]:
+    """MaxSim of each query with the best of some passages, so many queries at a time."""
+    tokens, starts = np.concatenate(passages).T, _starts(passages)
+    found: list[float] = []
+    for at in range(0, len(queries), _QUERIES):
+        some = queries[at : at + _QUERIES]
+        best = np.maximum.reduceat(np.concatenate(some) @ tokens, starts, axis=1)  # [query tokens, passages]
+        found += np.add.reduceat(best, _starts(some), axis=0).max(axis=1).tolist()
+    return found
 
 
 def _starts(texts: Sequence[np.ndarray]) -> np.ndarray:

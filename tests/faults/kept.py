@@ -669,7 +669,6 @@ def _write_report(root: Path) -> Any:
     return digests(root / "report")
 
 
-RUN = ("runs/*/*", "runs/*/model/**/*")
 # --- a search ------------------------------------------------------------------------------------------------------
 
 
@@ -699,6 +698,7 @@ def _search_index(root: Path) -> Any:
     )
 
 
+RUN = ("runs/*/*", "runs/*/model/**/*")
 TARGETS = (
     Target("run", _make_run, _obtain_run, RUN, weight=2),
     Target("run, listed", _make_run, _list_runs, RUN, weight=2),
