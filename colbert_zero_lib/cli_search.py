@@ -75,7 +75,9 @@ def index(
                     f"{folder} was built with --{name} {found.settings[name]}: leave --{name} out, or build another."
                 )
     elif model is None:
-        raise ParameterError("A new index needs --model.")
+        raise ParameterError(
+            "A new index needs --model: a run, a folder, or a model of the hub such as lightonai/ColBERT-Zero."
+        )
     else:
         if not place.exists():
             raise ParameterError(f"There are no documents at {place}.")

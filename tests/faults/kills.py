@@ -54,6 +54,8 @@ KINDS = (
     Kind("teacher and its lists", material.teacher, 8, "encoder"),
     Kind("export", material.export, 24, "first"),
     Kind("record", material.record, 24, "first"),
+    Kind("search index", material.index, 20, "first"),
+    Kind("search index, deleted from", material.without, 16, "indexed"),
     Kind("report", material.report, 20),
     Kind("notebook", material.notebook, 14, passing=frozenset({".ipynb"}), stops=_AT_A_MOMENT),
     Kind("figures and tables", material.figures, 20),
@@ -91,6 +93,7 @@ def prepare(folder: Path) -> dict[str, Path]:
     import colbert_zero_lib.figures.catalogue
     import colbert_zero_lib.report
     import colbert_zero_lib.runs.sweep
+    import colbert_zero_lib.searching.index
     import colbert_zero_lib.training.teaching  # noqa: F401
 
     def after(name: str, before: Path, *work: Work) -> Path:
@@ -108,6 +111,7 @@ def prepare(folder: Path) -> dict[str, Path]:
     found["base"] = after("base", found["text"], material.run(material.BASE))
     found["first"] = after("first", found["base"], material.run(material.FIRST))
     found["second"] = after("second", found["first"], material.run(material.SECOND))
+    found["indexed"] = after("indexed", found["first"], material.index)
     found["wheels"] = after("wheels", found["text"], material.wheels)
     found["encoder"] = after("encoder", found["wheels"], material.encoder)
     return found

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
@@ -24,6 +24,9 @@ from colbert_zero_lib.profiles import PretrainingBudget, Profile, get_profile
 from colbert_zero_lib.runs import Ledger, Run
 from colbert_zero_lib.runs.workshop import Workshop
 from tests.hub.stock import WORDS
+
+if TYPE_CHECKING:
+    from colbert_zero_lib.searching.index import SearchIndex
 
 BASE = "base"
 FIRST = "colbert:unsupervised"
@@ -188,6 +191,41 @@ def export(place: Path) -> None:
 
     if not (place / "exported").exists():  # what is whole is not made again
         export_run(a_run(place), place / "exported")
+
+
+def _index(place: Path) -> SearchIndex:
+    from colbert_zero_lib.evaluation.subjects import find_subject
+    from colbert_zero_lib.searching.index import SearchIndex
+    from colbert_zero_lib.searching.state import STATE
+
+    torch.set_num_threads(1)
+    folder, model = place / "index", a_run(place).model_folder
+    subject = find_subject(str(model), place / "home")
+    if (folder / STATE).is_file():
+        return SearchIndex(folder, subject)
+    return SearchIndex.create(folder, os.path.relpath(model, folder), subject)
+
+
+def index(place: Path) -> None:
+    """An index of twenty documents, and then of all thirty."""
+    from colbert_zero_lib.searching.documents import read_documents
+
+    documents = [*read_documents(place / "text" / "collections" / "faq")]
+    for count in (20, 30):
+        _index(place).add(documents[:count])
+
+
+def without(place: Path) -> None:
+    """Two documents deleted from that index, and of twenty most, so that the rest is written anew."""
+    found = _index(place)
+    for ids in (["21", "22"], map(str, range(15))):
+        here = {
+            name
+            for segment, dead in found.segments().values()
+            for n, name in enumerate(segment.ids)
+            if n not in dead
+        }
+        found.delete(name for name in ids if name in here)
 
 
 def data_folder(place: Path) -> Path:

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 from colbert_zero_lib.cli import app
 from colbert_zero_lib.corpora import Collection, write_collection
 from colbert_zero_lib.searching.rerank import read_run
+from tests.hub.fixtures import use_hub
+from tests.hub.server import Server
 
 pytestmark = pytest.mark.pipeline
 
@@ -57,3 +59,21 @@ def test_the_commands_from_documents_to_a_page(tmp_path: Path, command: Callable
         "rerank", tmp_path / "run", "--model", model, "--corpus", tmp_path / "toy", "--out", tmp_path / "out"
     )
     assert done.exit_code == 0 and sorted(read_run(tmp_path / "out")["q0"]) == ["d0", "d1"], done.output
+
+
+def test_a_folder_of_notes_is_searched_with_the_papers_model(
+    tmp_path: Path, hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notes").mkdir()
+    for name, text in (("tide.md", "# Tides\n\nThe tide turns."), ("bread.txt", "Bread rises.")):
+        (tmp_path / "notes" / name).write_text(text)
+
+    def command(*words: str) -> str:
+        done = CliRunner().invoke(app, [*words], env={"COLBERT_ZERO_HOME": str(tmp_path / "home")})
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    place = str(tmp_path / "index")
+    command("index", str(tmp_path / "notes"), "--model", "lightonai/ColBERT-Zero", "--out", place)
+    use_hub(monkeypatch, hub.address, tmp_path / "hf", offline=True)
+    assert "tide.md" in command("search", place, "when does the tide turn?")
