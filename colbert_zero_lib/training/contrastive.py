@@ -28,8 +28,7 @@ from colbert_zero_lib.training.embedding import (
     padded,
     side_by_side,
 )
-from colbert_zero_lib.training.kernels import fuses
-from colbert_zero_lib.training.maxsim import index_type, maxsim_pieces
+from colbert_zero_lib.training.maxsim import fuses, index_type, maxsim
 from colbert_zero_lib.training.memory import Activations, device_memory
 from colbert_zero_lib.training.processes import (
     Shares,
@@ -160,7 +159,7 @@ class Contrastive(nn.Module):
         targets: Tensor,
     ) -> Tensor:
         """Summed loss of some queries against all documents."""
-        scores = maxsim_pieces(queries, documents.vectors, query_mask, documents.masks)
+        scores = maxsim(queries, documents.vectors, query_mask, documents.masks)
         scores = scores[:, inverse(documents.parts)] / log_temperature.exp()
         return F.cross_entropy(scores, targets, reduction="sum")
 
