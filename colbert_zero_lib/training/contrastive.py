@@ -36,7 +36,6 @@ from colbert_zero_lib.training.processes import (
     encode_again,
     exchange_shares,
     gather_documents,
-    gathers,
     mean_over_processes,
 )
 
@@ -67,16 +66,11 @@ class Contrastive(nn.Module):
         with the batch.
     gradient_cache
         True encodes chunks again for their backward pass (GradCache, Gao et al. 2021, arXiv 2101.06983), all but the
-        largest, False keeps all activations. None keeps as many as fit into ``memory_share`` of the device's memory, by
-        what the encoder was measured to keep per token. The ways differ in rounding alone, but they do differ.
-    direct_tokens
-        Tokens of a batch up to which activations are kept; a number replaces the measurement.
-    memory_share
-        See ``gradient_cache``; the rest is for weights, optimizer and the peak within a chunk.
+        largest, False keeps all activations. None keeps as many as fit into half of the device's memory, by what
+        the encoder was measured to keep per token; the rest is for weights, optimizer and the peak within a chunk. The
+        ways differ in rounding alone, but they do differ.
     kept_bytes
         The most that kept activations may take besides, in bytes; None sets no limit.
-    gather
-        Whether documents are negatives across processes; None where there is more than one process.
     learned_temperature
         Train ``log T`` with the encoder (the paper learned it first, then fixed it).
     authors_gradient
@@ -90,11 +84,8 @@ class Contrastive(nn.Module):
         temperature: float,
         mini_batch_tokens: int = 2048,
         gradient_cache: bool | None = None,
-        direct_tokens: int | None = None,
         learned_temperature: bool = False,
         authors_gradient: bool = False,
-        memory_share: float = 0.5,
-        gather: bool | None = None,
         kept_bytes: int | None = None,
     ) -> None:
         super().__init__()
@@ -103,8 +94,7 @@ class Contrastive(nn.Module):
             torch.tensor(math.log(temperature)), requires_grad=learned_temperature
         )
         self.mini_batch_tokens = mini_batch_tokens
-        self.activations = Activations(gradient_cache, direct_tokens, memory_share, kept_bytes)
-        self.gather = gather
+        self.activations = Activations(gradient_cache, kept_bytes)
         self.authors_gradient = authors_gradient
 
     @property
@@ -122,7 +112,7 @@ class Contrastive(nn.Module):
         kept = self.activations.kept(self.model, parts, self._remembered(query_parts, document_parts))
         cached = len(kept) < len(parts)
         shares = None
-        if gathers(self.gather):
+        if group.size() > 1:
             ids = columns[0]["input_ids"]
             rows, width = len(ids) * len(columns), ids.shape[1] if is_late_interaction(self.model) else 1
             shares = exchange_shares(len(queries["input_ids"]), rows, width, cached, ids.device)
@@ -135,7 +125,7 @@ class Contrastive(nn.Module):
         asked, documents = encode(self.model, parts).parted(len(query_parts))
         documents = padded(documents) if shares is None else gather_documents(documents, shares)
         targets, batch = _targets(len(queries["input_ids"]), len(columns), shares, asked.vectors[0].device)
-        return self._loss(*assemble(*asked), documents, log_temperature, targets) / batch
+        return self._loss(*assemble(asked), documents, log_temperature, targets) / batch
 
     def _shares_temperature(self) -> bool:
         # A wrapper around the model averages the model's gradients only.
@@ -174,7 +164,7 @@ class Contrastive(nn.Module):
         parts = query_parts + document_parts
         encoded, states = encode_apart(self.model, parts, kept - {len(parts) - 1})
         asked, own = encoded.parted(len(query_parts))
-        queries, query_mask = assemble(*asked)
+        queries, query_mask = assemble(asked)
         width = query_parts[0].features["input_ids"].shape[1] if is_late_interaction(self.model) else 1
         document_gradients = side_by_side([vector.shape for vector in own.vectors], own.vectors[0])
         for vector, gradient in zip(own.vectors, document_gradients, strict=True):

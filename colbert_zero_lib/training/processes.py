@@ -17,21 +17,7 @@ import torch.nn.functional as F
 from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import RandContext
 from torch import Tensor, nn
 
-from colbert_zero_lib import group
-from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.training.embedding import Chunk, Encoded, assemble, embed_tokens
-
-
-def gathers(wanted: bool | None) -> bool:
-    """Whether documents are gathered: None says yes where there is more than one process.
-
-    TrainingError when gathering is asked for and no process group exists.
-    """
-    if wanted and not (dist.is_available() and dist.is_initialized()):
-        raise TrainingError(
-            "gather=True needs torch.distributed; start the training with torchrun, or leave gather at None"
-        )
-    return group.size() > 1 if wanted is None else wanted
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,7 @@ def gather_documents(own: Encoded, shares: Shares) -> Encoded:
     of the processes' losses. Documents are padded to one common length, with masked tokens, as one process with all
     rows would have padded them.
     """
-    vectors, mask = assemble(own.vectors, own.masks, own.parts)
+    vectors, mask = assemble(own)
     down = max(shares.documents) - len(vectors)
     right = max(0, shares.width - vectors.shape[1])
     vectors = F.pad(vectors, (0, 0, 0, right, 0, down))

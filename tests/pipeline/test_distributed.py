@@ -146,7 +146,6 @@ def losses_of_a_process(encoder: Path, folder: Path) -> None:
         )
         keep(name, loss, features)
         if name == "direct":
-            keep("apart", Contrastive(wrapped, TEMPERATURE, gradient_cache=False, gather=False), features)
             theirs = [
                 {key: F.pad(value, (0, LENGTHS[side > 0] - value.shape[1])) for key, value in each.items()}
                 for side, each in enumerate(features)
@@ -298,17 +297,6 @@ def test_pitfall_5_pylates_gathered_loss_and_gradient_are_too_large_by_the_numbe
     assert float(losses["pylate/0/loss"]) == pytest.approx(PROCESSES * float(value), abs=1e-4)
     assert float(F.cosine_similarity(losses["pylate/0/gradient"], gradient, dim=0)) >= 0.99999
     assert float(losses["pylate/0/gradient"].norm() / gradient.norm()) == pytest.approx(PROCESSES, rel=1e-3)
-
-
-def test_without_gathering_each_process_has_its_own_negatives_only(losses, tiny_encoder_folder) -> None:
-    model = opened(tiny_encoder_folder, COLBERT)
-    loss = Contrastive(model, TEMPERATURE, gradient_cache=False)
-    halves = [value_and_gradient(loss, features_of(model, half, 0)) for half in (PAIRS[:3], PAIRS[3:])]
-    assert float(losses["apart/1/loss"]) == pytest.approx(float(halves[0][0] + halves[1][0]) / 2, abs=1e-5)
-    expected = (halves[0][1] + halves[1][1]) / 2
-    assert float(F.cosine_similarity(losses["apart/1/gradient"], expected, dim=0)) >= 0.99999
-    assert float(losses["apart/1/gradient"].norm() / expected.norm()) == pytest.approx(1, rel=1e-3)
-    assert float(losses["apart/1/loss"]) < float(losses["direct/1/loss"]) - 0.1
 
 
 @pytest.mark.parametrize("phase", list(STEPS))

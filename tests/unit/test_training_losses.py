@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.training import maxsim as maxsim_module
+from colbert_zero_lib.training import memory
 from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation, minmax
@@ -408,20 +409,24 @@ def test_gradient_caching_draws_dropout_once_for_both_passes(tiny_encoder_folder
 
 
 @pytest.mark.parametrize(
-    ("options", "passes"),
-    [({"direct_tokens": 0}, 2), ({"direct_tokens": 10_000}, 1), ({"gradient_cache": True}, 2)],
+    ("tokens", "cached", "passes"),
+    [(0, None, 2), (10_000, None, 1), (10_000, True, 2)],
     ids=["large batch", "small batch", "asked for"],
 )
-def test_a_batch_is_encoded_twice_only_when_its_activations_would_not_fit(dense, options, passes) -> None:
+def test_a_batch_is_encoded_twice_only_when_its_activations_would_not_fit(
+    dense, monkeypatch, tokens, cached, passes
+) -> None:
+    monkeypatch.setattr(memory, "device_memory", lambda _: None)
+    monkeypatch.setattr(memory, "DIRECT_TOKENS", tokens)
     features, calls = features_of(dense, EQUAL), []
     handle = dense.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     try:
-        Contrastive(dense, 0.2, **options)(features).backward()
+        Contrastive(dense, 0.2, gradient_cache=cached)(features).backward()
         # One chunk is kept in any case.
         assert calls == ([True, False, True] if passes == 2 else [True, True])
         calls.clear()
         with torch.no_grad():
-            Contrastive(dense, 0.2, **options)(features)
+            Contrastive(dense, 0.2, gradient_cache=cached)(features)
         assert calls == [False, False]
     finally:
         handle.remove()
