@@ -17,17 +17,12 @@ from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import Rand
 from torch import Tensor, nn
 
 from colbert_zero_lib.prompts import unscored_positions
-from colbert_zero_lib.training.packing import packing, packs, way_of
+from colbert_zero_lib.training.packing import packing, packs, unwrapped, way_of
 
 Features = dict[str, Tensor]
 
 # Of packed texts: the most padding of a chunk, as padded tokens of a token, and tokens below which none is cut off.
 PADDING, WORTH_A_PASS = 1.25, 2048
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself when a trainer has wrapped it for several devices."""
-    return getattr(model, "module", model)
 
 
 def is_late_interaction(model: nn.Module) -> bool:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colbert_zero_lib.training.embedding import Chunk, embed_tokens, unwrapped
-from colbert_zero_lib.training.packing import packs, way_of
+from colbert_zero_lib.training.embedding import Chunk, embed_tokens
+from colbert_zero_lib.training.packing import packs, unwrapped, way_of
 
 # Of a device's memory, what activations may take.
 SHARE = 0.5

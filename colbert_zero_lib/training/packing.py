@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from colbert_zero_lib.errors import one_line
 from colbert_zero_lib.training.attention import Group, GroupedAttention, grouped
 from colbert_zero_lib.training.devices import keep_freed_memory
-from colbert_zero_lib.training.modernbert import fits, hidden_states
+from colbert_zero_lib.training.modernbert import hidden_states
 
 PACKED = "packed_rows"
 # Width of hidden states below which a CPU spends more on the packing than on the padding.
@@ -83,9 +83,14 @@ class Way:
     packed: bool
 
 
+def unwrapped(model: nn.Module) -> Any:
+    """The model itself when a trainer has wrapped it for several devices."""
+    return getattr(model, "module", model)
+
+
 def way_of(model: nn.Module) -> Way | None:
     """What `go_fast` chose for a model, wrapped or not; None where it was not asked or found nothing to do."""
-    return getattr(getattr(model, "module", model), "way", None)
+    return getattr(unwrapped(model), "way", None)
 
 
 def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
@@ -144,12 +149,12 @@ def packs_alike(model: nn.Module, precision: str) -> bool:
 def packs(model: nn.Module, is_query: bool) -> bool:
     """Whether texts of a side are encoded end to end; the padding of an expanded query is part of it."""
     way = way_of(model)
-    expanded = is_query and getattr(getattr(model, "module", model), "do_query_expansion", False)
+    expanded = is_query and getattr(unwrapped(model), "do_query_expansion", False)
     return way is not None and way.packed and not expanded
 
 
 def _encoder(model: nn.Module) -> Any:
-    return getattr(cast(Any, getattr(model, "module", model))[0], "auto_model", None)
+    return getattr(unwrapped(model)[0], "auto_model", None)
 
 
 @contextmanager
@@ -178,7 +183,7 @@ def _packed_forward(encoder: Any, input_ids: Tensor, attention_mask: Tensor, **_
     groups = grouped(lengths.tolist(), encoder.config.num_attention_heads) if on_cpu else None
     rows = Rows(starts, attended.shape[1], groups)
     ids = input_ids[attended]
-    if groups is not None and isinstance(encoder, ModernBertModel) and fits(encoder):
+    if groups is not None and isinstance(encoder, ModernBertModel):
         found = hidden_states(encoder, ids, groups, rows.longest)
     else:
         given: dict[str, Any] = {"input_ids": ids[None], "position_ids": place[None, :, 1]}
