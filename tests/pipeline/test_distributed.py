@@ -63,16 +63,16 @@ PAIRS = (
     ("honey", "Honey never spoils: it is too dry for yeast, and slightly acid; bees keep it so."),
 )
 NEGATIVES = ("A tide table lists the times of high and low water for each day of the year.", "rook", "Ships!")
-# Name, model, mined negatives, rows of each process, gradients cached by each process, learned temperature.
-CASES: dict[str, tuple[Step, bool, int, tuple[int, int], tuple[bool, bool], bool]] = {
-    "direct": (COLBERT, False, 0, (3, 3), (False, False), False),
-    "cached": (COLBERT, False, 0, (3, 3), (True, True), False),
-    "direct, negatives, uneven": (COLBERT, False, 2, (2, 4), (False, False), True),
-    "cached, negatives, uneven": (COLBERT, False, 2, (2, 4), (True, True), True),
-    "cached, expanded queries": (COLBERT, True, 1, (3, 3), (True, True), False),
-    "cached where one process must": (COLBERT, False, 1, (3, 3), (False, True), False),
-    "dense, direct": (DENSE, False, 1, (3, 3), (False, False), False),
-    "dense, cached": (DENSE, False, 1, (4, 2), (True, True), True),
+# Name, model, mined negatives, gradients cached by each process, learned temperature.
+CASES: dict[str, tuple[Step, bool, int, tuple[bool, bool], bool]] = {
+    "direct": (COLBERT, False, 0, (False, False), False),
+    "cached": (COLBERT, False, 0, (True, True), False),
+    "direct, negatives": (COLBERT, False, 2, (False, False), True),
+    "cached, negatives": (COLBERT, False, 2, (True, True), True),
+    "cached, expanded queries": (COLBERT, True, 1, (True, True), False),
+    "cached where one process must": (COLBERT, False, 1, (False, True), False),
+    "dense, direct": (DENSE, False, 1, (False, False), False),
+    "dense, cached": (DENSE, False, 1, (True, True), True),
 }
 
 
@@ -132,10 +132,10 @@ def losses_of_a_process(encoder: Path, folder: Path) -> None:
                 }
             )
 
-    for name, (step, expansion, negatives, rows, cached, learned) in CASES.items():
-        start = sum(rows[:rank])
+    share = len(PAIRS) // PROCESSES
+    for name, (step, expansion, negatives, cached, learned) in CASES.items():
         model = opened(encoder, step, expansion)
-        features = features_of(model, PAIRS[start : start + rows[rank]], negatives)
+        features = features_of(model, PAIRS[rank * share : (rank + 1) * share], negatives)
         wrapped = DistributedDataParallel(model)
         loss = Contrastive(
             wrapped,
@@ -268,7 +268,7 @@ def trained(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def alone(encoder: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """A case on one process with all rows."""
-    step, expansion, negatives, _, cached, learned = CASES[name]
+    step, expansion, negatives, cached, learned = CASES[name]
     model = opened(encoder, step, expansion)
     loss = Contrastive(model, TEMPERATURE, 30, gradient_cache=any(cached), learned_temperature=learned)
     return value_and_gradient(loss, features_of(model, PAIRS, negatives))
