@@ -152,12 +152,13 @@ class Scorers:
 class Reranker:
     """The teacher as a retriever: it reorders what BM25 and MiniLM propose, at most twice ``depth`` documents.
 
-    ``only`` names a single scorer. Rerankers that share ``scored`` encode a collection once.
+    ``scorer`` names whose scores count, ``ENSEMBLE`` or one of them. Rerankers that share ``scored`` encode a
+    collection once.
     """
 
     teacher: Teacher
-    only: str | None = None
-    depth: int = 50
+    scorer: str
+    depth: int
     scored: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = field(default_factory=dict)
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
@@ -173,7 +174,7 @@ class Reranker:
                 scores[BOTH] = (standardised(scores[ENSEMBLE]) + standardised(scores[CROSS_ENCODER])) / 2
             self.scored[collection.name] = lists, scores
         lists, scores = self.scored[collection.name]
-        values = np.nan_to_num(scores[self.only or ENSEMBLE].astype(np.float32), nan=-np.inf)
+        values = np.nan_to_num(scores[self.scorer].astype(np.float32), nan=-np.inf)
         short = ((0, 0), (0, max(0, k - lists.shape[1])))  # a ranking has k places
         lists, values = (
             np.pad(lists, short, constant_values=MISSING),
