@@ -15,6 +15,16 @@ from torch import Tensor, nn
 from colbert_zero_lib.training.attention import Group, GroupedAttention
 
 
+def fits(encoder: Any) -> bool:
+    """Whether an encoder's layers are what `hidden_states` computes: plain products, nothing recomputed."""
+    config = encoder.config
+    linear = [m for name, m in encoder.named_modules() if name.rpartition(".")[2] in ("Wqkv", "Wo", "Wi")]
+    plain = all(type(m) is nn.Linear for m in linear) and not getattr(
+        encoder, "gradient_checkpointing", False
+    )
+    return plain and config.hidden_size // config.num_attention_heads % 2 == 0
+
+
 def hidden_states(encoder: Any, ids: Tensor, groups: Sequence[Group], longest: int) -> Tensor:
     """The last hidden states ``[tokens, width]`` of texts end to end; products are in autocast's type if it is on."""
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else encoder.dtype

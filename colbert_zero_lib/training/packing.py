@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from colbert_zero_lib.errors import one_line
 from colbert_zero_lib.training.attention import Group, GroupedAttention, grouped
 from colbert_zero_lib.training.devices import keep_freed_memory
-from colbert_zero_lib.training.modernbert import hidden_states
+from colbert_zero_lib.training.modernbert import fits, hidden_states
 
 PACKED = "packed_rows"
 # Width of hidden states below which a CPU spends more on the packing than on the padding.
@@ -183,7 +183,7 @@ def _packed_forward(encoder: Any, input_ids: Tensor, attention_mask: Tensor, **_
     groups = grouped(lengths.tolist(), encoder.config.num_attention_heads) if on_cpu else None
     rows = Rows(starts, attended.shape[1], groups)
     ids = input_ids[attended]
-    if groups is not None and isinstance(encoder, ModernBertModel):
+    if groups is not None and isinstance(encoder, ModernBertModel) and fits(encoder):
         found = hidden_states(encoder, ids, groups, rows.longest)
     else:
         given: dict[str, Any] = {"input_ids": ids[None], "position_ids": place[None, :, 1]}
