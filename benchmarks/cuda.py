@@ -9,6 +9,7 @@ import gc
 import itertools
 import logging
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,6 @@ from torch import nn
 from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase
 from colbert_zero_lib.training.embedding import Features
-from colbert_zero_lib.training.kernels import installed_kernels
 from colbert_zero_lib.training.packing import Way, packs
 
 from .encoders import encoder_folder
@@ -149,7 +149,7 @@ def measure(
     case = plan.case
     texts = Passages(texts, plan.full)
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    kernel = case.device.startswith("cuda") and "lik" in installed_kernels()
+    kernel = case.device.startswith("cuda") and find_spec("late_interaction_kernels") is not None
     names = [OURS, *(name for name in plan.peers if kernel or name != KERNELS)]
     batches = [texts.batch(case.phase, *case.size, number) for number in range(rounds + 1)]
     sides: dict[str, _Bench] = {}

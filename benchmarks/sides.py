@@ -21,10 +21,10 @@ from colbert_zero_lib.recipes import Phase
 from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation
-from colbert_zero_lib.training.kernels import SWITCH
 
 from .steps import TEMPERATURE, Side
 
+SWITCH = "PYLATE_SCORES_BACKEND"
 OURS, AUTHORS = "ours", "PyLate, the authors' way"
 KERNELS = "PyLate, the authors' way, with late-interaction-kernels"
 

@@ -19,7 +19,6 @@ from .keeping import MANIFEST, damage, digest_of
 from .reading import UnreadableError, existing, read_json
 from .recipes import Interaction
 
-_WEIGHTS = ("*.safetensors", "**/*.safetensors")
 _PICKLED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 # Classes that loading a model may name: other ones would be imported, or run from the folder, by its libraries.
 _MODULE = re.compile(
@@ -73,7 +72,7 @@ def describe_checkpoint(folder: Path, name: str, identity: str) -> Checkpoint:
     """What the files of ``folder`` say; CheckpointError when they are no model or not safe to read."""
     if not (folder / "config.json").is_file() and not (folder / "modules.json").is_file():
         raise CheckpointError(f"{name} holds no model: config.json or modules.json is missing.")
-    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+    if not next(folder.rglob("*.safetensors"), None):
         raise CheckpointError(
             f"{name} has no weights as safetensors, and pickled ones are never loaded: convert them first."
         )

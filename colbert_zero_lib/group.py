@@ -61,11 +61,11 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def start(limit: float = LIMIT) -> None:
+def start() -> None:
     """Join the processes that a launcher started; nothing without one, or when it was done before.
 
     Each takes the GPU of its local rank where there are GPUs. GroupError when there are too few, or when the others do
-    not come within ``limit`` seconds.
+    not come within `LIMIT` seconds.
     """
     if launched() == 1 or size() > 1:
         return
@@ -90,7 +90,7 @@ def start(limit: float = LIMIT) -> None:
         torch.cuda.set_device(place)
         backend = "cpu:gloo,cuda:nccl"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=limit))
+        dist.init_process_group(backend, timeout=timedelta(seconds=LIMIT))
     except (RuntimeError, ValueError) as error:
         raise GroupError(
             f"process {os.environ['RANK']} of {launched()} could not join the others ({_first_line(error)}); check that"
@@ -134,7 +134,7 @@ def barrier(what: str, limit: float = LIMIT) -> None:
     gather(None, what, limit)
 
 
-def broadcast(value: Any, what: str, limit: float = LIMIT) -> Any:
+def broadcast(value: Any, what: str) -> Any:
     """What the first process gives as ``value`` (JSON), which need not wait for the others; see `gather`."""
     if size() == 1:
         return value
@@ -142,12 +142,12 @@ def broadcast(value: Any, what: str, limit: float = LIMIT) -> Any:
     if is_first():
         _store().set(key, json.dumps(value))
         return value
-    return json.loads(_await(key, 0, what, limit))
+    return json.loads(_await(key, 0, what, LIMIT))
 
 
-def agree(problem: str | None, what: str, limit: float = LIMIT) -> None:
+def agree(problem: str | None, what: str) -> None:
     """Go on if no process has a problem, else raise the same GroupError, which ends with the first one's, on all."""
-    for place, found in enumerate(gather(problem, what, limit)):
+    for place, found in enumerate(gather(problem, what)):
         if found:
             raise GroupError(f"process {place} of {size()} {found}")
 
@@ -263,10 +263,10 @@ def _watch() -> None:
             ready, _, _ = select.select([ends], [], [], 1.0)
             heard = set(os.read(ends, 64)) if ready else set()
             if heard & {signal.SIGTERM, signal.SIGINT}:
-                _end(f"this job was told to stop, or another of its processes is gone; {GO_ON}", 143)
+                _end(f"this job was told to stop, or another of its processes is gone; {GO_ON}")
             if os.getppid() != _parent:
                 _let_the_first_notice()
-                _end(_NO_LAUNCHER, 143)
+                _end(_NO_LAUNCHER)
 
     threading.Thread(target=watch, name="watch", daemon=True).start()
 
@@ -277,8 +277,8 @@ def _let_the_first_notice() -> None:
         time.sleep(3)
 
 
-def _end(sentence: str, code: int) -> None:
+def _end(sentence: str) -> None:
     if speaks(sentence):
         sys.stderr.write(f"error: {sentence}\n")
         sys.stderr.flush()
-    os._exit(code)
+    os._exit(128 + signal.SIGTERM)

@@ -18,8 +18,6 @@ from .group import GO_ON, LAUNCHER_TELLS, launched
 from .scratch import scratch
 
 OPTION = "--processes"
-# Verbs whose work several processes share; in any other they would each do all of it, or wait for one another.
-SHARED_VERBS = ("run",)
 
 
 def in_processes(processes: int) -> bool:
@@ -48,10 +46,10 @@ def in_processes(processes: int) -> bool:
 
 def refuse_processes(verb: str | None) -> None:
     """ParameterError where a launcher started several processes for a verb that cannot share its work."""
-    if launched() > 1 and verb not in SHARED_VERBS:
+    if launched() > 1 and verb != "run":
+        # They would each do all of it, or wait for one another.
         raise ParameterError(
-            f"'{verb}' does not share its work among processes: start it without torchrun (those that do:"
-            f" {', '.join(SHARED_VERBS)})."
+            f"'{verb}' does not share its work among processes: start it without torchrun (those that do: run)."
         )
 
 

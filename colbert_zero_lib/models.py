@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, cast
+from typing import cast
 
 import torch
 from pylate import models as pylate_models
@@ -33,18 +33,17 @@ from transformers.utils import logging as transformers_logging
 
 from colbert_zero_lib.checkpoint import check_safe, opening
 from colbert_zero_lib.errors import TrainingError
-from colbert_zero_lib.profiles import EncoderShape
+from colbert_zero_lib.profiles import EncoderShape, EvaluationSize, PhaseBudget
 from colbert_zero_lib.prompts import prefix_tokens, prepend
 from colbert_zero_lib.recipes import Interaction, Step
 
 # Signs that a tokenizer knows, most frequent first; text with any other is [UNK].
 ALPHABET = 500
+MOST_TOKENS = 512  # of a text
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def train_tokenizer(
-    texts: Iterable[str], vocabulary: int, max_length: int = 512, min_frequency: int = 2
-) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], vocabulary: int, min_frequency: int = 2) -> PreTrainedTokenizerFast:
     """A lower-casing WordPiece tokenizer of ``vocabulary`` entries, learned from ``texts``.
 
     The same texts give the same tokenizer on every machine. The trainer alone does not promise that: it numbers the
@@ -75,10 +74,8 @@ def train_tokenizer(
         pair="[CLS] $A [SEP] $B [SEP]",
         special_tokens=[(token, learned.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
-    names = dict(
-        zip(("pad_token", "unk_token", "cls_token", "sep_token", "mask_token"), SPECIAL_TOKENS, strict=True)
-    )
-    return PreTrainedTokenizerFast(tokenizer_object=learned, model_max_length=max_length, **names)
+    names = {f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS}
+    return PreTrainedTokenizerFast(tokenizer_object=learned, model_max_length=MOST_TOKENS, **names)
 
 
 def _stretches(texts: Iterable[str], normalizer: normalizers.Normalizer) -> Counter[str]:
@@ -115,7 +112,7 @@ def build_base(tokenizer: PreTrainedTokenizerFast, shape: EncoderShape, seed: in
         intermediate_size=shape.intermediate,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        max_position_embeddings=512,
+        max_position_embeddings=MOST_TOKENS,
         pad_token_id=tokenizer.pad_token_id,
         cls_token_id=tokenizer.cls_token_id,
         sep_token_id=tokenizer.sep_token_id,
@@ -128,22 +125,11 @@ def build_base(tokenizer: PreTrainedTokenizerFast, shape: EncoderShape, seed: in
     return ModernBertForMaskedLM(config)
 
 
-class Lengths(Protocol):
-    """What has a query and a document length in tokens: the budget of a phase, the size of an evaluation."""
-
-    @property
-    def query_length(self) -> int:
-        """Of a query, markers included."""
-        ...
-
-    @property
-    def document_length(self) -> int:
-        """Of a document, markers included."""
-        ...
-
-
 def step_lengths(
-    step: Step, lengths: Lengths, tokenizer: PreTrainedTokenizerBase, prompts: tuple[str, str]
+    step: Step,
+    lengths: PhaseBudget | EvaluationSize,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: tuple[str, str],
 ) -> tuple[int, int]:
     """Maximum (query, document) tokens of a step: those given, plus the prefix's tokens when the step adds length.
 

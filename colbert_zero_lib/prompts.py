@@ -13,7 +13,7 @@ import torch
 from tokenizers import AddedToken
 
 from .errors import ParameterError, TrainingError
-from .prefixes import Prefix
+from .prefixes import SIZED_KINDS, Prefix
 from .steps import Step
 
 if TYPE_CHECKING:
@@ -43,12 +43,17 @@ def prefix_tokens(
 
     Where a prefix names no number it has as many as the prompts take with this tokenizer, side by side.
     """
-    query, document = (prompt_tokens(tokenizer, prompt) for prompt in prompts)
-    if prefix is None:
-        return query, document
-    if prefix.tokens is not None:
+    if prefix is not None and prefix.tokens is not None:
         return prefix.tokens, prefix.tokens
-    return {"swapped": (document, query), "same": (query, query)}.get(prefix.kind, (query, document))
+    query, document = _by_side(prefix, prompts)
+    return prompt_tokens(tokenizer, query), prompt_tokens(tokenizer, document)
+
+
+def _by_side(prefix: Prefix | None, prompts: tuple[str, str]) -> tuple[str, str]:
+    """The prompt whose text or length a prefix takes before a (query, document)."""
+    query, document = prompts
+    others = {"swapped": (document, query), "same": (query, query)}
+    return others.get(prefix.kind, prompts) if prefix else prompts
 
 
 def prefix_texts(step: Step, tokenizer: PreTrainedTokenizerBase, prompts: tuple[str, str]) -> tuple[str, str]:
@@ -56,15 +61,10 @@ def prefix_texts(step: Step, tokenizer: PreTrainedTokenizerBase, prompts: tuple[
 
     TrainingError when the tokenizer does not give the text back as the tokens that it is meant to be.
     """
-    query, document = prompts
     if not step.prompts:
         return "", ""
-    if step.prefix is None or step.prefix.kind == "context":
-        return prompts
-    if step.prefix.kind == "swapped":
-        return document, query
-    if step.prefix.kind == "same":
-        return query, query
+    if step.prefix is None or step.prefix.kind not in SIZED_KINDS:
+        return _by_side(step.prefix, prompts)
     counts = prefix_tokens(step.prefix, tokenizer, prompts)
     found = []
     for side, count in zip(SIDES, counts, strict=True):

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from .errors import TrainingError
 from .scaling import FLOAT32, StepShape, traffic
 
 _COUNTERS = Path("/proc/net/dev")
+_STEPS = 5
 _PROMPTS = ("search_query: ", "search_document: ")
 
 
@@ -30,7 +31,6 @@ class Measured:
     first; None where the system does not count them. ``expected``: what `traffic` says, for all processes.
     """
 
-    processes: int
     losses: tuple[float, ...]
     sent: float | None
     expected: float
@@ -68,24 +68,18 @@ def in_processes(module: str, work: dict[str, Any], processes: int, timeout: flo
         return json.loads(result.read_text(encoding="utf-8"))
 
 
-def measure(
-    model: Path, rows: Sequence[tuple[str, str]], shape: StepShape, steps: int = 5, timeout: float = 300
-) -> Measured:
+def measure(model: Path, rows: Sequence[tuple[str, str]], shape: StepShape) -> Measured:
     """Train the model in ``model`` for some steps on ``rows`` (query, document), on ``shape.devices`` processes.
 
     Documents must be longer than ``shape.document_length``, so that every batch is as wide as ``shape`` says.
     TrainingError when the processes fail.
     """
-    found = in_processes(
-        __name__,
-        {"model": str(model), "rows": list(rows), "shape": asdict(shape), "steps": steps},
-        shape.devices,
-        timeout,
-    )
+    work = {"model": str(model), "rows": list(rows), "shape": asdict(shape)}
+    found = in_processes(__name__, work, shape.devices)
     counted, weights = found["counters"], found["weights"]
     sent = None if counted[0] is None else (counted[-1] - counted[0]) / (len(counted) - 1)
-    real = StepShape(**{**asdict(shape), "weights": weights, "bytes_each": FLOAT32})
-    return Measured(shape.devices, tuple(found["losses"]), sent, shape.devices * sum(traffic(real).values()))
+    real = replace(shape, weights=weights, bytes_each=FLOAT32)
+    return Measured(tuple(found["losses"]), sent, shape.devices * sum(traffic(real).values()))
 
 
 def _process(file: Path) -> None:
@@ -110,7 +104,7 @@ def _process(file: Path) -> None:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             counters.append(loopback_bytes())
 
-    budget = PhaseBudget(work["steps"], shape.batch, 1e-3, *lengths, temperature=0.5)
+    budget = PhaseBudget(_STEPS, shape.batch, 1e-3, *lengths, temperature=0.5)
     data = Dataset.from_dict(dict(zip(("query", "document"), zip(*work["rows"], strict=True), strict=True)))
     folder = Path(work["folder"], "checkpoints")
     result = train_step(

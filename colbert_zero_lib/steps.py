@@ -159,16 +159,10 @@ class Step:
         object.__setattr__(self, "temperature", number)
 
     def __str__(self) -> str:
-        switches = self._switches()
-        if self.prefix is not None:
-            switches.append(f"{SWITCH}{self.prefix}")
-        if self.teacher is not None:
-            switches.append(f"{TEACHER}{self.teacher}")
-        if self.temperature is not None:
-            switches.append(f"{TEMPERATURE}{self.temperature}")
-        return f"{self.interaction.value}:{self.phase.value}" + (
-            f"[{','.join(switches)}]" if switches else ""
-        )
+        named = {SWITCH: self.prefix, TEACHER: self.teacher, TEMPERATURE: self.temperature}
+        switches = self._switches() + [f"{name}{value}" for name, value in named.items() if value is not None]
+        shown = f"[{','.join(switches)}]" if switches else ""
+        return f"{self.interaction.value}:{self.phase.value}{shown}"
 
     def _switches(self) -> list[str]:
         return [switch for switch, name in _SWITCHES.items() if getattr(self, name) == (switch[0] == "+")]

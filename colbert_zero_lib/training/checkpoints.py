@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,6 @@ _UNFINISHED = "was not written to its end"
 SITTINGS = "sittings.json"
 # The most work that an interruption may cost.
 SAVE_SECONDS = 600.0
-Clock = Callable[[], float]
 
 
 class MarkComplete(TrainerCallback):
@@ -60,7 +57,8 @@ class KeepLoss(MarkComplete):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the loss's own parameters, then seal."""
-        own = {name: value.detach().cpu() for name, value in _own_parameters(self.loss).items()}
+        named = self.loss.named_parameters()
+        own = {name: value.detach().cpu() for name, value in named if not name.startswith("model.")}
         if own and state.is_world_process_zero:
             save_file(own, Path(args.output_dir) / f"checkpoint-{state.global_step}" / "loss.safetensors")
         super().on_save(args, state, control, **kwargs)
@@ -73,23 +71,22 @@ def check_weights(model: nn.Module, step: int) -> None:
 
 
 class SaveByTime(TrainerCallback):
-    """Writes a checkpoint wherever ``seconds`` would go by without one, whatever the number of steps.
+    """Writes a checkpoint wherever `SAVE_SECONDS` would go by without one, whatever the number of steps.
 
     The first process's clock decides for all of them.
     """
 
-    def __init__(self, seconds: float = SAVE_SECONDS, clock: Clock = time.monotonic) -> None:
-        self.seconds, self.clock = seconds, clock
-        self.saved = self.ended = clock()
+    def __init__(self) -> None:
+        self.saved = self.ended = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begin to count."""
-        self.saved = self.ended = self.clock()
+        self.saved = self.ended = time.monotonic()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Ask for a checkpoint if one more step like this one would come too late."""
-        now = self.clock()
-        due = now + (now - self.ended) - self.saved > self.seconds
+        now = time.monotonic()
+        due = now + (now - self.ended) - self.saved > SAVE_SECONDS
         self.ended = now
         if group.size() > 1:
             decision = torch.tensor([due], dtype=torch.uint8, device=args.device)
@@ -101,44 +98,31 @@ class SaveByTime(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Count from here."""
-        self.saved = self.clock()
-
-
-@dataclass(frozen=True)
-class Sitting:
-    """What one process group did for a step's training: up to which of its steps, in how long, on how many devices."""
-
-    steps: int
-    seconds: float
-    devices: int
+        self.saved = time.monotonic()
 
 
 class KeepSittings(TrainerCallback):
     """Writes with each checkpoint how long it took to get there, earlier sittings included.
 
-    Work after the checkpoint that a run resumes from is done again and counts once.
+    A sitting is what one process group did: up to which ``steps``, in how many ``seconds`` (from ``started`` on), on
+    how many ``devices``. Work after the checkpoint that a run resumes from is done again and counts once.
     """
 
-    def __init__(self, resume: Path | None, devices: int, clock: Clock = time.perf_counter) -> None:
-        self.earlier = _read_sittings(resume)
-        self.devices, self.clock, self.started = devices, clock, clock()
+    def __init__(self, resume: Path | None, devices: int, started: float) -> None:
+        file = resume and resume / SITTINGS
+        self.earlier = json.loads(file.read_text()) if file and file.is_file() else []
+        self.devices, self.started = devices, started
 
-    def all(self, step: int) -> list[Sitting]:
+    def all(self, step: int) -> list[dict[str, float]]:
         """The earlier sittings, and this one up to ``step``."""
-        return [*self.earlier, Sitting(step, self.clock() - self.started, self.devices)]
+        seconds = time.perf_counter() - self.started
+        return [*self.earlier, {"steps": step, "seconds": seconds, "devices": self.devices}]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write them beside the weights."""
         if state.is_world_process_zero:
             file = Path(args.output_dir) / f"checkpoint-{state.global_step}" / SITTINGS
-            file.write_text(json.dumps([asdict(each) for each in self.all(state.global_step)]))
-
-
-def _read_sittings(checkpoint: Path | None) -> list[Sitting]:
-    file = checkpoint and checkpoint / SITTINGS
-    if not file or not file.is_file():
-        return []
-    return [Sitting(**each) for each in json.loads(file.read_text())]
+            file.write_text(json.dumps(self.all(state.global_step)))
 
 
 class FollowEpochs(TrainerCallback):
@@ -162,10 +146,6 @@ class FollowEpochs(TrainerCallback):
         for each in (sampler, getattr(sampler, "sampler", None)):
             if hasattr(each, "set_epoch"):
                 each.set_epoch(state.global_step // steps)
-
-
-def _own_parameters(loss: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in loss.named_parameters() if not name.startswith("model.")}
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:

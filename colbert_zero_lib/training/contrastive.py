@@ -28,16 +28,13 @@ from colbert_zero_lib.training.embedding import (
     padded,
     side_by_side,
 )
-from colbert_zero_lib.training.kernels import fuses
-from colbert_zero_lib.training.maxsim import index_type, maxsim_pieces
+from colbert_zero_lib.training.maxsim import fuses, index_type, maxsim
 from colbert_zero_lib.training.memory import Activations, device_memory
 from colbert_zero_lib.training.processes import (
-    Shares,
+    agree_on_batch,
     encode,
     encode_again,
-    exchange_shares,
     gather_documents,
-    gathers,
     mean_over_processes,
 )
 
@@ -52,10 +49,10 @@ class Contrastive(nn.Module):
     mined negatives of *all* queries of the batch. ``s`` is MaxSim, or the cosine for a dense model. A copy of a query's
     own document elsewhere in the batch counts as a wrong one, as it does in PyLate.
 
-    With several processes the batch is that of all of them: each gathers everyone's documents, scores its own queries
-    and returns its own loss. The mean of these losses, and the gradient as DistributedDataParallel averages it, are
-    those of one process with the whole batch. (PyLate 1.6's ``gather_across_devices`` makes both as many times larger
-    as there are processes.)
+    With several processes, which bring equally many rows, the batch is that of all of them: each gathers everyone's
+    documents, scores its own queries and returns its own loss. The mean of these losses, and the gradient as
+    DistributedDataParallel averages it, are those of one process with the whole batch. (PyLate 1.6's
+    ``gather_across_devices`` makes both as many times larger as there are processes.)
 
     Parameters
     ----------
@@ -68,16 +65,11 @@ class Contrastive(nn.Module):
         with the batch.
     gradient_cache
         True encodes chunks again for their backward pass (GradCache, Gao et al. 2021, arXiv 2101.06983), all but the
-        largest, False keeps all activations. None keeps as many as fit into ``memory_share`` of the device's memory, by
-        what the encoder was measured to keep per token. The ways differ in rounding alone, but they do differ.
-    direct_tokens
-        Tokens of a batch up to which activations are kept; a number replaces the measurement.
-    memory_share
-        See ``gradient_cache``; the rest is for weights, optimizer and the peak within a chunk.
+        largest, False keeps all activations. None keeps as many as fit into half of the device's memory, by what
+        the encoder was measured to keep per token; the rest is for weights, optimizer and the peak within a chunk. The
+        ways differ in rounding alone, but they do differ.
     kept_bytes
         The most that kept activations may take besides, in bytes; None sets no limit.
-    gather
-        Whether documents are negatives across processes; None where there is more than one process.
     learned_temperature
         Train ``log T`` with the encoder (the paper learned it first, then fixed it).
     authors_gradient
@@ -91,11 +83,8 @@ class Contrastive(nn.Module):
         temperature: float,
         mini_batch_tokens: int = 2048,
         gradient_cache: bool | None = None,
-        direct_tokens: int | None = None,
         learned_temperature: bool = False,
         authors_gradient: bool = False,
-        memory_share: float = 0.5,
-        gather: bool | None = None,
         kept_bytes: int | None = None,
     ) -> None:
         super().__init__()
@@ -104,8 +93,7 @@ class Contrastive(nn.Module):
             torch.tensor(math.log(temperature)), requires_grad=learned_temperature
         )
         self.mini_batch_tokens = mini_batch_tokens
-        self.activations = Activations(gradient_cache, direct_tokens, memory_share, kept_bytes)
-        self.gather = gather
+        self.activations = Activations(gradient_cache, kept_bytes)
         self.authors_gradient = authors_gradient
 
     @property
@@ -122,21 +110,21 @@ class Contrastive(nn.Module):
         parts = query_parts + document_parts
         kept = self.activations.kept(self.model, parts, self._remembered(query_parts, document_parts))
         cached = len(kept) < len(parts)
-        shares = None
-        if gathers(self.gather):
+        width = None  # of the documents of all processes
+        if group.size() > 1:
             ids = columns[0]["input_ids"]
-            rows, width = len(ids) * len(columns), ids.shape[1] if is_late_interaction(self.model) else 1
-            shares = exchange_shares(len(queries["input_ids"]), rows, width, cached, ids.device)
-            cached = shares.cached
+            own = ids.shape[1] if is_late_interaction(self.model) else 1
+            width, cached = agree_on_batch(own, cached, ids.device)
         if cached:
-            return self._cached_loss(query_parts, document_parts, len(columns), shares, kept)
+            return self._cached_loss(query_parts, document_parts, len(columns), width, kept)
         log_temperature: Tensor = self.log_temperature
         if self._shares_temperature():
             log_temperature = mean_over_processes(log_temperature)
         asked, documents = encode(self.model, parts).parted(len(query_parts))
-        documents = padded(documents) if shares is None else gather_documents(documents, shares)
-        targets, batch = _targets(len(queries["input_ids"]), len(columns), shares, asked.vectors[0].device)
-        return self._loss(*assemble(*asked), documents, log_temperature, targets) / batch
+        documents = padded(documents) if width is None else gather_documents(documents, width)
+        vectors, mask = assemble(asked)
+        targets = _targets(vectors, len(columns))
+        return self._loss(vectors, mask, documents, log_temperature, targets) / len(vectors)
 
     def _shares_temperature(self) -> bool:
         # A wrapper around the model averages the model's gradients only.
@@ -160,7 +148,7 @@ class Contrastive(nn.Module):
         targets: Tensor,
     ) -> Tensor:
         """Summed loss of some queries against all documents."""
-        scores = maxsim_pieces(queries, documents.vectors, query_mask, documents.masks)
+        scores = maxsim(queries, documents.vectors, query_mask, documents.masks)
         scores = scores[:, inverse(documents.parts)] / log_temperature.exp()
         return F.cross_entropy(scores, targets, reduction="sum")
 
@@ -169,24 +157,24 @@ class Contrastive(nn.Module):
         query_parts: list[Chunk],
         document_parts: list[Chunk],
         columns: int,
-        shares: Shares | None,
+        gathered_width: int | None,
         kept: set[int],
     ) -> Tensor:
         parts = query_parts + document_parts
         encoded, states = encode_apart(self.model, parts, kept - {len(parts) - 1})
         asked, own = encoded.parted(len(query_parts))
-        queries, query_mask = assemble(*asked)
+        queries, query_mask = assemble(asked)
         width = query_parts[0].features["input_ids"].shape[1] if is_late_interaction(self.model) else 1
         document_gradients = side_by_side([vector.shape for vector in own.vectors], own.vectors[0])
         for vector, gradient in zip(own.vectors, document_gradients, strict=True):
             vector.requires_grad_().grad = gradient
         documents = own
-        if shares is not None:
+        if gathered_width is not None:
             with torch.enable_grad():
-                gathered = gather_documents(own, shares)
+                gathered = gather_documents(own, gathered_width)
             documents = gathered._replace(vectors=[gathered.vectors[0].detach().requires_grad_()])
         log_temperature = self.log_temperature.detach().requires_grad_(self.log_temperature.requires_grad)
-        targets, batch = _targets(len(queries), columns, shares, queries.device)
+        targets = _targets(queries, columns)
         query_gradients = torch.empty_like(queries)
         total = torch.zeros((), device=queries.device)
         with torch.enable_grad():
@@ -198,19 +186,19 @@ class Contrastive(nn.Module):
                 step = max(step, int(SCORES_SHARE * (device_memory(queries.device) or 0)) // each)
             for rows in torch.arange(len(queries), device=queries.device).split(step):
                 block = queries[rows].requires_grad_()
-                loss = self._loss(block, query_mask[rows], documents, log_temperature, targets[rows]) / batch
+                loss = self._loss(block, query_mask[rows], documents, log_temperature, targets[rows])
+                loss = loss / len(queries)
                 loss.backward()
                 query_gradients[rows] = cast(Tensor, block.grad)
                 total += loss.detach()
-        if shares is not None:
+        if gathered_width is not None:
             torch.autograd.backward(gathered.vectors[0], documents.vectors[0].grad)
         temperature_gradient = log_temperature.grad
         if temperature_gradient is not None and self._shares_temperature():
             dist.all_reduce(temperature_gradient)
             temperature_gradient /= group.size()
         gradients = [query_gradients[part.index] for part in query_parts] + document_gradients
-        everyone = len(queries) if shares is None else sum(shares.queries)
-        scale = float(everyone) if self.authors_gradient else 1.0
+        scale = float(len(queries) * group.size()) if self.authors_gradient else 1.0
         total.requires_grad_()
 
         def backward(upstream: Tensor) -> None:
@@ -224,9 +212,7 @@ class Contrastive(nn.Module):
         return total
 
 
-def _targets(queries: int, columns: int, shares: Shares | None, device: torch.device) -> tuple[Tensor, float]:
-    """Where each query's own document stands among all, and the number of queries their losses are averaged over."""
-    targets = torch.arange(queries, device=device) * columns
-    if shares is None:
-        return targets, queries
-    return targets + shares.first_document, shares.mean_queries
+def _targets(queries: Tensor, columns: int) -> Tensor:
+    """Where each query's own document stands among those of all processes."""
+    first = group.rank() * len(queries)
+    return torch.arange(first, first + len(queries), device=queries.device) * columns

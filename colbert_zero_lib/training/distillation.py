@@ -17,12 +17,11 @@ from colbert_zero_lib.training.embedding import (
     Features,
     assemble,
     chunks,
-    embed_tokens,
     encode_apart,
 )
 from colbert_zero_lib.training.maxsim import maxsim_lists
 from colbert_zero_lib.training.memory import Activations
-from colbert_zero_lib.training.processes import encode_again
+from colbert_zero_lib.training.processes import encode, encode_again
 
 
 def minmax(scores: Tensor) -> Tensor:
@@ -74,26 +73,22 @@ class Distillation(nn.Module):
 
     def scores(self, queries: Features, documents: Features) -> Tensor:
         """Student scores ``[queries, documents per query]``; documents come flattened, query by query."""
-        parts = self._parts(queries, documents)
-        return _scores(*(self._encode(each) for each in parts))
+        parts, asked = self._parts(queries, documents)
+        return _scores(encode(self.model, parts), asked)
 
     def forward(self, sentence_features: Iterable[Features], labels: Tensor) -> Tensor:
         """Loss of one batch; ``labels`` are the teacher's scores ``[queries, documents per query]``."""
-        queries, documents = self._parts(*sentence_features)
-        kept = self.activations.kept(self.model, queries + documents)
-        if len(kept) < len(queries) + len(documents):
-            return self._cached_loss(queries, documents, labels, kept)
-        return self._loss(_scores(self._encode(queries), self._encode(documents)), labels)
+        parts, asked = self._parts(*sentence_features)
+        kept = self.activations.kept(self.model, parts)
+        if len(kept) < len(parts):
+            return self._cached_loss(parts, asked, labels, kept)
+        return self._loss(_scores(encode(self.model, parts), asked), labels)
 
-    def _parts(self, queries: Features, documents: Features) -> tuple[list[Chunk], list[Chunk]]:
+    def _parts(self, queries: Features, documents: Features) -> tuple[list[Chunk], int]:
+        """Chunks of both sides, and how many of them are the queries'."""
         tokens = self.activations.tokens_at_once(self.model, self.mini_batch_tokens)
-        sides = ((queries, True), (documents, False))
-        asked, listed = (chunks(self.model, side, is_query, tokens) for side, is_query in sides)
-        return asked, listed
-
-    def _encode(self, parts: list[Chunk]) -> Encoded:
-        encoded = [embed_tokens(self.model, part.features, part.is_query) for part in parts]
-        return Encoded([vector for vector, _ in encoded], [mask for _, mask in encoded], parts)
+        asked = chunks(self.model, queries, True, tokens)
+        return asked + chunks(self.model, documents, False, tokens), len(asked)
 
     def _loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         if self.normalize_scores:
@@ -107,20 +102,17 @@ class Distillation(nn.Module):
             log_target=True,
         )
 
-    def _cached_loss(
-        self, queries: list[Chunk], documents: list[Chunk], labels: Tensor, kept: set[int]
-    ) -> Tensor:
-        parts = queries + documents
+    def _cached_loss(self, parts: list[Chunk], asked: int, labels: Tensor, kept: set[int]) -> Tensor:
         encoded, states = encode_apart(self.model, parts, kept)
         vectors = [vector.requires_grad_() for vector in encoded.vectors]
         with torch.enable_grad():
-            loss = self._loss(_scores(*encoded.parted(len(queries))), labels)
+            loss = self._loss(_scores(encoded, asked), labels)
             gradients = torch.autograd.grad(loss, vectors)
         total = loss.detach().requires_grad_()
         total.register_hook(lambda upstream: encode_again(self.model, parts, states, gradients, upstream))
         return total
 
 
-def _scores(queries: Encoded, documents: Encoded) -> Tensor:
-    (q, q_mask), (d, d_mask) = assemble(*queries), assemble(*documents)
+def _scores(encoded: Encoded, asked: int) -> Tensor:
+    (q, q_mask), (d, d_mask) = (assemble(side) for side in encoded.parted(asked))
     return maxsim_lists(q, d.view(len(q), -1, *d.shape[1:]), q_mask, d_mask.view(len(q), -1, d.shape[1]))

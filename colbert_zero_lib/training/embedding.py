@@ -17,17 +17,12 @@ from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import Rand
 from torch import Tensor, nn
 
 from colbert_zero_lib.prompts import unscored_positions
-from colbert_zero_lib.training.packing import packing, packs, way_of
+from colbert_zero_lib.training.packing import packing, packs, unwrapped, way_of
 
 Features = dict[str, Tensor]
 
 # Of packed texts: the most padding of a chunk, as padded tokens of a token, and tokens below which none is cut off.
 PADDING, WORTH_A_PASS = 1.25, 2048
-
-
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model itself when a trainer has wrapped it for several devices."""
-    return getattr(model, "module", model)
 
 
 def is_late_interaction(model: nn.Module) -> bool:
@@ -63,11 +58,6 @@ class Encoded(NamedTuple):
             Encoded(self.vectors[before], self.masks[before], self.parts[before]),
             Encoded(self.vectors[after], self.masks[after], self.parts[after]),
         )
-
-
-def text_features(features: Features) -> Features:
-    """Only what the encoder reads."""
-    return {key: features[key] for key in ("input_ids", "attention_mask")}
 
 
 def scored_mask(model: nn.Module, features: Features, is_query: bool) -> Tensor:
@@ -109,7 +99,6 @@ def chunks(model: nn.Module, features: Features, is_query: bool, tokens: int) ->
     The loss does not depend on the order of rows, so nothing but speed and memory changes. Expanded queries stay as
     they are: their padding is part of the query.
     """
-    features = text_features(features)
     ids, attention = features["input_ids"], features["attention_mask"]
     late = is_late_interaction(model)
     expanded = is_query and late and unwrapped(model).do_query_expansion
@@ -126,7 +115,7 @@ def chunks(model: nn.Module, features: Features, is_query: bool, tokens: int) ->
             wide = longest * torch.arange(1, len(inside) + 1) > PADDING * inside.clamp(min=WORTH_A_PASS)
             stop = start + max(1, int(((inside > tokens) | wide).cummax(dim=0).values.logical_not().sum()))
         index = order[start:stop].to(ids.device)
-        parts = {key: value[index, :longest] for key, value in features.items()}
+        parts = {"input_ids": ids[index, :longest], "attention_mask": attention[index, :longest]}
         result.append(Chunk(index, parts, is_query, cut=late and longest < ids.shape[1]))
         start = stop
     return result
@@ -137,15 +126,13 @@ def inverse(parts: Sequence[Chunk]) -> Tensor:
     return torch.cat([part.index for part in parts]).argsort()
 
 
-def assemble(
-    vectors: Sequence[Tensor], masks: Sequence[Tensor], parts: Sequence[Chunk]
-) -> tuple[Tensor, Tensor]:
-    """Pad chunk results to a common length and restore batch order."""
-    length = max(v.shape[1] + part.cut for v, part in zip(vectors, parts, strict=True))
-    back = inverse(parts)
-    padded = [F.pad(v, (0, 0, 0, length - v.shape[1])) for v in vectors]
-    padded_masks = [F.pad(m, (0, length - m.shape[1])) for m in masks]
-    return torch.cat(padded)[back], torch.cat(padded_masks)[back]
+def assemble(encoded: Encoded) -> tuple[Tensor, Tensor]:
+    """Vectors and masks as one batch in its own order, padded to a common length."""
+    length = max(v.shape[1] + part.cut for v, part in zip(encoded.vectors, encoded.parts, strict=True))
+    back = inverse(encoded.parts)
+    vectors = [F.pad(v, (0, 0, 0, length - v.shape[1])) for v in encoded.vectors]
+    masks = [F.pad(m, (0, length - m.shape[1])) for m in encoded.masks]
+    return torch.cat(vectors)[back], torch.cat(masks)[back]
 
 
 def padded(encoded: Encoded) -> Encoded:

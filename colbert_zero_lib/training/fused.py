@@ -1,7 +1,7 @@
 """MaxSim on a GPU in one pass over memory, forward and backward: similarities never leave the chip.
 
 Query tokens of all queries are packed end to end, so that no padding is multiplied; every product runs in the matrix
-units in bfloat16 and is summed in float32. Written in Triton; when they are used is decided in ``kernels``.
+units in bfloat16 and is summed in float32. Written in Triton; when they are used is decided in ``maxsim``.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _to_documents(
 
 
 class FusedPairs(torch.autograd.Function):
-    """Scores ``[queries, documents]`` float32 for documents in pieces, masked vectors zero; see ``maxsim_pieces``.
+    """Scores ``[queries, documents]`` float32 for documents in pieces, masked vectors zero; see ``maxsim``.
 
     ``rows`` int32 says whose each of the packed query tokens ``[tokens, dimension]`` is.
     """

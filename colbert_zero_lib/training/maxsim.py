@@ -5,14 +5,18 @@ Only tensors live here; no model, no tokenizer, no loss.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from itertools import chain
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from colbert_zero_lib.training.kernels import fuses, kernel_scores
+from colbert_zero_lib.errors import one_line
 
 # Similarities held at once: what stays in a CPU's cache, what fills a GPU.
 BLOCK_ELEMENTS = {"cpu": 1 << 21, "cuda": 1 << 27}
@@ -32,7 +36,7 @@ def index_type(tokens: int) -> torch.dtype:
 
 
 class _AllPairs(torch.autograd.Function):
-    """``scores[a, b] = sum_s max_t <q[a, s], d[b, t]>`` for documents in pieces; see :func:`maxsim_pieces`.
+    """``scores[a, b] = sum_s max_t <q[a, s], d[b, t]>`` for documents in pieces; see :func:`maxsim`.
 
     What waits for the backward pass is made before anything else, in one piece of memory: among the similarities that
     come and go it would leave holes that nothing fills.
@@ -94,7 +98,7 @@ class _AllPairs(torch.autograd.Function):
 
 
 def maxsim(
-    queries: Tensor, documents: Tensor, query_mask: Tensor | None = None, document_mask: Tensor | None = None
+    queries: Tensor, documents: Sequence[Tensor], query_mask: Tensor, document_masks: Sequence[Tensor]
 ) -> Tensor:
     """Scores of every query against every document (Khattab & Zaharia 2020; the paper, section 2).
 
@@ -103,74 +107,78 @@ def maxsim(
     queries
         ``[queries, query tokens, dimension]``, L2-normalised per token.
     documents
-        ``[documents, document tokens, dimension]``, of the same dtype.
-    query_mask, document_mask
-        True where a token is scored; None scores all of them. A masked document token has similarity 0 (as PyLate).
+        In pieces of their own lengths, each ``[documents, document tokens, dimension]``, of the same dtype.
+    query_mask, document_masks
+        True where a token is scored. A masked document token has similarity 0 (as PyLate).
 
     Returns
     -------
-    ``[queries, documents]`` float32; differentiable in both inputs. On a GPU, and only if the environment's
-    ``PYLATE_SCORES_BACKEND`` asks for it, one of PyLate's kernels computes them, in half precision.
+    ``[queries, documents of all pieces]`` float32; differentiable in both inputs.
     """
-    return maxsim_pieces(queries, [documents], query_mask, [document_mask])
-
-
-def maxsim_pieces(
-    queries: Tensor,
-    documents: Sequence[Tensor],
-    query_mask: Tensor | None,
-    document_masks: Sequence[Tensor | None],
-) -> Tensor:
-    """:func:`maxsim` against documents in pieces of their own lengths, ``[queries, documents of all pieces]``."""
     pairs = list(zip(documents, document_masks, strict=True))
-    scores = [kernel_scores(queries, piece, query_mask, mask) for piece, mask in pairs]
-    known = [each for each in scores if each is not None]
-    if len(known) == len(pairs):
-        return torch.cat(known, dim=1)
-    if query_mask is None:
-        query_mask = torch.ones(queries.shape[:2], dtype=torch.bool, device=queries.device)
     if fuses(queries):
-        return fused_pieces(queries, query_mask, documents, document_masks)
-    pieces: list[Tensor] = []
-    for piece, mask in pairs:
-        mask = torch.ones(piece.shape[:2], dtype=torch.bool, device=piece.device) if mask is None else mask
-        pieces += [piece, mask.bool()]
-    return _AllPairs.apply(queries, query_mask.bool(), *pieces)
+        from colbert_zero_lib.training.fused import FusedPairs
+
+        known = [piece * mask[..., None].to(piece.dtype) for piece, mask in pairs]
+        owner = query_mask.nonzero()[:, 0].to(torch.int32)
+        return FusedPairs.apply(queries[query_mask], owner, len(queries), *known)
+    return _AllPairs.apply(queries, query_mask, *chain.from_iterable(pairs))
 
 
-def fused_pieces(
-    queries: Tensor, query_mask: Tensor, documents: Sequence[Tensor], document_masks: Sequence[Tensor | None]
-) -> Tensor:
-    """:func:`maxsim_pieces` by this library's own kernels, which read scored query tokens alone."""
+def fuses(queries: Tensor) -> bool:
+    """Whether the kernels of ``fused`` score: half precision on CUDA, where Triton is installed."""
+    if not queries.is_cuda or not find_spec("triton"):
+        return False
+    fit = queries.dtype in (torch.bfloat16, torch.float16) and queries.shape[-1] in (32, 64, 128)
+    return fit and fused_right(queries.device)
+
+
+@cache
+def fused_right(device: torch.device) -> bool:
+    """Whether the kernels of ``fused`` give the scores and gradients of plain products on a device; else a warning.
+
+    Asked once a process, of 9 queries and 14 documents, with the tolerance that half precision needs.
+    """
     from colbert_zero_lib.training.fused import FusedPairs
 
-    scored = query_mask.bool()
-    pieces = [
-        piece if mask is None else piece * mask[..., None].to(piece.dtype)
-        for piece, mask in zip(documents, document_masks, strict=True)
-    ]
-    owner = scored.nonzero()[:, 0].to(torch.int32)
-    return FusedPairs.apply(queries[scored], owner, len(queries), *pieces)
+    chance = torch.Generator().manual_seed(0)
+    queries, documents = (
+        F.normalize(torch.randn(*size, 64, generator=chance), dim=-1).to(device, torch.bfloat16)
+        for size in ((9, 20), (14, 150))
+    )
+    owner = torch.arange(9, dtype=torch.int32, device=device).repeat_interleave(20)
+    try:
+        found = []
+        for kind in (torch.bfloat16, torch.float32):
+            q, d = (
+                queries.to(kind, copy=True).requires_grad_(),
+                documents.to(kind, copy=True).requires_grad_(),
+            )
+            if kind is torch.bfloat16:
+                scores = FusedPairs.apply(q.flatten(0, 1), owner, 9, d)
+            else:
+                scores = torch.einsum("qsh,dth->qdst", q, d).amax(dim=-1).sum(dim=-1)
+            gradients = torch.autograd.grad((scores * scores.detach()).sum(), (q, d))
+            found.append([scores.detach(), *(gradient.float() for gradient in gradients)])
+        off = max(float((ours - plain).norm() / plain.norm()) for ours, plain in zip(*found, strict=True))
+        wrong = None if off < 0.02 else f"they are off by {off:.2g}"
+    except Exception as error:  # Triton's compiler has errors of its own
+        wrong = one_line(error, 200)
+    if wrong:
+        warnings.warn(f"MaxSim is scored without this library's kernels on {device}: {wrong}.", stacklevel=3)
+    return wrong is None
 
 
-def maxsim_lists(
-    queries: Tensor, documents: Tensor, query_mask: Tensor | None = None, document_mask: Tensor | None = None
-) -> Tensor:
+def maxsim_lists(queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask: Tensor) -> Tensor:
     """Scores of each query against its own list of documents (knowledge distillation).
 
     ``queries`` is ``[queries, query tokens, dimension]``, ``documents`` is ``[queries, list, document tokens,
-    dimension]``; returns ``[queries, list]`` float32. Kernels are used as in :func:`maxsim`.
+    dimension]``; returns ``[queries, list]`` float32.
     """
-    scores = kernel_scores(queries, documents, query_mask, document_mask)
-    if scores is not None:
-        return scores
     n, ways, t, h = documents.shape
     if queries.is_cuda:  # products of half precision are exact in float32
         queries, documents = queries.float(), documents.float()
     similarity = torch.bmm(queries, documents.reshape(n, ways * t, h).transpose(1, 2)).view(n, -1, ways, t)
-    if document_mask is not None:
-        similarity = similarity * document_mask[:, None].to(similarity.dtype)
-    best = similarity.amax(dim=-1).float()
-    if query_mask is not None:
-        best = best * query_mask[:, :, None]
+    similarity = similarity * document_mask[:, None].to(similarity.dtype)
+    best = similarity.amax(dim=-1).float() * query_mask[:, :, None]
     return best.sum(dim=1)

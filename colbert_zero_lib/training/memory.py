@@ -16,8 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from colbert_zero_lib.training.embedding import Chunk, embed_tokens, unwrapped
-from colbert_zero_lib.training.packing import packs, way_of
+from colbert_zero_lib.training.embedding import Chunk, embed_tokens
+from colbert_zero_lib.training.packing import packs, unwrapped, way_of
+
+# Of a device's memory, what activations may take.
+SHARE = 0.5
 
 # Tokens encoded at once at most, and the part of the share of memory that they may take: more gain nothing.
 MOST_TOKENS = {"cuda": (131_072, 1.0), "cpu": (8192, 0.25)}
@@ -155,14 +158,11 @@ class Activations:
     """Of which chunks of a batch the activations are kept; the others are encoded again for the backward pass.
 
     With ``gradient_cache`` True no more than one chunk's, which is what a pass needs anyway, with False all of them.
-    With None as many as fit into ``share`` of the device's memory, by what the encoder was measured to keep per token:
-    the same on every run of one machine. ``most`` is a limit in bytes besides. ``direct_tokens`` replaces the
-    measurement by a number of tokens.
+    With None as many as fit into `SHARE` of the device's memory, by what the encoder was measured to keep per token:
+    the same on every run of one machine. ``most`` is a limit in bytes besides.
     """
 
     gradient_cache: bool | None = None
-    direct_tokens: int | None = None
-    share: float = 0.5
     most: int | None = None
     _bytes_per_token: float | None = field(default=None, init=False)
 
@@ -187,8 +187,6 @@ class Activations:
 
     def _room(self, model: nn.Module, parts: Sequence[Chunk], more: int) -> float:
         """Tokens whose activations fit."""
-        if self.direct_tokens is not None:
-            return self.direct_tokens
         budget = self._bytes(parts[0].features["input_ids"].device)
         if budget is None:
             return DIRECT_TOKENS
@@ -198,7 +196,7 @@ class Activations:
     def _bytes(self, device: torch.device) -> float | None:
         """What activations may take; None where neither the device nor a limit says it."""
         memory = device_memory(device)
-        limits = [limit for limit in (memory and self.share * memory, self.most) if limit is not None]
+        limits = [limit for limit in (memory and SHARE * memory, self.most) if limit is not None]
         return min(limits, default=None)
 
     def _measured(self, model: nn.Module, longest: int) -> float:
@@ -209,7 +207,7 @@ class Activations:
         return self._bytes_per_token
 
     def tokens_at_once(self, model: nn.Module, given: int) -> int:
-        """Tokens of a chunk: ``given``, and where `go_fast` found a way as many as a part of ``share`` can keep."""
+        """Tokens of a chunk: ``given``, and where `go_fast` found a way as many as a part of `SHARE` can keep."""
         if way_of(model) is None:
             return given
         device = next(model.parameters()).device

@@ -83,9 +83,14 @@ class Way:
     packed: bool
 
 
+def unwrapped(model: nn.Module) -> Any:
+    """The model itself when a trainer has wrapped it for several devices."""
+    return getattr(model, "module", model)
+
+
 def way_of(model: nn.Module) -> Way | None:
     """What `go_fast` chose for a model, wrapped or not; None where it was not asked or found nothing to do."""
-    return getattr(getattr(model, "module", model), "way", None)
+    return getattr(unwrapped(model), "way", None)
 
 
 def go_fast(model: nn.Module, precision: str, compiled: bool = False) -> None:
@@ -144,12 +149,12 @@ def packs_alike(model: nn.Module, precision: str) -> bool:
 def packs(model: nn.Module, is_query: bool) -> bool:
     """Whether texts of a side are encoded end to end; the padding of an expanded query is part of it."""
     way = way_of(model)
-    expanded = is_query and getattr(getattr(model, "module", model), "do_query_expansion", False)
+    expanded = is_query and getattr(unwrapped(model), "do_query_expansion", False)
     return way is not None and way.packed and not expanded
 
 
 def _encoder(model: nn.Module) -> Any:
-    return getattr(cast(Any, getattr(model, "module", model))[0], "auto_model", None)
+    return getattr(unwrapped(model)[0], "auto_model", None)
 
 
 @contextmanager

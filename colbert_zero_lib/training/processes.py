@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,83 +17,36 @@ from sentence_transformers.losses.CachedMultipleNegativesRankingLoss import Rand
 from torch import Tensor, nn
 
 from colbert_zero_lib import group
-from colbert_zero_lib.errors import TrainingError
 from colbert_zero_lib.training.embedding import Chunk, Encoded, assemble, embed_tokens
 
 
-def gathers(wanted: bool | None) -> bool:
-    """Whether documents are gathered: None says yes where there is more than one process.
+def agree_on_batch(width: int, cached: bool, device: torch.device) -> tuple[int, bool]:
+    """The widest documents of all processes, in tokens, and whether one of them must cache gradients: then all do.
 
-    TrainingError when gathering is asked for and no process group exists.
+    Asked before anything is encoded: paths that differ would wait for each other's collectives forever.
     """
-    if wanted and not (dist.is_available() and dist.is_initialized()):
-        raise TrainingError(
-            "gather=True needs torch.distributed; start the training with torchrun, or leave gather at None"
-        )
-    return group.size() > 1 if wanted is None else wanted
+    found = torch.tensor([width, cached], dtype=torch.int64, device=device)
+    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    return int(found[0]), bool(found[1])
 
 
-@dataclass(frozen=True)
-class Shares:
-    """What each process brings to the batch, by rank: ``queries`` and ``documents`` in rows, ``width`` in tokens.
-
-    ``cached`` is True as soon as one process must cache gradients: paths that differ would wait for each other's
-    collectives forever.
-    """
-
-    rank: int
-    queries: tuple[int, ...]
-    documents: tuple[int, ...]
-    width: int
-    cached: bool
-
-    @property
-    def first_document(self) -> int:
-        """Where this process's documents begin among all of them."""
-        return sum(self.documents[: self.rank])
-
-    @property
-    def mean_queries(self) -> float:
-        """Queries of a process, on average: the divisor under which the mean over processes is the global mean."""
-        return sum(self.queries) / len(self.queries)
-
-
-def exchange_shares(queries: int, documents: int, width: int, cached: bool, device: torch.device) -> Shares:
-    """One small all-gather before anything is encoded: batches need not be of one shape on all processes."""
-    mine = torch.tensor([queries, documents, width, cached], dtype=torch.int64, device=device)
-    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyone, mine)
-    table = torch.stack(everyone).tolist()
-    return Shares(
-        rank=dist.get_rank(),
-        queries=tuple(row[0] for row in table),
-        documents=tuple(row[1] for row in table),
-        width=max(row[2] for row in table),
-        cached=any(row[3] for row in table),
-    )
-
-
-def gather_documents(own: Encoded, shares: Shares) -> Encoded:
+def gather_documents(own: Encoded, width: int) -> Encoded:
     """The documents of all processes, by rank, as a single chunk; gradients flow back to who encoded them.
 
     The backward pass sums the gradients of all processes for each document and hands them to its owner (a
     reduce-scatter). With the average that DistributedDataParallel takes, the encoder gets the gradient of the *mean*
-    of the processes' losses. Documents are padded to one common length, with masked tokens, as one process with all
-    rows would have padded them.
+    of the processes' losses. Documents, as many on each process, are padded to ``width`` tokens, with masked ones, as
+    one process with all rows would have padded them.
     """
-    vectors, mask = assemble(own.vectors, own.masks, own.parts)
-    down = max(shares.documents) - len(vectors)
-    right = max(0, shares.width - vectors.shape[1])
-    vectors = F.pad(vectors, (0, 0, 0, right, 0, down))
-    mask = F.pad(mask, (0, right, 0, down))
-    pieces = differentiable.all_gather(vectors)
+    vectors, mask = assemble(own)
+    right = max(0, width - vectors.shape[1])
+    vectors, mask = F.pad(vectors, (0, 0, 0, right)), F.pad(mask, (0, right))
+    whole = torch.cat(differentiable.all_gather(vectors))
     # Gloo and NCCL both know bytes; not all backends know bool.
-    masks = [torch.empty_like(mask, dtype=torch.uint8) for _ in shares.documents]
+    masks = [torch.empty_like(mask, dtype=torch.uint8) for _ in range(group.size())]
     dist.all_gather(masks, mask.to(torch.uint8))
-    everything = torch.cat([piece[:rows] for piece, rows in zip(pieces, shares.documents, strict=True)])
-    whole = torch.cat([piece[:rows] for piece, rows in zip(masks, shares.documents, strict=True)]).bool()
-    index = torch.arange(len(everything), device=everything.device)
-    return Encoded([everything], [whole], [Chunk(index, {}, is_query=False)])
+    index = torch.arange(len(whole), device=whole.device)
+    return Encoded([whole], [torch.cat(masks).bool()], [Chunk(index, {}, is_query=False)])
 
 
 def mean_over_processes(value: Tensor) -> Tensor:

@@ -58,14 +58,6 @@ class TeacherSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class Texts:
-    """Queries and the documents to score them against."""
-
-    queries: list[str]
-    documents: list[str]
-
-
-@dataclass(frozen=True, eq=False)
 class Teacher:
     """BM25, MiniLM and a MiniLM ColBERT that was fine-tuned on the training pairs; beside them a cross-encoder.
 
@@ -78,24 +70,27 @@ class Teacher:
     trained_on: str
     cross_encoder: PairScorer | None = None
 
-    def scorers(self, texts: Texts) -> Scorers:
-        """Encode both sides for the three scorers."""
-        return Scorers(self, texts)
+    @property
+    def scorers(self) -> list[str]:
+        """The names of what scores."""
+        late, pairs = ["colbert"] if self.colbert else [], [CROSS_ENCODER] if self.cross_encoder else []
+        return [*late, "dense", "bm25", *pairs]
 
 
 @dataclass(frozen=True, eq=False)
 class Scorers:
-    """The scores of any query and document of ``texts`` by each scorer that there is; vectors are made on first use."""
+    """The scores of any query and document by each scorer of ``teacher``; vectors are made on first use."""
 
     teacher: Teacher
-    texts: Texts
+    queries: list[str]
+    documents: list[str]
 
     @cached_property
     def _dense(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._encoded(self.texts.queries), self._encoded(self.texts.documents)
+        return self._encoded(self.queries), self._encoded(self.documents)
 
     def _encoded(self, texts: list[str]) -> np.ndarray:
-        with torch.autocast("cpu", torch.bfloat16, enabled=self._precision == "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=native_precision("cpu") == "bfloat16"):
             return self.teacher.dense.encode(
                 texts,
                 batch_size=64,
@@ -104,20 +99,16 @@ class Scorers:
                 convert_to_numpy=True,
             )
 
-    @property
-    def _precision(self) -> str:
-        return native_precision("cpu")
-
     @cached_property
     def _late(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        model = cast(ColBERT, self.teacher.colbert)
-        documents = token_vectors(model, self.texts.documents, False, precision=self._precision)
-        queries = token_vectors(model, self.texts.queries, True, precision=self._precision)
+        model, precision = cast(ColBERT, self.teacher.colbert), native_precision("cpu")
+        documents = token_vectors(model, self.documents, False, precision=precision)
+        queries = token_vectors(model, self.queries, True, precision=precision)
         return queries, [vectors.astype(np.float16) for vectors in documents]
 
     @cached_property
     def _bm25(self) -> tuple[np.ndarray, np.ndarray]:
-        return top_bm25(self.texts.queries, self.texts.documents, depth=min(200, len(self.texts.documents)))
+        return top_bm25(self.queries, self.documents, depth=min(200, len(self.documents)))
 
     def candidates(self, depth: int) -> np.ndarray:
         """The best ``depth`` of MiniLM and of BM25 by turns: places in the documents, -1 padded."""
@@ -127,15 +118,11 @@ class Scorers:
         """Scores of ``lists`` (``[queries, candidates]`` places, -1 for none) by each scorer; NaN for none."""
         there = lists != MISSING
         queries, documents = self._dense
-        late = None if self.teacher.colbert is None else self._late
-        names = ("dense", "bm25") if late is None else ("colbert", "dense", "bm25")
-        found = {name: np.full(lists.shape, np.nan, dtype=np.float32) for name in names}
         places, scores = self._bm25
+        found = {name: np.full(lists.shape, np.nan, dtype=np.float32) for name in self.teacher.scorers}
         if self.teacher.cross_encoder:
-            found[CROSS_ENCODER] = np.full(lists.shape, np.nan, dtype=np.float32)
             pairs = [
-                (self.texts.queries[row], self.texts.documents[lists[row, column]])
-                for row, column in np.argwhere(there)
+                (self.queries[row], self.documents[lists[row, column]]) for row, column in np.argwhere(there)
             ]
             found[CROSS_ENCODER][there] = self.teacher.cross_encoder.predict(pairs)
         for row, of_query in enumerate(lists):
@@ -146,11 +133,11 @@ class Scorers:
             known = dict(zip(places[row].tolist(), scores[row].tolist(), strict=True))
             # Beyond the depth of the lexical search a document shares little with the query: 0 is its score.
             found["bm25"][row, there[row]] = [known.get(place, 0.0) for place in kept.tolist()]
-            if late is None:
+            if self.teacher.colbert is None:
                 continue
-            vectors = [late[1][place] for place in kept]
+            vectors = [self._late[1][place] for place in kept]
             starts = np.cumsum([0, *(len(v) for v in vectors[:-1])])
-            similarity = late[0][row] @ np.concatenate(vectors).astype(np.float32).T
+            similarity = self._late[0][row] @ np.concatenate(vectors).astype(np.float32).T
             found["colbert"][row, there[row]] = np.maximum.reduceat(similarity, starts, axis=1).sum(axis=0)
         return found
 
@@ -165,19 +152,21 @@ class Scorers:
 class Reranker:
     """The teacher as a retriever: it reorders what BM25 and MiniLM propose, at most twice ``depth`` documents.
 
-    ``only`` names a single scorer. Rerankers that share ``scored`` encode a collection once.
+    ``scorer`` names whose scores count, ``ENSEMBLE`` or one of them. Rerankers that share ``scored`` encode a
+    collection once.
     """
 
     teacher: Teacher
-    only: str | None = None
-    depth: int = 50
+    scorer: str
+    depth: int
     scored: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = field(default_factory=dict)
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
         """The candidates of every query by falling score."""
         if collection.name not in self.scored:
-            texts = Texts(list(collection.queries.values()), list(collection.corpus.values()))
-            scorers = self.teacher.scorers(texts)
+            scorers = Scorers(
+                self.teacher, list(collection.queries.values()), list(collection.corpus.values())
+            )
             lists = scorers.candidates(self.depth)
             scores = scorers.score(lists)
             scores[ENSEMBLE] = scorers.combined(scores)
@@ -185,7 +174,7 @@ class Reranker:
                 scores[BOTH] = (standardised(scores[ENSEMBLE]) + standardised(scores[CROSS_ENCODER])) / 2
             self.scored[collection.name] = lists, scores
         lists, scores = self.scored[collection.name]
-        values = np.nan_to_num(scores[self.only or ENSEMBLE].astype(np.float32), nan=-np.inf)
+        values = np.nan_to_num(scores[self.scorer].astype(np.float32), nan=-np.inf)
         short = ((0, 0), (0, max(0, k - lists.shape[1])))  # a ranking has k places
         lists, values = (
             np.pad(lists, short, constant_values=MISSING),
@@ -204,6 +193,5 @@ def quality(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Metrics per collection of the teacher and of each scorer alone, when they rerank the same candidates."""
     scored: dict[str, tuple[np.ndarray, dict[str, np.ndarray]]] = {}
-    names = [ENSEMBLE, "colbert"] if teacher.colbert else [ENSEMBLE]
-    names += ["dense", "bm25", *([CROSS_ENCODER, BOTH] if teacher.cross_encoder else [])]
+    names = [ENSEMBLE, *teacher.scorers, *([BOTH] if teacher.cross_encoder else [])]
     return {name: evaluate(Reranker(teacher, name, depth, scored), collections).metrics() for name in names}

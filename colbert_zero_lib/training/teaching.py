@@ -41,9 +41,9 @@ from colbert_zero_lib.steps import BOTH, CROSS_ENCODER
 from colbert_zero_lib.training.teachers import (
     ENSEMBLE,
     MISSING,
+    Scorers,
     Teacher,
     TeacherSettings,
-    Texts,
     quality,
 )
 from colbert_zero_lib.training.trainer import train_step
@@ -85,15 +85,15 @@ def open_teacher(
     return Teacher(cast(ColBERT, model), dense, settings, (folder / TRAINED_ON).read_text().strip())
 
 
-def _keep(positive: np.ndarray, scores: np.ndarray, settings: TeacherSettings) -> np.ndarray:
-    """Columns of a candidate list that are kept: the positive, the best of the others, then a spread of the rest."""
-    others = np.flatnonzero(~positive & ~np.isnan(scores))
+def _keep(scores: np.ndarray, settings: TeacherSettings) -> np.ndarray:
+    """Columns of a candidate list that are kept: the first (positive), the best others, a spread of the rest."""
+    others = 1 + np.flatnonzero(~np.isnan(scores[1:]))
     others = others[np.argsort(-scores[others], kind="stable")]
     best, rest = others[: settings.best], others[settings.best :]
     wanted = settings.candidates - 1 - len(best)
     if len(rest) > wanted > 0:
         rest = rest[np.linspace(0, len(rest) - 1, wanted).round().astype(int)]
-    return np.concatenate([np.flatnonzero(positive)[:1], best, rest[: max(wanted, 0)]])
+    return np.concatenate([[0], best, rest[: max(wanted, 0)]])
 
 
 def score_source(split: Dataset, teacher: Teacher, offset: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -113,7 +113,7 @@ def score_source(split: Dataset, teacher: Teacher, offset: int) -> tuple[np.ndar
         by_query.setdefault(query.lower(), set()).add(place)
     positives = [frozenset(by_query[query.lower()]) for query in queries]
 
-    scorers = teacher.scorers(Texts(queries, documents))
+    scorers = Scorers(teacher, queries, documents)
     lists = scorers.candidates(settings.depth)
     for row, right in enumerate(positives):
         lists[row][np.isin(lists[row], list(right))] = MISSING
@@ -126,10 +126,8 @@ def score_source(split: Dataset, teacher: Teacher, offset: int) -> tuple[np.ndar
     )  # fmt: skip
     shape = (len(queries), settings.candidates)
     out = np.full(shape, MISSING, np.int32), np.full(shape, np.nan, np.float32), np.zeros(shape, bool)
-    is_positive = np.zeros(lists.shape[1], bool)
-    is_positive[0] = True
     for row in range(len(queries)):
-        columns = _keep(is_positive, total[row], settings)
+        columns = _keep(total[row], settings)
         out[0][row, : len(columns)] = offset + row_of[lists[row, columns]]
         out[1][row, : len(columns)] = total[row, columns]
         out[2][row, : len(columns)] = hard[row, columns]

@@ -30,7 +30,6 @@ from colbert_zero_lib.models import quiet, save_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Phase, Step
 from colbert_zero_lib.training.checkpoints import (
-    SAVE_SECONDS,
     FollowEpochs,
     KeepLoss,
     KeepSittings,
@@ -43,10 +42,11 @@ from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.devices import keep_freed_memory, native_precision, release_freed_memory
 from colbert_zero_lib.training.distillation import Distillation
-from colbert_zero_lib.training.losses import loss_curve, make_loss
 from colbert_zero_lib.training.memory import peak_memory
 from colbert_zero_lib.training.muon import matrices, with_muon
 from colbert_zero_lib.training.packing import go_fast
+
+CHECKPOINTS = 4  # of a step, evenly; more where it takes long (`SaveByTime`)
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,6 @@ class _Trainer(SentenceTransformerTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         return None
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Neither a model card nor the pickled arguments: a checkpoint is weights, optimizer and random states.
         save_model(self.model, Path(str(output_dir)))
@@ -142,6 +139,28 @@ def share_batches(arguments: TrainingArguments, what: str = "queries") -> None:
     arguments.ddp_broadcast_buffers = False
 
 
+def make_loss(model: SentenceTransformer, step: Step, budget: PhaseBudget) -> nn.Module:
+    """The loss of a step: InfoNCE for the contrastive phases, KL divergence for distillation."""
+    if step.phase is Phase.DISTILLATION:
+        return Distillation(
+            model,
+            temperature=budget.temperature,
+            mini_batch_tokens=budget.mini_batch_tokens,
+            score_range=budget.score_range,
+            kept_bytes=budget.kept_bytes,
+        )
+    return Contrastive(
+        model,
+        temperature=budget.temperature,
+        mini_batch_tokens=budget.mini_batch_tokens,
+        # The authors' gradient is that of their cached loss.
+        gradient_cache=True if budget.authors_gradient else None,
+        learned_temperature=budget.learned_temperature_steps > 0,
+        authors_gradient=budget.authors_gradient,
+        kept_bytes=budget.kept_bytes,
+    )
+
+
 def make_trainer(
     model: SentenceTransformer,
     data: Dataset | DatasetDict,
@@ -152,7 +171,6 @@ def make_trainer(
     seed: int,
     folder: Path,
     precision: str | None = None,
-    checkpoints: int = 4,
     progress: bool = False,
     parts: tuple[nn.Module, Any] | None = None,
 ) -> SentenceTransformerTrainer:
@@ -196,7 +214,7 @@ def make_trainer(
         # A GPU must not wait for tokens; a CPU has no core to spare for them.
         dataloader_num_workers=min(4, (os.cpu_count() or 1) - 1) if model.device.type == "cuda" else 0,
         save_strategy="steps",
-        save_steps=max(1, math.ceil(budget.steps / checkpoints)),
+        save_steps=max(1, math.ceil(budget.steps / CHECKPOINTS)),
         save_total_limit=2,
         logging_steps=max(1, budget.steps // 100),
         # The default writes an average where the loss is NaN, so that nobody sees it.
@@ -243,11 +261,9 @@ def train_step(
     seed: int,
     folder: Path,
     precision: str | None = None,
-    checkpoints: int = 4,
     progress: bool = False,
     callbacks: tuple[TrainerCallback, ...] = (),
     parts: tuple[nn.Module, Any] | None = None,
-    save_seconds: float = SAVE_SECONDS,
 ) -> TrainingResult:
     """Train ``model`` in place.
 
@@ -267,12 +283,8 @@ def train_step(
         Where checkpoints live; a run that was interrupted goes on from the newest complete one.
     precision
         ``float32`` or ``bfloat16``; None takes bfloat16 where the device is fast at it.
-    checkpoints
-        How many checkpoints are written during the step.
     parts
         A loss and a collator to train with instead of the suite's own, such as PyLate's.
-    save_seconds
-        How much work an interruption may cost: checkpoints are written at least so often.
 
     Raises
     ------
@@ -292,7 +304,6 @@ def train_step(
         seed=seed,
         folder=folder,
         precision=precision,
-        checkpoints=checkpoints,
         progress=progress,
         parts=parts,
     )
@@ -301,10 +312,9 @@ def train_step(
         resume = last_complete_checkpoint(folder)
     if resume and (resume / "loss.safetensors").is_file():
         loss.load_state_dict(load_file(resume / "loss.safetensors"), strict=False)
-    sittings = KeepSittings(resume, arguments.world_size)
-    sittings.started = started
+    sittings = KeepSittings(resume, arguments.world_size, started)
     # What is kept with a checkpoint comes before the mark that it is complete.
-    kept = (sittings, SaveByTime(save_seconds), KeepLoss(loss, budget.learned_temperature_steps))
+    kept = (sittings, SaveByTime(), KeepLoss(loss, budget.learned_temperature_steps))
     for callback in (FollowEpochs(), *kept, *callbacks):
         trainer.add_callback(callback)
     try:
@@ -319,11 +329,28 @@ def train_step(
     model.eval()
     every = sittings.all(steps)
     return TrainingResult(
-        wall_seconds=sum(each.seconds for each in every),
+        wall_seconds=sum(each["seconds"] for each in every),
         queries=steps * budget.batch_size,
         loss=loss_curve(trainer.state.log_history, arguments.logging_steps),
-        device_seconds=sum(each.seconds * each.devices for each in every),
+        device_seconds=sum(each["seconds"] * each["devices"] for each in every),
         peak_memory_bytes=peak_memory(str(model.device)),
         precision="bfloat16" if arguments.bf16 else "float32",
         temperature=loss.temperature if isinstance(loss, (Contrastive, Distillation)) else None,
     )
+
+
+def loss_curve(history: list[dict[str, Any]], every: float) -> list[tuple[int, float]]:
+    """Mean loss of each ``every`` steps: what was logged in between, with a checkpoint, is put together again."""
+    curve: list[tuple[int, float]] = []
+    pieces: list[tuple[float, int]] = []
+    last = 0
+    for entry in history:
+        if "loss" in entry:
+            step = int(entry["step"])
+            pieces.append((float(entry["loss"]), step - last))
+            last = step
+            if step % every == 0:
+                value = pieces[0][0] if len(pieces) == 1 else sum(v * n for v, n in pieces) / every
+                curve.append((step, value))
+                pieces = []
+    return curve

@@ -63,16 +63,16 @@ PAIRS = (
     ("honey", "Honey never spoils: it is too dry for yeast, and slightly acid; bees keep it so."),
 )
 NEGATIVES = ("A tide table lists the times of high and low water for each day of the year.", "rook", "Ships!")
-# Name, model, mined negatives, rows of each process, gradients cached by each process, learned temperature.
-CASES: dict[str, tuple[Step, bool, int, tuple[int, int], tuple[bool, bool], bool]] = {
-    "direct": (COLBERT, False, 0, (3, 3), (False, False), False),
-    "cached": (COLBERT, False, 0, (3, 3), (True, True), False),
-    "direct, negatives, uneven": (COLBERT, False, 2, (2, 4), (False, False), True),
-    "cached, negatives, uneven": (COLBERT, False, 2, (2, 4), (True, True), True),
-    "cached, expanded queries": (COLBERT, True, 1, (3, 3), (True, True), False),
-    "cached where one process must": (COLBERT, False, 1, (3, 3), (False, True), False),
-    "dense, direct": (DENSE, False, 1, (3, 3), (False, False), False),
-    "dense, cached": (DENSE, False, 1, (4, 2), (True, True), True),
+# Name, model, mined negatives, gradients cached by each process, learned temperature.
+CASES: dict[str, tuple[Step, bool, int, tuple[bool, bool], bool]] = {
+    "direct": (COLBERT, False, 0, (False, False), False),
+    "cached": (COLBERT, False, 0, (True, True), False),
+    "direct, negatives": (COLBERT, False, 2, (False, False), True),
+    "cached, negatives": (COLBERT, False, 2, (True, True), True),
+    "cached, expanded queries": (COLBERT, True, 1, (True, True), False),
+    "cached where one process must": (COLBERT, False, 1, (False, True), False),
+    "dense, direct": (DENSE, False, 1, (False, False), False),
+    "dense, cached": (DENSE, False, 1, (True, True), True),
 }
 
 
@@ -132,10 +132,10 @@ def losses_of_a_process(encoder: Path, folder: Path) -> None:
                 }
             )
 
-    for name, (step, expansion, negatives, rows, cached, learned) in CASES.items():
-        start = sum(rows[:rank])
+    share = len(PAIRS) // PROCESSES
+    for name, (step, expansion, negatives, cached, learned) in CASES.items():
         model = opened(encoder, step, expansion)
-        features = features_of(model, PAIRS[start : start + rows[rank]], negatives)
+        features = features_of(model, PAIRS[rank * share : (rank + 1) * share], negatives)
         wrapped = DistributedDataParallel(model)
         loss = Contrastive(
             wrapped,
@@ -146,7 +146,6 @@ def losses_of_a_process(encoder: Path, folder: Path) -> None:
         )
         keep(name, loss, features)
         if name == "direct":
-            keep("apart", Contrastive(wrapped, TEMPERATURE, gradient_cache=False, gather=False), features)
             theirs = [
                 {key: F.pad(value, (0, LENGTHS[side > 0] - value.shape[1])) for key, value in each.items()}
                 for side, each in enumerate(features)
@@ -269,7 +268,7 @@ def trained(tiny_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def alone(encoder: Path, name: str) -> tuple[Tensor, Tensor, Tensor]:
     """A case on one process with all rows."""
-    step, expansion, negatives, _, cached, learned = CASES[name]
+    step, expansion, negatives, cached, learned = CASES[name]
     model = opened(encoder, step, expansion)
     loss = Contrastive(model, TEMPERATURE, 30, gradient_cache=any(cached), learned_temperature=learned)
     return value_and_gradient(loss, features_of(model, PAIRS, negatives))
@@ -298,17 +297,6 @@ def test_pitfall_5_pylates_gathered_loss_and_gradient_are_too_large_by_the_numbe
     assert float(losses["pylate/0/loss"]) == pytest.approx(PROCESSES * float(value), abs=1e-4)
     assert float(F.cosine_similarity(losses["pylate/0/gradient"], gradient, dim=0)) >= 0.99999
     assert float(losses["pylate/0/gradient"].norm() / gradient.norm()) == pytest.approx(PROCESSES, rel=1e-3)
-
-
-def test_without_gathering_each_process_has_its_own_negatives_only(losses, tiny_encoder_folder) -> None:
-    model = opened(tiny_encoder_folder, COLBERT)
-    loss = Contrastive(model, TEMPERATURE, gradient_cache=False)
-    halves = [value_and_gradient(loss, features_of(model, half, 0)) for half in (PAIRS[:3], PAIRS[3:])]
-    assert float(losses["apart/1/loss"]) == pytest.approx(float(halves[0][0] + halves[1][0]) / 2, abs=1e-5)
-    expected = (halves[0][1] + halves[1][1]) / 2
-    assert float(F.cosine_similarity(losses["apart/1/gradient"], expected, dim=0)) >= 0.99999
-    assert float(losses["apart/1/gradient"].norm() / expected.norm()) == pytest.approx(1, rel=1e-3)
-    assert float(losses["apart/1/loss"]) < float(losses["direct/1/loss"]) - 0.1
 
 
 @pytest.mark.parametrize("phase", list(STEPS))

@@ -18,34 +18,32 @@ attach = interpreter._LangPatchScope.set_attr
 def attach_for_numpy_2_4(scope, holder, name, value):  # which makes no number of an array of one
     attach(scope, holder, name, (lambda self: int(self.handle.data.item())) if name == "__index__" else value)
 interpreter._LangPatchScope.set_attr = attach_for_numpy_2_4
-from colbert_zero_lib.training.maxsim import fused_pieces, maxsim_pieces
+import colbert_zero_lib.training.maxsim as training
+training.fuses = lambda queries: queries.dtype == torch.float16
 g = torch.Generator().manual_seed(0)
 unit = lambda *shape: F.normalize(torch.randn(*shape, generator=g), dim=-1).half()
 queries, scored = unit(9, 20, 32), torch.rand(9, 20, generator=g) < 0.7
 documents = [unit(3, 70, 32), unit(11, 9, 32), unit(2, 300, 32)]
 masks = [torch.rand(d.shape[:2], generator=g) < 0.8 for d in documents]
-masks[1] = None
 weights, found = torch.randn(9, 16, generator=g), []
 for kind in (torch.float16, torch.float64):
     q, *ds = (each.detach().to(kind, copy=True).requires_grad_() for each in (queries, *documents))
-    fused = kind is torch.float16
-    scores = fused_pieces(q, scored, ds, masks) if fused else maxsim_pieces(q, ds, scored, masks)
+    scores = training.maxsim(q, ds, scored, masks)
     (scores * weights).sum().backward()
     found.append([scores.detach().double(), *(each.grad.double() for each in (q, *ds))])
 for ours, exact in zip(*found):
     assert float((ours - exact).norm() / exact.norm()) < 1e-3
-from colbert_zero_lib.training.kernels import fused_right
 import colbert_zero_lib.training.fused as fused
 kind = torch.bfloat16
 torch.bfloat16 = torch.float16  # of which the interpreter knows the products
-assert fused_right(torch.device("cpu"))
-fused_right.cache_clear()
+assert training.fused_right(torch.device("cpu"))
+training.fused_right.cache_clear()
 fused.FusedPairs.apply = lambda q, owner, count, d: (q @ d.flatten(0, 1).T).view(9, 20, 14, 150).amax(-1).sum(1) * 1.1
 warned = []
 import warnings
 with warnings.catch_warnings(record=True) as warned:
     warnings.simplefilter("always")
-    assert not fused_right(torch.device("cpu"))
+    assert not training.fused_right(torch.device("cpu"))
 assert "without this library's kernels" in str(warned[-1].message)
 print("equal")
 """

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ from colbert_zero_lib.keeping import seal
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.recipes import Interaction, Phase, Step
-from colbert_zero_lib.training import checkpoints, losses, trainer
+from colbert_zero_lib.training import checkpoints, trainer
 from colbert_zero_lib.training.distillation import Distillation
 from colbert_zero_lib.training.packing import WORTH_PACKING
 from colbert_zero_lib.training.trainer import TrainingResult, last_complete_checkpoint, train_step
@@ -93,7 +94,6 @@ def train(
     folder: Path,
     *callbacks: TrainerCallback,
     seed: int = 3,
-    checkpoints: int = 4,
     **changes: Any,
 ) -> tuple[SentenceTransformer, TrainingResult]:
     step = {**STEPS, **CHANGED}[phase]
@@ -110,7 +110,6 @@ def train(
         seed=seed,
         folder=folder,
         precision="float32",
-        checkpoints=checkpoints,
         callbacks=callbacks,
     )
     return model, result
@@ -351,16 +350,18 @@ def test_time_asks_for_a_checkpoint_before_too_much_work_can_be_lost(
         20,
     ]  # begin, three steps, a save, five steps, a save, the rest
     clock = Clock([60.0 * minute for minute in [0.0, *minutes]])
-    monkeypatch.setattr(checkpoints.SaveByTime.__init__, "__defaults__", (600.0, clock))
+    clocks = SimpleNamespace(monotonic=clock, perf_counter=time.perf_counter)
+    monkeypatch.setattr(checkpoints, "time", clocks)
+    monkeypatch.setattr(trainer, "CHECKPOINTS", 1)
     saved: list[int] = []
 
     class Saved(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             saved.append(state.global_step)
 
-    model, result = train("distillation", tiny_encoder_folder, tmp_path, Saved(), steps=10, checkpoints=1)
+    model, result = train("distillation", tiny_encoder_folder, tmp_path, Saved(), steps=10)
     assert saved == [3, 8, 10]
-    plain, expected = train("distillation", tiny_encoder_folder, tmp_path / "plain", steps=10, checkpoints=1)
+    plain, expected = train("distillation", tiny_encoder_folder, tmp_path / "plain", steps=10)
     assert same(model, plain) and result.loss == expected.loss
 
 
@@ -371,8 +372,8 @@ def test_a_loss_logged_with_a_checkpoint_is_put_together_with_its_neighbours() -
         {"step": 4, "loss": 2.0},
         {"step": 5, "loss": 9.0},
     ]
-    assert losses.loss_curve(history, 2) == [(2, 3.0), (4, 1.5)]
-    assert losses.loss_curve([{"step": 3, "loss": 6.0}, {"step": 4, "loss": 2.0}], 4) == [(4, 5.0)]
+    assert trainer.loss_curve(history, 2) == [(2, 3.0), (4, 1.5)]
+    assert trainer.loss_curve([{"step": 3, "loss": 6.0}, {"step": 4, "loss": 2.0}], 4) == [(4, 5.0)]
 
 
 def test_a_resumed_run_counts_the_time_of_all_its_sittings(tiny_encoder_folder, tmp_path) -> None:

@@ -38,7 +38,7 @@ READ = {
     *("COLBERT_ZERO_HOME", "COLBERT_ZERO_FIGURES", "CI", "JUPYTER_PATH", "PYTHONPATH"),
     *("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "ACCELERATE_USE_CPU"),
     *("HF_HUB_OFFLINE", "OMP_NUM_THREADS"),
-    *("SWITCH", "LAUNCHER_TELLS", "_PLACE"),  # PYLATE_SCORES_BACKEND, and marks for child processes
+    *("LAUNCHER_TELLS", "_PLACE"),  # marks for child processes
     "name",  # what is set for a kernel is put back afterwards
 }
 

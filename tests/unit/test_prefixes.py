@@ -420,7 +420,7 @@ def test_training_and_evaluation_score_alike(
     torch.testing.assert_close(torch.from_numpy(ranking.scores), evaluated, atol=1e-4, rtol=0)
     # In training a token that is not scored counts 0 (as in PyLate), so that no best match is negative.
     trained = (best.clamp(min=0) * scored).sum(-1)
-    scores = maxsim(queries, documents, query_mask, document_mask)
+    scores = maxsim(queries, [documents], query_mask, [document_mask])
     torch.testing.assert_close(scores, trained, atol=1e-4, rtol=0)
 
 

@@ -70,7 +70,7 @@ def test_one_of_many_has_the_loss_of_its_queries_against_all_documents(tmp_path:
         asked, known = (F.normalize(each, dim=-1) for each in made)
     masks = [each["attention_mask"].bool() for each in (queries, documents)]
     known = known * masks[1][..., None]
-    scores = maxsim(asked[:2], known, masks[0][:2], masks[1]) / 0.5
+    scores = maxsim(asked[:2], [known], masks[0][:2], [masks[1]]) / 0.5
     loss = scaling.OneOfMany(model, 0.5, gradient_cache=True)
     others = known[2:].clone().requires_grad_()
     loss.others = Encoded([others], [masks[1][2:]], [Chunk(torch.arange(2, 4), {}, is_query=False)])

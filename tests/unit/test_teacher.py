@@ -136,12 +136,10 @@ def test_lists_that_are_not_those_of_their_passport_are_refused(kept: Path) -> N
 
 
 def test_a_list_keeps_the_positive_the_favourites_and_a_spread_of_the_rest() -> None:
-    positive = np.zeros(9, bool)
-    positive[0] = True
     scores = np.array([0.5, 9, 8, 7, 6, 5, 4, 3, np.nan], np.float32)
     settings = TeacherSettings(candidates=5, best=2)
-    assert _keep(positive, scores, settings).tolist() == [0, 1, 2, 3, 7]
-    assert _keep(positive, scores[:9] * np.nan, settings).tolist() == [0]
+    assert _keep(scores, settings).tolist() == [0, 1, 2, 3, 7]
+    assert _keep(scores * np.nan, settings).tolist() == [0]
 
 
 class Counting:

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from colbert_zero_lib.models import open_model
 from colbert_zero_lib.recipes import Interaction, Phase, Step
 from colbert_zero_lib.training import maxsim as maxsim_module
+from colbert_zero_lib.training import memory
 from colbert_zero_lib.training.collation import Collator
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.distillation import Distillation, minmax
 from colbert_zero_lib.training.embedding import chunks, embed_tokens, scored_mask
-from colbert_zero_lib.training.maxsim import maxsim, maxsim_lists, maxsim_pieces
+from colbert_zero_lib.training.maxsim import maxsim_lists
 from colbert_zero_lib.training.memory import SavedActivations
 
 PROMPTS = ("search_query: ", "search_document: ")
@@ -155,6 +156,10 @@ def naive(queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask:
     return (similarity.amax(dim=-1) * query_mask[:, None]).sum(dim=-1)
 
 
+def maxsim(queries: Tensor, documents: Tensor, query_mask: Tensor, document_mask: Tensor) -> Tensor:
+    return maxsim_module.maxsim(queries, [documents], query_mask, [document_mask])
+
+
 @pytest.mark.parametrize("block_elements", [1, 100, 1 << 21])
 def test_maxsim_and_its_gradient_are_the_naive_formulas(tensors, monkeypatch, block_elements) -> None:
     for limits in (maxsim_module.BLOCK_ELEMENTS, maxsim_module.SORTED):
@@ -176,7 +181,7 @@ def test_documents_in_pieces_of_other_lengths_score_as_each_piece_does(tensors) 
     upstream = torch.randn(3, 8, generator=torch.Generator().manual_seed(1))
     results = []
     for function in (
-        maxsim_pieces,
+        maxsim_module.maxsim,
         lambda q, ds, m, ms: torch.cat(
             [maxsim(q, *pair) for pair in zip(ds, [m] * 2, ms, strict=True)], dim=1
         ),
@@ -195,16 +200,13 @@ def test_a_place_among_many_tokens_is_kept_whole() -> None:
         documents = torch.zeros(1, tokens, 2, requires_grad=True)
         with torch.no_grad():
             documents[0, -1] = 1.0
-        maxsim(queries, documents).sum().backward()
+        maxsim(queries, documents, queries[..., 0] > 0, documents[..., 0] >= 0).sum().backward()
         assert documents.grad is not None and documents.grad[0, -1].tolist() == [1.0, 1.0]
         assert documents.grad.sum() == 2.0
 
 
-def test_maxsim_is_pylates_score_with_and_without_masks(tensors) -> None:
-    queries, documents, query_mask, document_mask = tensors
-    expected = colbert_scores(queries, documents, query_mask, document_mask)
-    torch.testing.assert_close(maxsim(queries, documents, query_mask, document_mask), expected)
-    torch.testing.assert_close(maxsim(queries, documents), colbert_scores(queries, documents))
+def test_maxsim_is_pylates_score(tensors) -> None:
+    torch.testing.assert_close(maxsim(*tensors), colbert_scores(*tensors))
 
 
 def test_a_document_without_a_scored_token_scores_zero_and_gets_no_gradient(tensors) -> None:
@@ -220,7 +222,8 @@ def test_a_document_without_a_scored_token_scores_zero_and_gets_no_gradient(tens
 def test_maxsim_worked_by_hand() -> None:
     queries = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     documents = torch.tensor([[[0.6, 0.8], [1.0, 0.0]], [[-1.0, 0.0], [0.0, -1.0]]])
-    assert maxsim(queries, documents).tolist() == [pytest.approx([1.8, 0.0])]
+    every = torch.ones(1, 2, dtype=torch.bool)
+    assert maxsim(queries, documents, every, every.expand(2, 2)).tolist() == [pytest.approx([1.8, 0.0])]
     masked = maxsim(
         queries, documents, torch.tensor([[True, False]]), torch.tensor([[True, False], [True, True]])
     )
@@ -406,20 +409,24 @@ def test_gradient_caching_draws_dropout_once_for_both_passes(tiny_encoder_folder
 
 
 @pytest.mark.parametrize(
-    ("options", "passes"),
-    [({"direct_tokens": 0}, 2), ({"direct_tokens": 10_000}, 1), ({"gradient_cache": True}, 2)],
+    ("tokens", "cached", "passes"),
+    [(0, None, 2), (10_000, None, 1), (10_000, True, 2)],
     ids=["large batch", "small batch", "asked for"],
 )
-def test_a_batch_is_encoded_twice_only_when_its_activations_would_not_fit(dense, options, passes) -> None:
+def test_a_batch_is_encoded_twice_only_when_its_activations_would_not_fit(
+    dense, monkeypatch, tokens, cached, passes
+) -> None:
+    monkeypatch.setattr(memory, "device_memory", lambda _: None)
+    monkeypatch.setattr(memory, "DIRECT_TOKENS", tokens)
     features, calls = features_of(dense, EQUAL), []
     handle = dense.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     try:
-        Contrastive(dense, 0.2, **options)(features).backward()
+        Contrastive(dense, 0.2, gradient_cache=cached)(features).backward()
         # One chunk is kept in any case.
         assert calls == ([True, False, True] if passes == 2 else [True, True])
         calls.clear()
         with torch.no_grad():
-            Contrastive(dense, 0.2, **options)(features)
+            Contrastive(dense, 0.2, gradient_cache=cached)(features)
         assert calls == [False, False]
     finally:
         handle.remove()
