@@ -6,7 +6,7 @@ Which sets there are and by which rules they are judged; a reader's own folder i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from colbert_zero_lib.corpora.collections import Collection, joined, judged_collection
 from colbert_zero_lib.corpora.qrels import Qrels, collect_qrels, identifier, read_qrels
 from colbert_zero_lib.errors import DataError, UnknownNameError
-from colbert_zero_lib.hub import check_blobs, commit_of, plain_hub_errors
+from colbert_zero_lib.hub import check_blobs, commit_of, plain_hub_errors, without_bars
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -165,7 +165,7 @@ def evaluation_set(name: str, progress: bool = False) -> Collection:
     found = SETS.get(name) or SETS.get(parts(name)[0] if "/" in name else "")
     if found is None or len(parts(name)) > 1:
         raise DataError(f"{name} is several collections: ask for one of them, such as {expand(name)[0]}.")
-    with _bars(progress):
+    with nullcontext() if progress else without_bars():
         return _nano(found) if found.name.startswith("nanobeir/") else _beir(found)
 
 
@@ -245,32 +245,3 @@ def _judgements(table: Dataset, where: str) -> Qrels:
         ),
         where,
     )
-
-
-@contextmanager
-def _bars(wanted: bool) -> Iterator[None]:
-    import datasets.utils as datasets_utils
-    import huggingface_hub.utils as hub_utils
-
-    switches = (
-        (
-            datasets_utils.are_progress_bars_disabled,
-            datasets_utils.disable_progress_bars,
-            datasets_utils.enable_progress_bars,
-        ),
-        (
-            hub_utils.are_progress_bars_disabled,
-            hub_utils.disable_progress_bars,
-            hub_utils.enable_progress_bars,
-        ),
-    )
-    back = []
-    for disabled, disable, enable in switches:
-        if not wanted and not disabled():
-            disable()
-            back.append(enable)
-    try:
-        yield
-    finally:
-        for enable in back:
-            enable()
