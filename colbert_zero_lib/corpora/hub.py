@@ -16,6 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from colbert_zero_lib.corpora import evaluation_sets
 from colbert_zero_lib.corpora.hub_files import HubFiles
 from colbert_zero_lib.corpora.hub_rows import as_they_are, by_row, negatives_apart, parsed_lists
 from colbert_zero_lib.corpora.rows import Cut, draw_lists, say_small, with_negatives
@@ -83,8 +84,6 @@ ROWS: dict[Phase, dict[str, int]] = {
     },
     Phase.DISTILLATION: {"train": 640_000},
 }
-UNSUPERVISED_SPLITS = tuple(ROWS[Phase.UNSUPERVISED])
-SUPERVISED_SPLITS = tuple(ROWS[Phase.SUPERVISED])
 SAMPLE_SEED = 0
 
 
@@ -138,10 +137,9 @@ class HubSource:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over data sets and evaluation sets, their commits, the rows taken and the sample's seed."""
-        tests, development = map(_parts, (self.profile.test_sets, self.profile.development_sets))
-        evaluated = [
-            name for part in dict.fromkeys(tests + development) for name in _evaluation_repositories(part)
-        ]
+        tests, development = list(self.collections), list(self.development)
+        sets = [evaluation_sets.SETS[name] for name in tests + development]
+        evaluated = [name for each in sets for name in (each.repository, each.qrels_repository)]
         parts = {
             "commits": {name: self._commits(name) for name in (*_REPOSITORIES.values(), *evaluated)},
             "rows": {phase.value: self.shares(phase) for phase in Phase},
@@ -274,34 +272,20 @@ _REPOSITORIES = {
 }
 
 
-def _parts(names: tuple[str, ...]) -> list[str]:
-    """Every collection that the names of a profile mean."""
-    from colbert_zero_lib.corpora.evaluation_sets import expand, parts
-
-    return [part for name in names for known in expand(name) for part in parts(known)]
-
-
 class _EvaluationSets(Mapping[str, "Collection"]):
     """Sets that are read when they are asked for and not held: few memories hold all of BEIR at once."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = _parts(names)
+        known = (each for name in names for each in evaluation_sets.expand(name))
+        self._names = [part for each in known for part in evaluation_sets.parts(each)]
 
     def __getitem__(self, name: str) -> Collection:
-        from colbert_zero_lib.corpora.evaluation_sets import evaluation_set
-
         if name not in self._names:
             raise KeyError(name)
-        return evaluation_set(name)
+        return evaluation_sets.evaluation_set(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-def _evaluation_repositories(part: str) -> tuple[str, ...]:
-    from colbert_zero_lib.corpora.evaluation_sets import SETS
-
-    return tuple(dict.fromkeys((SETS[part].repository, SETS[part].qrels_repository)))
