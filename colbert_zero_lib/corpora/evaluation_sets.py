@@ -162,9 +162,10 @@ def evaluation_set(name: str, progress: bool = False) -> Collection:
     DataError when ``name`` stands for several (`expand`, `parts`) or a part is malformed; HubError when the hub cannot
     give it. ``progress`` shows the downloads.
     """
-    found = SETS.get(name) or SETS.get(parts(name)[0] if "/" in name else "")
-    if found is None or len(parts(name)) > 1:
-        raise DataError(f"{name} is several collections: ask for one of them, such as {expand(name)[0]}.")
+    meant = [part for known in expand(name) for part in parts(known)]
+    if len(meant) > 1:
+        raise DataError(f"{name} is several collections: ask for one of them, such as {meant[0]}.")
+    found = SETS[meant[0]]
     with nullcontext() if progress else without_bars():
         return _nano(found) if found.name.startswith("nanobeir/") else _beir(found)
 
@@ -238,10 +239,7 @@ def _texts(repository: str, part: str, split: str, commit: str) -> dict[str, str
 
 def _judgements(table: Dataset, where: str) -> Qrels:
     rows = enumerate(_rows(table, ("query-id", "corpus-id", "score"), where), start=1)
-    return collect_qrels(
-        (
-            (number, query, document, 1 if score is None else score)
-            for number, (query, document, score) in rows
-        ),
-        where,
+    graded = (
+        (number, query, document, 1 if score is None else score) for number, (query, document, score) in rows
     )
+    return collect_qrels(graded, where)

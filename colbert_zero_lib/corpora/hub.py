@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from colbert_zero_lib.corpora import evaluation_sets
 from colbert_zero_lib.corpora.hub_files import HubFiles
@@ -124,15 +124,11 @@ class HubSource:
     profile: Profile
     home: Path
     progress: bool = True
+    teacher: ClassVar[None] = None  # negatives and scores come with the rows
 
     @cached_property
     def _commits(self) -> Callable[[str], str]:
         return cache(lambda repository: commit_of(repository, "dataset"))
-
-    @property
-    def teacher(self) -> None:
-        """None: negatives and scores come with the rows."""
-        return
 
     @cached_property
     def fingerprint(self) -> str:
