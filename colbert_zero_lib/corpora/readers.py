@@ -28,6 +28,7 @@ TRIPLE = (
 )
 SCORED = '{"query": "...", "documents": ["...", ...], "scores": [1.5, ...]}'
 Row = dict[str, Any]
+_QUERY, _DOCUMENT = ("query", "anchor"), ("document", "positive")
 _NUMBERED = re.compile(r"negative_([0-9]{1,6})")
 _LISTS = ("negatives", "negative", "documents", "scores", "positive_passages", "negative_passages")
 
@@ -46,7 +47,7 @@ def file_suffix(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def read_rows(path: Path, named: Collection[str] = ("query", "anchor")) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path, named: Collection[str] = _QUERY) -> Iterator[tuple[str, Row]]:
     """(place, row) of a file of any of `SUFFIXES`; DataError names the file, and the line where there is one.
 
     A table's first line must have at least one of the columns ``named``; any will do where none are.
@@ -66,16 +67,17 @@ def read_rows(path: Path, named: Collection[str] = ("query", "anchor")) -> Itera
 
 def pair(place: str, row: Row) -> Iterator[Row]:
     """Columns ``query`` and ``document``; other keys are ignored."""
-    yield {"query": _query(place, row, PAIR), "document": _document(place, row, PAIR)}
+    yield {"query": _text(place, row, _QUERY, PAIR), "document": _text(place, row, _DOCUMENT, PAIR)}
 
 
 def triple(place: str, row: Row) -> Iterator[Row]:
     """Columns ``query``, ``positive`` and ``negative``, a list of at least one; a row for each positive passage."""
-    query, negatives = _query(place, row, TRIPLE), _negatives(place, row)
+    query, negatives = _text(place, row, _QUERY, TRIPLE), _negatives(place, row)
     passages = row.get("positive_passages")
-    positives = (
-        [_document(place, row, TRIPLE)] if passages is None else _texts(place, passages, "positive_passages")
-    )
+    if passages is None:
+        positives = [_text(place, row, _DOCUMENT, TRIPLE)]
+    else:
+        positives = _texts(place, passages, "positive_passages")
     for positive in positives:
         if positive in negatives:
             raise DataError(f"{place} has its document among its negatives: remove it there.")
@@ -84,7 +86,7 @@ def triple(place: str, row: Row) -> Iterator[Row]:
 
 def scored(place: str, row: Row) -> Iterator[Row]:
     """Columns ``query``, ``documents`` and ``scores``, finite numbers, one a document."""
-    query = _query(place, row, SCORED)
+    query = _text(place, row, _QUERY, SCORED)
     documents = _texts(place, row.get("documents"), "documents")
     scores = row.get("scores")
     if not isinstance(scores, list) or len(scores) != len(documents):
@@ -152,15 +154,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
         raise DataError(f"{path} is not a Parquet file ({error}).") from None
 
 
-def _query(place: str, row: Row, shape: str) -> str:
-    return _first_text(place, row, ("query", "anchor"), shape)
-
-
-def _document(place: str, row: Row, shape: str) -> str:
-    return _first_text(place, row, ("document", "positive"), shape)
-
-
-def _first_text(place: str, row: Row, keys: tuple[str, str], shape: str) -> str:
+def _text(place: str, row: Row, keys: tuple[str, str], shape: str) -> str:
     text = next((row[key] for key in keys if row.get(key) is not None), None)
     if not isinstance(text, str) or not text.strip():
         raise DataError(
