@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -181,20 +181,19 @@ class FolderSource:
         return {path.name: read_collection(path) for path in folders}
 
     @cached_property
-    def _digests(self) -> dict[Path, str]:
-        return {}
+    def _digest(self) -> Callable[[Path], str]:
+        return cache(_sha256)
 
-    def _digest(self, path: Path) -> str:
-        if path not in self._digests:
-            digest = hashlib.sha256()
-            try:
-                with path.open("rb") as file:
-                    while block := file.read(2**20):
-                        digest.update(block)
-            except OSError as error:
-                raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-            self._digests[path] = digest.hexdigest()
-        return self._digests[path]
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    return digest.hexdigest()
 
 
 def _read(path: Path, phase: Phase) -> Iterator[pa.Table]:

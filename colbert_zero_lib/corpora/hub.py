@@ -7,7 +7,6 @@ sets are read elsewhere.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -101,14 +100,9 @@ def shares(sizes: Mapping[str, int], rows: int | None, batch_size: int) -> dict[
     most = {name: size // batch_size for name, size in sizes.items() if size >= batch_size}
     given = {name: int(left >= len(most)) for name in most}
     left -= sum(given.values())
-    waiting = [(-sizes[name] / (given[name] + 1), name) for name in most if given[name] < most[name]]
-    heapq.heapify(waiting)
-    while left and waiting:
-        _, name = heapq.heappop(waiting)
-        given[name] += 1
+    while left and (waiting := [name for name in most if given[name] < most[name]]):
+        given[min(waiting, key=lambda name: (-sizes[name] / (given[name] + 1), name))] += 1
         left -= 1
-        if given[name] < most[name]:
-            heapq.heappush(waiting, (-sizes[name] / (given[name] + 1), name))
     return {name: given.get(name, 0) * batch_size for name in sizes}
 
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from colbert_zero_lib.corpora.text import tokens
-from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation.topk import TopK
 
 NONE = -1
@@ -72,8 +71,6 @@ def safe_negatives(
     positives : for each query, the places of all its right documents
     positive_scores : float ``[queries]``, the same model's score of the query's own document
     """
-    if not 0 < relative_margin <= 1:
-        raise ParameterError(f"relative_margin must be above 0 and at most 1, not {relative_margin}.")
     # Written so that a negative score of the positive also gives a limit below it.
     limit = positive_scores - (1 - relative_margin) * np.abs(positive_scores)
     safe = (candidates != NONE) & (scores <= limit[:, None])

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -215,7 +214,7 @@ def _statistics(
     return frame.set_index(["part", "name"])
 
 
-def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Build from the wheels in the home folder, then print or record the fingerprints."""
     parser = argparse.ArgumentParser(
         description="Fingerprints of the offline text, built anew from the wheels."
@@ -234,7 +233,7 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
         committed.seal_again(path)
     for name, digest in found.items():
         if chosen.parts or name == "all":
-            say(f"{digest}  {name}")
+            print(f"{digest}  {name}")
     return 0
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from colbert_zero_lib.corpora.mining import NONE, interleave, safe_negatives, top_dense
-from colbert_zero_lib.errors import ParameterError
 
 DOCUMENTS = [
     "the heron fishes in the shallow river",  # 0
@@ -57,8 +55,3 @@ def test_other_positives_and_their_near_duplicates_are_not_negatives() -> None:
     candidates, scores = np.array([[1, 2, 5]]), np.zeros((1, 3))
     safe = safe_negatives(candidates, scores, [{0, 1}], np.array([1.0]), DOCUMENTS)
     assert safe.tolist() == [[False, True, False]]
-
-
-def test_a_margin_out_of_range_is_refused() -> None:
-    with pytest.raises(ParameterError, match="relative_margin must be above 0 and at most 1"):
-        safe_negatives(np.array([[1]]), np.zeros((1, 1)), [{0}], np.ones(1), DOCUMENTS, relative_margin=1.2)
