@@ -192,21 +192,16 @@ def _texts(file: Path, part: str) -> dict[str, str]:
     texts: dict[str, str] = {}
     for number, row in json_lines(file):
         place = f"{file}:{number}"
-        key = _new_id(row, texts, place)
+        key = identifier(row.get("_id"))
+        if key is None:
+            raise DataError(f"{place} has no key '_id'.")
+        if key in texts:
+            raise DataError(f"{place} repeats the id {key!r}: ids must be unique.")
         title = _text(row, "title", place, required=False) if part == "corpus" else ""
         texts[key] = joined(title, _text(row, "text", place, required=not title.strip()))
     if not texts:
         raise DataError(f"{file} has no lines: a collection needs documents and queries.")
     return texts
-
-
-def _new_id(row: Mapping[str, Any], seen: Mapping[str, str], place: str) -> str:
-    key = identifier(row.get("_id"))
-    if key is None:
-        raise DataError(f"{place} has no key '_id'.")
-    if key in seen:
-        raise DataError(f"{place} repeats the id {key!r}: ids must be unique.")
-    return key
 
 
 def _text(row: Mapping[str, Any], key: str, place: str, required: bool = True) -> str:

@@ -118,7 +118,10 @@ def _sets() -> dict[str, HubSet]:
     ]
     found += [
         HubSet(
-            f"nanobeir/{name}", f"zeta-alpha-ai/Nano{name}", f"Nano{name.removesuffix('Retrieval')}Retrieval"
+            f"nanobeir/{name}",
+            f"zeta-alpha-ai/Nano{name}",
+            f"Nano{name.removesuffix('Retrieval')}Retrieval",
+            "train",
         )
         for name in _NANO
     ]
@@ -165,26 +168,21 @@ def evaluation_set(name: str, progress: bool = False) -> Collection:
     meant = [part for known in expand(name) for part in parts(known)]
     if len(meant) > 1:
         raise DataError(f"{name} is several collections: ask for one of them, such as {meant[0]}.")
-    found = SETS[meant[0]]
     with nullcontext() if progress else without_bars():
-        return _nano(found) if found.name.startswith("nanobeir/") else _beir(found)
+        return _read(SETS[meant[0]])
 
 
-def _nano(found: HubSet) -> Collection:
-    commit = commit_of(found.repository, "dataset")
-    corpus, queries = (_texts(found.repository, part, "train", commit) for part in ("corpus", "queries"))
-    qrels = _judgements(_load(found.repository, "qrels", "train", commit), found.repository)
-    # As every NanoBEIR evaluator does.
-    corpus, queries = ({key: text for key, text in texts.items() if text} for texts in (corpus, queries))
-    return judged_collection(found.name, corpus, queries, qrels, split="train", revision=commit)
-
-
-def _beir(found: HubSet) -> Collection:
-    repository = found.repository
+def _read(found: HubSet) -> Collection:
+    repository, nano = found.repository, found.name.startswith("nanobeir/")
     commit = commit_of(repository, "dataset")
-    corpus, queries = (_texts(repository, part, part, commit) for part in ("corpus", "queries"))
+    corpus, queries = (
+        _texts(repository, part, "train" if nano else part, commit) for part in ("corpus", "queries")
+    )
+    if nano:  # as every NanoBEIR evaluator does
+        corpus, queries = ({key: text for key, text in texts.items() if text} for texts in (corpus, queries))
     if found.qrels_repository == repository:
-        qrels = _judgements(_load(repository, "default", found.split, commit), repository)
+        judged = _load(repository, "qrels" if nano else "default", found.split, commit)
+        qrels = _judgements(judged, repository)
     else:
         qrels = read_qrels(_qrels_file(found.qrels_repository, found.split))
     return judged_collection(

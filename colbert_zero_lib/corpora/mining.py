@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from itertools import chain, zip_longest
 
 import numpy as np
 import torch
@@ -43,9 +44,8 @@ def interleave(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     width = first.shape[1] + second.shape[1]
     merged = np.full((len(first), width), NONE, dtype=np.int32)
     for row, (ours, theirs) in enumerate(zip(first, second, strict=True)):
-        turns = np.full((max(len(ours), len(theirs)), 2), NONE, dtype=np.int32)
-        turns[: len(ours), 0], turns[: len(theirs), 1] = ours, theirs
-        kept = [place for place in dict.fromkeys(turns.ravel().tolist()) if place != NONE]
+        turns = chain(*zip_longest(ours.tolist(), theirs.tolist(), fillvalue=NONE))
+        kept = [place for place in dict.fromkeys(turns) if place != NONE]
         merged[row, : len(kept)] = kept
     return merged
 
