@@ -28,6 +28,7 @@ TRIPLE = (
 )
 SCORED = '{"query": "...", "documents": ["...", ...], "scores": [1.5, ...]}'
 Row = dict[str, Any]
+_AT_ONCE = 2_000  # rows that are held in memory together
 _QUERY, _DOCUMENT = ("query", "anchor"), ("document", "positive")
 _NUMBERED = re.compile(r"negative_([0-9]{1,6})")
 _LISTS = ("negatives", "negative", "documents", "scores", "positive_passages", "negative_passages")
@@ -96,14 +97,14 @@ def scored(place: str, row: Row) -> Iterator[Row]:
     yield {"query": query, "documents": documents, "scores": [float(score) for score in scores]}
 
 
-def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2_000) -> Iterator[pa.Table]:
-    """The file's rows in the columns of ``shape``, so many at once."""
+def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]]) -> Iterator[pa.Table]:
+    """The file's rows in the columns of ``shape``, a table of some thousands at a time."""
     import pyarrow as pa
 
     waiting: list[Row] = []
     for place, row in read_rows(path):
         waiting.extend(shape(place, row))
-        if len(waiting) >= rows:
+        if len(waiting) >= _AT_ONCE:
             yield pa.Table.from_pylist(waiting)
             waiting = []
     if waiting:
@@ -142,7 +143,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         check_ordinary(path)
         number = 0
-        for batch in pq.ParquetFile(path).iter_batches(2_000):
+        for batch in pq.ParquetFile(path).iter_batches(_AT_ONCE):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
