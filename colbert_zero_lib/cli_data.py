@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,12 +51,10 @@ def _fetch_hub(profile: Profile, progress: bool) -> None:
         rows = step_data(step, profile.budget(step), source)
         count = sum(map(len, rows.values())) if isinstance(rows, dict) else len(rows)
         typer.echo(f"{step.phase.value}: {count:,} rows")
-    names: set[str] = set()
-    for sets in (source.collections, source.development):
-        for name in (each for each in sets if each not in names):
-            sets[name]  # brought, and let go: few memories hold all of BEIR at once
-            names.add(name)
-    typer.echo(f"{len(names)} collections; everything is in {home()} and the hub's cache")
+    wanted = {name: sets for sets in (source.collections, source.development) for name in sets}
+    for name, sets in wanted.items():
+        sets[name]  # brought, and let go: few memories hold all of BEIR at once
+    typer.echo(f"{len(wanted)} collections; everything is in {home()} and the hub's cache")
 
 
 @data_app.command("build")
@@ -82,11 +79,9 @@ def data_describe(quiet: Quiet = False) -> None:
     corpora = load_offline(progress=not quiet)
     sources = [(name, f"{len(split):,}") for name, split in corpora.training.items()]
     print_table("training sources", ("source", "pairs"), sources)
-    for title, group in (("test collections", corpora.collections), ("development", corpora.development)):
-        rows = [
-            (c.name, f"{len(c.corpus):,}", f"{len(c.queries):,}", f"{_judged(c.qrels):.2f}")
-            for c in group.values()
-        ]
+    for title, part in (("test collections", "test"), ("development", "development")):
+        sizes = corpora.statistics.loc[part, ["documents", "rows", "relevant"]].itertuples()
+        rows = [(each[0], f"{each[1]:,}", f"{each[2]:,}", f"{each[3]:.2f}") for each in sizes]
         print_table(title, ("collection", "documents", "queries", "relevant per query"), rows)
 
 
@@ -186,16 +181,11 @@ def data_program(
 
     if folder.exists():
         raise DataError(f"{folder} is there already: name a folder that is not.")
-    typer.echo(
-        f"python nano_colbert.py {(written := program_text(profile, folder=folder)) / 'encoder'} {written}"
-    )
+    written = program_text(profile, folder=folder)
+    typer.echo(f"python nano_colbert.py {written / 'encoder'} {written}")
 
 
 @data_app.command("seal")
 def data_seal() -> None:
     """List the size and sha256 of every file of the checkout's data folder, which readers compare."""
     typer.echo(f"{committed.seal()} files are listed in data/manifest.json")
-
-
-def _judged(qrels: Mapping[str, Mapping[str, int]]) -> float:
-    return sum(map(len, qrels.values())) / max(1, len(qrels))

@@ -102,6 +102,22 @@ def plain_hub_errors(repository: str, kind: Kind) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Hide the progress bars of ``datasets`` and of the hub's library for a while, where they are shown."""
+    from datasets import utils as tables
+    from huggingface_hub import utils as files
+
+    shown = [library for library in (tables, files) if not library.are_progress_bars_disabled()]
+    for library in shown:
+        library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        for library in shown:
+            library.enable_progress_bars()
+
+
 def _cache(repository: str, kind: Kind) -> Path:
     from huggingface_hub import constants
 

@@ -1,6 +1,6 @@
 """Where training pairs, hard negatives, teacher scores and collections come from.
 
-Names are loaded on first use, so that building the offline text needs nothing but the standard library.
+Names are loaded on first use, so that ``python -m colbert_zero_lib.corpora.offline`` finds that module not loaded yet.
 """
 
 from __future__ import annotations
@@ -9,54 +9,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from colbert_zero_lib.corpora.build import (
-        DEVELOPMENT_COLLECTIONS,
-        SUPERVISED_SOURCES,
-        TEST_COLLECTIONS,
-        UNSUPERVISED_SOURCES,
-    )
-    from colbert_zero_lib.corpora.collections import Collection, read_collection, write_collection
-    from colbert_zero_lib.corpora.minilm import minilm_folder
-    from colbert_zero_lib.corpora.offline import OfflineCorpora, load_offline, recorded_fingerprints
-    from colbert_zero_lib.corpora.wheels import fetch_wheels, open_wheel
-
-    RECORDED_FINGERPRINT: str
+    from .build import SUPERVISED_SOURCES as SUPERVISED_SOURCES
+    from .build import TEST_COLLECTIONS as TEST_COLLECTIONS
+    from .build import UNSUPERVISED_SOURCES as UNSUPERVISED_SOURCES
+    from .collections import Collection as Collection
+    from .collections import read_collection as read_collection
+    from .collections import write_collection as write_collection
+    from .minilm import minilm_folder as minilm_folder
+    from .offline import OfflineCorpora as OfflineCorpora
+    from .offline import load_offline as load_offline
+    from .wheels import fetch_wheels as fetch_wheels
 
 _ROOMS = {
-    "build": (
-        "DEVELOPMENT_COLLECTIONS",
-        "SUPERVISED_SOURCES",
-        "TEST_COLLECTIONS",
-        "UNSUPERVISED_SOURCES",
-    ),
+    "build": ("SUPERVISED_SOURCES", "TEST_COLLECTIONS", "UNSUPERVISED_SOURCES"),
     "collections": ("Collection", "read_collection", "write_collection"),
     "minilm": ("minilm_folder",),
-    "offline": ("OfflineCorpora", "load_offline", "recorded_fingerprints"),
-    "wheels": ("fetch_wheels", "open_wheel"),
+    "offline": ("OfflineCorpora", "load_offline"),
+    "wheels": ("fetch_wheels",),
 }
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
-
-__all__ = [
-    "DEVELOPMENT_COLLECTIONS",
-    "RECORDED_FINGERPRINT",
-    "SUPERVISED_SOURCES",
-    "TEST_COLLECTIONS",
-    "UNSUPERVISED_SOURCES",
-    "Collection",
-    "OfflineCorpora",
-    "fetch_wheels",
-    "load_offline",
-    "minilm_folder",
-    "open_wheel",
-    "read_collection",
-    "recorded_fingerprints",
-    "write_collection",
-]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "RECORDED_FINGERPRINT":
-        return import_module(f"{__name__}.offline").recorded_fingerprints()["all"]
-    if name in _ROOM_OF:
-        return getattr(import_module(f"{__name__}.{_ROOM_OF[name]}"), name)
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{room}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

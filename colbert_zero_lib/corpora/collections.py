@@ -154,20 +154,18 @@ def write_collection(collection: Collection, folder: str | Path) -> Path:
     return folder
 
 
-def read_collection(
-    folder: str | Path, name: str | None = None, split: str = "test", identical_ids_out: bool = False
-) -> Collection:
+def read_collection(folder: str | Path, split: str = "test", identical_ids_out: bool = False) -> Collection:
     """Read a folder in BEIR's layout: ``corpus.jsonl``, ``queries.jsonl`` and ``qrels/SPLIT.tsv``.
 
-    The first two may be gzipped; judgements may have the forms of `read_qrels`. What dangles is in the collection's
-    notes (see `judged_collection`). DataError names file and line of what is malformed, double or missing, and the
-    splits that are there when ``split`` is not.
+    The collection is called as the folder is. The first two may be gzipped; judgements may have the forms of
+    `read_qrels`. What dangles is in the collection's notes (see `judged_collection`). DataError names file and line of
+    what is malformed, double or missing, and the splits that are there when ``split`` is not.
     """
-    return read_splits(folder, (split,), name, identical_ids_out)[split]
+    return read_splits(folder, (split,), identical_ids_out)[split]
 
 
 def read_splits(
-    folder: str | Path, splits: Sequence[str], name: str | None = None, identical_ids_out: bool = False
+    folder: str | Path, splits: Sequence[str], identical_ids_out: bool = False
 ) -> dict[str, Collection]:
     """As `read_collection`, of several splits, which share their documents."""
     folder = Path(folder)
@@ -178,8 +176,9 @@ def read_splits(
         qrels = read_qrels(file)
         if not any(has_relevant(qrels.get(query, {})) for query in queries):
             raise DataError(f"{file} marks no document as relevant to a query of queries.jsonl.")
-        more = {"split": split, "identical_ids_out": identical_ids_out}
-        found[split] = judged_collection(name or folder.resolve().name, corpus, queries, qrels, **more)
+        found[split] = judged_collection(
+            folder.resolve().name, corpus, queries, qrels, split=split, identical_ids_out=identical_ids_out
+        )
     return found
 
 
@@ -193,21 +192,16 @@ def _texts(file: Path, part: str) -> dict[str, str]:
     texts: dict[str, str] = {}
     for number, row in json_lines(file):
         place = f"{file}:{number}"
-        key = _new_id(row, texts, place)
+        key = identifier(row.get("_id"))
+        if key is None:
+            raise DataError(f"{place} has no key '_id'.")
+        if key in texts:
+            raise DataError(f"{place} repeats the id {key!r}: ids must be unique.")
         title = _text(row, "title", place, required=False) if part == "corpus" else ""
         texts[key] = joined(title, _text(row, "text", place, required=not title.strip()))
     if not texts:
         raise DataError(f"{file} has no lines: a collection needs documents and queries.")
     return texts
-
-
-def _new_id(row: Mapping[str, Any], seen: Mapping[str, str], place: str) -> str:
-    key = identifier(row.get("_id"))
-    if key is None:
-        raise DataError(f"{place} has no key '_id'.")
-    if key in seen:
-        raise DataError(f"{place} repeats the id {key!r}: ids must be unique.")
-    return key
 
 
 def _text(row: Mapping[str, Any], key: str, place: str, required: bool = True) -> str:

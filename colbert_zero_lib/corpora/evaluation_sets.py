@@ -6,7 +6,7 @@ Which sets there are and by which rules they are judged; a reader's own folder i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from colbert_zero_lib.corpora.collections import Collection, joined, judged_collection
 from colbert_zero_lib.corpora.qrels import Qrels, collect_qrels, identifier, read_qrels
 from colbert_zero_lib.errors import DataError, UnknownNameError
-from colbert_zero_lib.hub import check_blobs, commit_of, plain_hub_errors
+from colbert_zero_lib.hub import check_blobs, commit_of, plain_hub_errors, without_bars
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -118,7 +118,10 @@ def _sets() -> dict[str, HubSet]:
     ]
     found += [
         HubSet(
-            f"nanobeir/{name}", f"zeta-alpha-ai/Nano{name}", f"Nano{name.removesuffix('Retrieval')}Retrieval"
+            f"nanobeir/{name}",
+            f"zeta-alpha-ai/Nano{name}",
+            f"Nano{name.removesuffix('Retrieval')}Retrieval",
+            "train",
         )
         for name in _NANO
     ]
@@ -162,28 +165,24 @@ def evaluation_set(name: str, progress: bool = False) -> Collection:
     DataError when ``name`` stands for several (`expand`, `parts`) or a part is malformed; HubError when the hub cannot
     give it. ``progress`` shows the downloads.
     """
-    found = SETS.get(name) or SETS.get(parts(name)[0] if "/" in name else "")
-    if found is None or len(parts(name)) > 1:
-        raise DataError(f"{name} is several collections: ask for one of them, such as {expand(name)[0]}.")
-    with _bars(progress):
-        return _nano(found) if found.name.startswith("nanobeir/") else _beir(found)
+    meant = [part for known in expand(name) for part in parts(known)]
+    if len(meant) > 1:
+        raise DataError(f"{name} is several collections: ask for one of them, such as {meant[0]}.")
+    with nullcontext() if progress else without_bars():
+        return _read(SETS[meant[0]])
 
 
-def _nano(found: HubSet) -> Collection:
-    commit = commit_of(found.repository, "dataset")
-    corpus, queries = (_texts(found.repository, part, "train", commit) for part in ("corpus", "queries"))
-    qrels = _judgements(_load(found.repository, "qrels", "train", commit), found.repository)
-    # As every NanoBEIR evaluator does.
-    corpus, queries = ({key: text for key, text in texts.items() if text} for texts in (corpus, queries))
-    return judged_collection(found.name, corpus, queries, qrels, split="train", revision=commit)
-
-
-def _beir(found: HubSet) -> Collection:
-    repository = found.repository
+def _read(found: HubSet) -> Collection:
+    repository, nano = found.repository, found.name.startswith("nanobeir/")
     commit = commit_of(repository, "dataset")
-    corpus, queries = (_texts(repository, part, part, commit) for part in ("corpus", "queries"))
+    corpus, queries = (
+        _texts(repository, part, "train" if nano else part, commit) for part in ("corpus", "queries")
+    )
+    if nano:  # as every NanoBEIR evaluator does
+        corpus, queries = ({key: text for key, text in texts.items() if text} for texts in (corpus, queries))
     if found.qrels_repository == repository:
-        qrels = _judgements(_load(repository, "default", found.split, commit), repository)
+        judged = _load(repository, "qrels" if nano else "default", found.split, commit)
+        qrels = _judgements(judged, repository)
     else:
         qrels = read_qrels(_qrels_file(found.qrels_repository, found.split))
     return judged_collection(
@@ -238,39 +237,7 @@ def _texts(repository: str, part: str, split: str, commit: str) -> dict[str, str
 
 def _judgements(table: Dataset, where: str) -> Qrels:
     rows = enumerate(_rows(table, ("query-id", "corpus-id", "score"), where), start=1)
-    return collect_qrels(
-        (
-            (number, query, document, 1 if score is None else score)
-            for number, (query, document, score) in rows
-        ),
-        where,
+    graded = (
+        (number, query, document, 1 if score is None else score) for number, (query, document, score) in rows
     )
-
-
-@contextmanager
-def _bars(wanted: bool) -> Iterator[None]:
-    import datasets.utils as datasets_utils
-    import huggingface_hub.utils as hub_utils
-
-    switches = (
-        (
-            datasets_utils.are_progress_bars_disabled,
-            datasets_utils.disable_progress_bars,
-            datasets_utils.enable_progress_bars,
-        ),
-        (
-            hub_utils.are_progress_bars_disabled,
-            hub_utils.disable_progress_bars,
-            hub_utils.enable_progress_bars,
-        ),
-    )
-    back = []
-    for disabled, disable, enable in switches:
-        if not wanted and not disabled():
-            disable()
-            back.append(enable)
-    try:
-        yield
-    finally:
-        for enable in back:
-            enable()
+    return collect_qrels(graded, where)

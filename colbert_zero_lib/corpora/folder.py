@@ -9,9 +9,9 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from colbert_zero_lib.corpora import readers
 from colbert_zero_lib.corpora.collections import Collection, read_collection
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 
     from colbert_zero_lib.profiles import Profile
 
-# The beginning of the files' names by phase, and what a row is.
+# The beginning of the files' names by phase, what a row is, and who reads it.
 KINDS = {
-    Phase.UNSUPERVISED: ("pairs", readers.PAIR),
-    Phase.SUPERVISED: ("triples", readers.TRIPLE),
-    Phase.DISTILLATION: ("scored", readers.SCORED),
+    Phase.UNSUPERVISED: ("pairs", readers.PAIR, readers.pair),
+    Phase.SUPERVISED: ("triples", readers.TRIPLE, readers.triple),
+    Phase.DISTILLATION: ("scored", readers.SCORED, readers.scored),
 }
 
 
@@ -53,15 +53,11 @@ class FolderSource:
     folder: Path
     profile: Profile
     home: Path
+    teacher: ClassVar[None] = None  # scores come with the rows
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise DataError(f"{self.folder} is not a folder: give the one that holds your files.")
-
-    @property
-    def teacher(self) -> None:
-        """None: scores come with the rows."""
-        return
 
     @cached_property
     def fingerprint(self) -> str:
@@ -143,7 +139,7 @@ class FolderSource:
 
     def _files(self, phase: Phase) -> dict[str, Path]:
         """Files by the name of their data set."""
-        kind, _ = KINDS[phase]
+        kind, *_ = KINDS[phase]
         found: dict[str, Path] = {}
         places = [*self.folder.glob(f"{kind}*"), *(self.folder / kind).glob("*")]
         for path in sorted(path for path in places if path.is_file()):
@@ -160,7 +156,7 @@ class FolderSource:
 
     def _tables(self, phase: Phase) -> dict[str, Dataset]:
         """Checked rows of a phase, negatives apart; DataError when it has no file."""
-        kind, row = KINDS[phase]
+        kind, row, _ = KINDS[phase]
         files = self._files(phase)
         if not files:
             raise DataError(
@@ -170,7 +166,7 @@ class FolderSource:
         return {
             name: keep(
                 self.home / "folders" / f"{kind}--{name}--{self._digest(path)[:16]}",
-                lambda path=path: {"rows": partial(_SHAPES[phase], path)},  # type: ignore[misc]
+                lambda path=path: {"rows": partial(_read, path, phase)},  # type: ignore[misc]
             )
             for name, path in files.items()
         }
@@ -185,40 +181,27 @@ class FolderSource:
         return {path.name: read_collection(path) for path in folders}
 
     @cached_property
-    def _digests(self) -> dict[Path, str]:
-        return {}
-
-    def _digest(self, path: Path) -> str:
-        if path not in self._digests:
-            digest = hashlib.sha256()
-            try:
-                with path.open("rb") as file:
-                    while block := file.read(2**20):
-                        digest.update(block)
-            except OSError as error:
-                raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-            self._digests[path] = digest.hexdigest()
-        return self._digests[path]
+    def _digest(self) -> Callable[[Path], str]:
+        return cache(_sha256)
 
 
-def _pairs(path: Path) -> Iterator[pa.Table]:
-    return readers.tables(path, readers.pair)
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+    return digest.hexdigest()
 
 
-def _triples(path: Path) -> Iterator[pa.Table]:
+def _read(path: Path, phase: Phase) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    for table in readers.tables(path, readers.triple):
-        columns = {name: table.column(name) for name in ("query", "positive")}
-        yield pa.table(columns | negative_columns(table.column("negative")))
-
-
-def _scored(path: Path) -> Iterator[pa.Table]:
-    return readers.tables(path, readers.scored)
-
-
-_SHAPES: dict[Phase, Callable[[Path], Iterator[pa.Table]]] = {
-    Phase.UNSUPERVISED: _pairs,
-    Phase.SUPERVISED: _triples,
-    Phase.DISTILLATION: _scored,
-}
+    *_, shape = KINDS[phase]
+    for table in readers.tables(path, shape):
+        if phase is Phase.SUPERVISED:
+            columns = {name: table.column(name) for name in ("query", "positive")}
+            table = pa.table(columns | negative_columns(table.column("negative")))
+        yield table

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from colbert_zero_lib.corpora.hub import ROWS
+from colbert_zero_lib.corpora.hub import published_rows
 from colbert_zero_lib.corpora.sources import open_source
 from colbert_zero_lib.recipes import Interaction, Phase
 
@@ -74,7 +74,7 @@ def forecast(profile: Profile, home: Path) -> tuple[PhaseForecast, ...]:
 
 
 def _bytes(phase: Phase, rows: Mapping[str, int]) -> tuple[int, int]:
-    share = sum(rows.values()) / sum(ROWS[phase].values())
+    share = sum(rows.values()) / sum(published_rows()[phase].values())
     download, disk = (round(share * size) for size in HUB_BYTES[phase])
     if phase is Phase.DISTILLATION:
         return download + PASSAGE_BYTES[0], disk + PASSAGE_BYTES[1]

@@ -7,15 +7,15 @@ sets are read elsewhere.
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from colbert_zero_lib.corpora import evaluation_sets
 from colbert_zero_lib.corpora.hub_files import HubFiles
 from colbert_zero_lib.corpora.hub_rows import as_they_are, by_row, negatives_apart, parsed_lists
 from colbert_zero_lib.corpora.rows import Cut, draw_lists, say_small, with_negatives
@@ -35,57 +35,17 @@ UNSUPERVISED_DATA = "nomic-ai/nomic-embed-unsupervised-data"
 # The authors' script asks for nomic-ai/nomic-embed-supervised; this is the name under which it was published.
 SUPERVISED_DATA = "nomic-ai/nomic-embed-supervised-data"
 DISTILLATION_DATA = "lightonai/ms-marco-en-bge-gemma"
-
-# Rows by data set, in the order of the authors' scripts, from the sets' pages on the hub.
-ROWS: dict[Phase, dict[str, int]] = {
-    Phase.UNSUPERVISED: {
-        "reddit_title_body": 66_204_599,
-        "amazon_reviews": 39_357_860,
-        "paq": 53_874_545,
-        "s2orc_citation_titles": 7_722_225,
-        "s2orc_title_abstract": 36_051_582,
-        "s2orc_abstract_citation": 7_639_890,
-        "s2orc_abstract_body": 6_550_431,
-        "wikianswers": 10_087_503,
-        "wikipedia": 6_198_049,
-        "gooaq": 1_281_138,
-        "codesearch": 864_023,
-        "yahoo_title_answer": 276_726,
-        "agnews": 420_288,
-        "amazonqa": 226_137,
-        "yahoo_qa": 143_477,
-        "yahoo_title_question": 213_320,
-        "ccnews": 353_670,
-        "npr": 365_075,
-        "eli5": 106_781,
-        "cnn": 293_521,
-        "stackexchange_duplicate_questions": 73_210,
-        "stackexchange_title_body": 80_695,
-        "stackexchange_body_body": 65_689,
-        "sentence_compression": 173_604,
-        "wikihow": 96_029,
-        "altlex": 110_708,
-        "quora": 44_885,
-        "simplewiki": 97_717,
-        "squad": 25_117,
-    },
-    Phase.SUPERVISED: {
-        "medi_sts_wiki_rephrasal": 25_000,
-        "fever_hn_mine": 140_085,
-        "msmarco_distillation_simlm_rescored_reranked_min15": 485_721,
-        "reddit_triples": 200_000,
-        "medi_sts_flickr_sampled": 51_186,
-        "nq_cocondensor_hn_mine_reranked_min15": 70_002,
-        "nli_simcse_50negs_fixed": 275_595,
-        "medi_supernli_sampled": 177_639,
-        "hotpotqa_hn_mine_shuffled": 170_000,
-        "medi_sts_stackexchange_dupe": 100_591,
-    },
-    Phase.DISTILLATION: {"train": 640_000},
-}
-UNSUPERVISED_SPLITS = tuple(ROWS[Phase.UNSUPERVISED])
-SUPERVISED_SPLITS = tuple(ROWS[Phase.SUPERVISED])
 SAMPLE_SEED = 0
+
+
+@cache
+def published_rows() -> dict[Phase, dict[str, int]]:
+    """Rows by data set, as the sets' pages on the hub state them, in the order of the authors' scripts."""
+    from colbert_zero_lib.published.training_mix import training_mix
+
+    mix = training_mix().drop_duplicates(["phase", "split"])
+    sizes = {phase: mix[mix["phase"] == phase.value] for phase in Phase}
+    return {phase: dict(zip(of["split"], map(int, of["rows"]), strict=True)) for phase, of in sizes.items()}
 
 
 def shares(sizes: Mapping[str, int], rows: int | None, batch_size: int) -> dict[str, int | None]:
@@ -102,14 +62,9 @@ def shares(sizes: Mapping[str, int], rows: int | None, batch_size: int) -> dict[
     most = {name: size // batch_size for name, size in sizes.items() if size >= batch_size}
     given = {name: int(left >= len(most)) for name in most}
     left -= sum(given.values())
-    waiting = [(-sizes[name] / (given[name] + 1), name) for name in most if given[name] < most[name]]
-    heapq.heapify(waiting)
-    while left and waiting:
-        _, name = heapq.heappop(waiting)
-        given[name] += 1
+    while left and (waiting := [name for name in most if given[name] < most[name]]):
+        given[min(waiting, key=lambda name: (-sizes[name] / (given[name] + 1), name))] += 1
         left -= 1
-        if given[name] < most[name]:
-            heapq.heappush(waiting, (-sizes[name] / (given[name] + 1), name))
     return {name: given.get(name, 0) * batch_size for name in sizes}
 
 
@@ -125,23 +80,18 @@ class HubSource:
     profile: Profile
     home: Path
     progress: bool = True
+    teacher: ClassVar[None] = None  # negatives and scores come with the rows
 
     @cached_property
     def _commits(self) -> Callable[[str], str]:
         return cache(lambda repository: commit_of(repository, "dataset"))
 
-    @property
-    def teacher(self) -> None:
-        """None: negatives and scores come with the rows."""
-        return
-
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over data sets and evaluation sets, their commits, the rows taken and the sample's seed."""
-        tests, development = map(_parts, (self.profile.test_sets, self.profile.development_sets))
-        evaluated = [
-            name for part in dict.fromkeys(tests + development) for name in _evaluation_repositories(part)
-        ]
+        tests, development = list(self.collections), list(self.development)
+        sets = [evaluation_sets.SETS[name] for name in tests + development]
+        evaluated = [name for each in sets for name in (each.repository, each.qrels_repository)]
         parts = {
             "commits": {name: self._commits(name) for name in (*_REPOSITORIES.values(), *evaluated)},
             "rows": {phase.value: self.shares(phase) for phase in Phase},
@@ -163,13 +113,13 @@ class HubSource:
 
     def shares(self, phase: Phase) -> dict[str, int | None]:
         """Rows that are taken of each data set of a phase, None for all; no network is needed."""
-        return shares(ROWS[phase], self.profile.rows[list(Phase).index(phase)], self._batch_size(phase))
+        wanted = self.profile.rows[list(Phase).index(phase)]
+        return shares(published_rows()[phase], wanted, self._batch_size(phase))
 
     def rows(self, phase: Phase) -> dict[str, int]:
         """As `shares`, with the published number where all are taken."""
-        return {
-            name: ROWS[phase][name] if taken is None else taken for name, taken in self.shares(phase).items()
-        }
+        whole = published_rows()[phase]
+        return {name: whole[name] if taken is None else taken for name, taken in self.shares(phase).items()}
 
     def texts(self) -> list[str]:
         """ProfileError: encoders of the hub come trained."""
@@ -223,7 +173,7 @@ class HubSource:
         )
         say_small(
             phase.value,
-            {name: len(found[name]) if name in found else 0 for name in ROWS[phase]},
+            {name: len(found[name]) if name in found else 0 for name in published_rows()[phase]},
             self._batch_size(phase),
         )
         return found
@@ -263,7 +213,7 @@ class HubSource:
             folder,
             brought,
             self.progress,
-            rows or next((sizes[split] for sizes in ROWS.values() if split in sizes), None),
+            rows or next((sizes[split] for sizes in published_rows().values() if split in sizes), None),
         )
 
 
@@ -274,34 +224,20 @@ _REPOSITORIES = {
 }
 
 
-def _parts(names: tuple[str, ...]) -> list[str]:
-    """Every collection that the names of a profile mean."""
-    from colbert_zero_lib.corpora.evaluation_sets import expand, parts
-
-    return [part for name in names for known in expand(name) for part in parts(known)]
-
-
 class _EvaluationSets(Mapping[str, "Collection"]):
     """Sets that are read when they are asked for and not held: few memories hold all of BEIR at once."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._names = _parts(names)
+        known = (each for name in names for each in evaluation_sets.expand(name))
+        self._names = [part for each in known for part in evaluation_sets.parts(each)]
 
     def __getitem__(self, name: str) -> Collection:
-        from colbert_zero_lib.corpora.evaluation_sets import evaluation_set
-
         if name not in self._names:
             raise KeyError(name)
-        return evaluation_set(name)
+        return evaluation_sets.evaluation_set(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
         return len(self._names)
-
-
-def _evaluation_repositories(part: str) -> tuple[str, ...]:
-    from colbert_zero_lib.corpora.evaluation_sets import SETS
-
-    return tuple(dict.fromkeys((SETS[part].repository, SETS[part].qrels_repository)))

@@ -81,23 +81,19 @@ def _fault(query: str, wrong: str) -> DataError:
 def by_row(lists: Dataset, queries: Dataset, texts: Dataset) -> Dataset:
     """Ids replaced by the row numbers of their texts; DataError names an id that has none."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     from datasets import Dataset
 
     table = lists.with_format("arrow")[:]
     documents = table.column("documents").combine_chunks()
     places = _places(texts, "document_id", documents.flatten())
+    offsets = pc.subtract(documents.offsets, documents.offsets[0])
     columns = {
         "query": _places(queries, "query_id", table.column("query").combine_chunks()),
-        "documents": pa.ListArray.from_arrays(_offsets(documents), places),
+        "documents": pa.ListArray.from_arrays(offsets, places),
         "scores": table.column("scores"),
     }
     return Dataset(pa.table(columns))
-
-
-def _offsets(lists: pa.ListArray) -> pa.Array:
-    import pyarrow.compute as pc
-
-    return pc.subtract(lists.offsets, lists.offsets[0])
 
 
 def _places(table: Dataset, column: str, wanted: pa.Array) -> pa.Array:

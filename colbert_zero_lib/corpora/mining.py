@@ -7,76 +7,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from itertools import chain, zip_longest
 
 import numpy as np
+import torch
 
 from colbert_zero_lib.corpora.text import tokens
-from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.evaluation.topk import TopK
 
 NONE = -1
 NEAR_DUPLICATE = 0.9
-
-
-def top_bm25(
-    queries: Sequence[str], documents: Sequence[str], depth: int, k1: float = 0.9, b: float = 0.4
-) -> tuple[np.ndarray, np.ndarray]:
-    """The ``depth`` best documents of each query by BM25 over stemmed English words.
-
-    Returns places in ``documents`` (int32 ``[queries, depth]``, best first, -1 where no further document
-    shares a word) and scores (float32, -inf there). Ties go to the earlier document.
-    """
-    import bm25s
-    import Stemmer
-
-    stemmer = Stemmer.Stemmer("english")
-
-    def words(texts: Sequence[str]) -> list[list[str]]:
-        return bm25s.tokenize(
-            list(texts), stopwords="english", stemmer=stemmer, return_ids=False, show_progress=False
-        )
-
-    places = np.full((len(queries), depth), NONE, dtype=np.int32)
-    best = np.full((len(queries), depth), -np.inf, dtype=np.float32)
-    corpus = words(documents)
-    if not any(corpus):
-        return places, best
-    index = bm25s.BM25(k1=k1, b=b, method="lucene")
-    index.index(corpus, show_progress=False)
-    for row, query in enumerate(words(queries)):
-        known = [word for word in query if word in index.vocab_dict]
-        if known:
-            scores = np.asarray(index.get_scores(known), dtype=np.float32)
-            places[row], best[row] = _top(np.where(scores > 0, scores, -np.inf), depth)
-    return places, best
+_QUERIES_AT_ONCE = 256
 
 
 def top_dense(
-    query_vectors: np.ndarray, document_vectors: np.ndarray, depth: int, rows_at_once: int = 256
+    query_vectors: np.ndarray, document_vectors: np.ndarray, depth: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The ``depth`` best documents of each query by dot product; places and scores as of ``top_bm25``.
+    """The ``depth`` best documents of each query by dot product.
 
-    ``query_vectors`` is ``[queries, dimension]``, ``document_vectors`` ``[documents, dimension]``, floats.
+    ``query_vectors`` is ``[queries, dimension]``, ``document_vectors`` ``[documents, dimension]``, floats. Returns
+    places in the documents (int32 ``[queries, depth]``, best first, -1 where there is none) and scores (float32, -inf
+    there). Ties go to the earlier document.
     """
-    places = np.full((len(query_vectors), depth), NONE, dtype=np.int32)
-    best = np.full((len(query_vectors), depth), -np.inf, dtype=np.float32)
-    for start in range(0, len(query_vectors), rows_at_once):
-        scores = query_vectors[start : start + rows_at_once] @ document_vectors.T
-        for row, of_query in enumerate(scores, start=start):
-            places[row], best[row] = _top(of_query, depth)
-    return places, best
-
-
-def _top(scores: np.ndarray, depth: int) -> tuple[np.ndarray, np.ndarray]:
-    places = np.full(depth, NONE, dtype=np.int32)
-    best = np.full(depth, -np.inf, dtype=np.float32)
-    found = np.arange(len(scores))
-    if len(scores) > depth:
-        # Everything that ties with the last place is sorted too, so that ties never depend on the partition.
-        found = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
-    found = found[np.lexsort((found, -scores[found]))][:depth]
-    found = found[np.isfinite(scores[found])]
-    places[: len(found)], best[: len(found)] = found, scores[found]
-    return places, best
+    found = []
+    for start in range(0, len(query_vectors), _QUERIES_AT_ONCE):
+        scores = torch.from_numpy(query_vectors[start : start + _QUERIES_AT_ONCE] @ document_vectors.T)
+        best = TopK(len(scores), depth)
+        best.add(scores, torch.arange(len(document_vectors)))
+        found.append(best.result())
+    places, scores = zip(*found, strict=True)
+    return np.concatenate(places), np.concatenate(scores)
 
 
 def interleave(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -84,9 +44,8 @@ def interleave(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     width = first.shape[1] + second.shape[1]
     merged = np.full((len(first), width), NONE, dtype=np.int32)
     for row, (ours, theirs) in enumerate(zip(first, second, strict=True)):
-        turns = np.full((max(len(ours), len(theirs)), 2), NONE, dtype=np.int32)
-        turns[: len(ours), 0], turns[: len(theirs), 1] = ours, theirs
-        kept = [place for place in dict.fromkeys(turns.ravel().tolist()) if place != NONE]
+        turns = chain(*zip_longest(ours.tolist(), theirs.tolist(), fillvalue=NONE))
+        kept = [place for place in dict.fromkeys(turns) if place != NONE]
         merged[row, : len(kept)] = kept
     return merged
 
@@ -112,8 +71,6 @@ def safe_negatives(
     positives : for each query, the places of all its right documents
     positive_scores : float ``[queries]``, the same model's score of the query's own document
     """
-    if not 0 < relative_margin <= 1:
-        raise ParameterError(f"relative_margin must be above 0 and at most 1, not {relative_margin}.")
     # Written so that a negative score of the positive also gives a limit below it.
     limit = positive_scores - (1 - relative_margin) * np.abs(positive_scores)
     safe = (candidates != NONE) & (scores <= limit[:, None])

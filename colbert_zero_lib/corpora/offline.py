@@ -6,13 +6,11 @@ What the text is, is decided in ``build``. ``python -m colbert_zero_lib.corpora.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from colbert_zero_lib import committed
 from colbert_zero_lib.corpora.build import (
     DEVELOPMENT_COLLECTIONS,
-    SUPERVISED_SOURCES,
     TEST_COLLECTIONS,
     UNSUPERVISED_SOURCES,
     OfflineText,
@@ -29,12 +26,12 @@ from colbert_zero_lib.corpora.build import (
     steps,
 )
 from colbert_zero_lib.corpora.collections import Collection, read_collection, write_collection
-from colbert_zero_lib.corpora.material import Draft, Pair
 from colbert_zero_lib.corpora.wheels import fetch_wheels, open_wheel, read_pins
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder, recording_folder
 from colbert_zero_lib.home import home as default_home
-from colbert_zero_lib.keeping import MANIFEST, damage, seal, set_aside, write_whole
+from colbert_zero_lib.hub import without_bars
+from colbert_zero_lib.keeping import damage, seal, set_aside, write_whole
 from colbert_zero_lib.reading import read_json
 from colbert_zero_lib.scratch import scratch
 
@@ -94,7 +91,7 @@ def load_offline(home: Path | None = None, progress: bool = True) -> OfflineCorp
     """
     home = home or default_home()
     folder = home / "corpora" / _inputs_digest()[:16]
-    if _problem(folder):
+    if damage(folder):
         _build_locked(home, folder, progress)
     return _load(folder)
 
@@ -108,54 +105,13 @@ def _inputs_digest() -> str:
     return digest.hexdigest()
 
 
-def _problem(folder: Path) -> str | None:
-    """What is wrong with the text in ``folder``, as the end of a sentence; a process reads each file once."""
-    if not folder.is_dir():
-        return "is no folder"
-    wrong = damage(folder)
-    if wrong == f"has no {MANIFEST}" and _is_as_fingerprinted(folder):
-        with contextlib.suppress(OSError):  # in a read-only home the next process looks again
-            seal(folder)
-        return None
-    return wrong
-
-
-def _is_as_fingerprinted(folder: Path) -> bool:
-    """Whether text without a manifest, as older versions kept it, has the fingerprints that it claims."""
-    from datasets import DatasetDict
-
-    def rows(name: str) -> Iterator[dict[str, str]]:
-        with (folder / "collections" / name).open(encoding="utf-8") as lines:
-            yield from map(json.loads, lines)
-
-    text = OfflineText()
-    try:
-        claimed = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["fingerprints"]
-        for source, table in DatasetDict.load_from_disk(str(folder / "training")).items():
-            columns = (table[column] for column in ("id", "query", "document"))
-            text.pairs[source] = list(map(Pair, *columns))
-        for name in (*TEST_COLLECTIONS, *DEVELOPMENT_COLLECTIONS):
-            draft = Draft(
-                {row["_id"]: row["text"] for row in rows(f"{name}/corpus.jsonl")},
-                {row["_id"]: row["text"] for row in rows(f"{name}/queries.jsonl")},
-            )
-            judged = (folder / "collections" / name / "qrels" / "test.tsv").read_text(encoding="utf-8")
-            for line in judged.splitlines()[1:]:
-                query, document, _ = line.split("\t")
-                draft.qrels.setdefault(query, set()).add(document)
-            text.drafts[name] = draft
-        return fingerprints(text) == claimed
-    except Exception:  # Arrow and datasets meet damaged files with errors of any kind
-        return False
-
-
 def _build_locked(home: Path, folder: Path, progress: bool) -> None:
     from filelock import FileLock
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.parent / f"{folder.name}.lock"):
-            wrong = _problem(folder)
+            wrong = damage(folder)
             if wrong is None:  # another process was building it
                 return
             if folder.exists() or folder.is_symlink():
@@ -188,26 +144,13 @@ def _build_with_bar(home: Path, progress: bool) -> OfflineText:
 
 
 def _store(text: OfflineText, folder: Path) -> None:
-    from datasets import Dataset, DatasetDict, disable_progress_bars, enable_progress_bars
-    from datasets.utils import are_progress_bars_disabled
+    from datasets import Dataset, DatasetDict
 
-    quiet = are_progress_bars_disabled()
-    disable_progress_bars()
-    try:
-        DatasetDict(
-            {
-                source: Dataset.from_dict(
-                    {
-                        column: [getattr(pair, column) for pair in pairs]
-                        for column in ("id", "query", "document")
-                    }
-                )
-                for source, pairs in text.pairs.items()
-            }
-        ).save_to_disk(str(folder / "training"))
-    finally:
-        if not quiet:
-            enable_progress_bars()
+    tables = {
+        source: Dataset.from_list([pair._asdict() for pair in pairs]) for source, pairs in text.pairs.items()
+    }
+    with without_bars():
+        DatasetDict(tables).save_to_disk(str(folder / "training"))
     for name, draft in text.drafts.items():
         qrels = {query: dict.fromkeys(sorted(found), 1) for query, found in draft.qrels.items()}
         write_collection(Collection(name, draft.corpus, draft.queries, qrels), folder / "collections" / name)
@@ -271,7 +214,7 @@ def _statistics(
     return frame.set_index(["part", "name"])
 
 
-def main(arguments: list[str] | None = None, say: Callable[[str], None] = print) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Build from the wheels in the home folder, then print or record the fingerprints."""
     parser = argparse.ArgumentParser(
         description="Fingerprints of the offline text, built anew from the wheels."
@@ -290,20 +233,9 @@ def main(arguments: list[str] | None = None, say: Callable[[str], None] = print)
         committed.seal_again(path)
     for name, digest in found.items():
         if chosen.parts or name == "all":
-            say(f"{digest}  {name}")
+            print(f"{digest}  {name}")
     return 0
 
-
-__all__ = [
-    "DEVELOPMENT_COLLECTIONS",
-    "SUPERVISED_SOURCES",
-    "TEST_COLLECTIONS",
-    "UNSUPERVISED_SOURCES",
-    "OfflineCorpora",
-    "load_offline",
-    "main",
-    "recorded_fingerprints",
-]
 
 if __name__ == "__main__":
     sys.exit(main())

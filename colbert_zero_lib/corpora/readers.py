@@ -28,6 +28,8 @@ TRIPLE = (
 )
 SCORED = '{"query": "...", "documents": ["...", ...], "scores": [1.5, ...]}'
 Row = dict[str, Any]
+_AT_ONCE = 2_000  # rows that are held in memory together
+_QUERY, _DOCUMENT = ("query", "anchor"), ("document", "positive")
 _NUMBERED = re.compile(r"negative_([0-9]{1,6})")
 _LISTS = ("negatives", "negative", "documents", "scores", "positive_passages", "negative_passages")
 
@@ -46,7 +48,7 @@ def file_suffix(path: Path) -> str | None:
     return next((suffix for suffix in SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
-def read_rows(path: Path, named: Collection[str] = ("query", "anchor")) -> Iterator[tuple[str, Row]]:
+def read_rows(path: Path, named: Collection[str] = _QUERY) -> Iterator[tuple[str, Row]]:
     """(place, row) of a file of any of `SUFFIXES`; DataError names the file, and the line where there is one.
 
     A table's first line must have at least one of the columns ``named``; any will do where none are.
@@ -66,16 +68,17 @@ def read_rows(path: Path, named: Collection[str] = ("query", "anchor")) -> Itera
 
 def pair(place: str, row: Row) -> Iterator[Row]:
     """Columns ``query`` and ``document``; other keys are ignored."""
-    yield {"query": _query(place, row, PAIR), "document": _document(place, row, PAIR)}
+    yield {"query": _text(place, row, _QUERY, PAIR), "document": _text(place, row, _DOCUMENT, PAIR)}
 
 
 def triple(place: str, row: Row) -> Iterator[Row]:
     """Columns ``query``, ``positive`` and ``negative``, a list of at least one; a row for each positive passage."""
-    query, negatives = _query(place, row, TRIPLE), _negatives(place, row)
+    query, negatives = _text(place, row, _QUERY, TRIPLE), _negatives(place, row)
     passages = row.get("positive_passages")
-    positives = (
-        [_document(place, row, TRIPLE)] if passages is None else _texts(place, passages, "positive_passages")
-    )
+    if passages is None:
+        positives = [_text(place, row, _DOCUMENT, TRIPLE)]
+    else:
+        positives = _texts(place, passages, "positive_passages")
     for positive in positives:
         if positive in negatives:
             raise DataError(f"{place} has its document among its negatives: remove it there.")
@@ -84,7 +87,7 @@ def triple(place: str, row: Row) -> Iterator[Row]:
 
 def scored(place: str, row: Row) -> Iterator[Row]:
     """Columns ``query``, ``documents`` and ``scores``, finite numbers, one a document."""
-    query = _query(place, row, SCORED)
+    query = _text(place, row, _QUERY, SCORED)
     documents = _texts(place, row.get("documents"), "documents")
     scores = row.get("scores")
     if not isinstance(scores, list) or len(scores) != len(documents):
@@ -94,14 +97,14 @@ def scored(place: str, row: Row) -> Iterator[Row]:
     yield {"query": query, "documents": documents, "scores": [float(score) for score in scores]}
 
 
-def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]], rows: int = 2_000) -> Iterator[pa.Table]:
-    """The file's rows in the columns of ``shape``, so many at once."""
+def tables(path: Path, shape: Callable[[str, Row], Iterator[Row]]) -> Iterator[pa.Table]:
+    """The file's rows in the columns of ``shape``, a table of some thousands at a time."""
     import pyarrow as pa
 
     waiting: list[Row] = []
     for place, row in read_rows(path):
         waiting.extend(shape(place, row))
-        if len(waiting) >= rows:
+        if len(waiting) >= _AT_ONCE:
             yield pa.Table.from_pylist(waiting)
             waiting = []
     if waiting:
@@ -140,7 +143,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
     try:
         check_ordinary(path)
         number = 0
-        for batch in pq.ParquetFile(path).iter_batches(2_000):
+        for batch in pq.ParquetFile(path).iter_batches(_AT_ONCE):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
@@ -152,15 +155,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Row]]:
         raise DataError(f"{path} is not a Parquet file ({error}).") from None
 
 
-def _query(place: str, row: Row, shape: str) -> str:
-    return _first_text(place, row, ("query", "anchor"), shape)
-
-
-def _document(place: str, row: Row, shape: str) -> str:
-    return _first_text(place, row, ("document", "positive"), shape)
-
-
-def _first_text(place: str, row: Row, keys: tuple[str, str], shape: str) -> str:
+def _text(place: str, row: Row, keys: tuple[str, str], shape: str) -> str:
     text = next((row[key] for key in keys if row.get(key) is not None), None)
     if not isinstance(text, str) or not text.strip():
         raise DataError(

@@ -109,7 +109,7 @@ def _texts(table: Dataset, places: Sequence[int]) -> list[str]:
     return list(table[list(places)]["text"]) if places else []
 
 
-def draw_lists(kept: Dataset, name: str, documents: int, wanted: int | None, seed: int) -> Dataset:
+def draw_lists(kept: Dataset, name: str, documents: int, wanted: int, seed: int) -> Dataset:
     """At most ``wanted`` rows whose lists have ``documents`` entries; what is shorter is counted and said.
 
     Rows keep their order unless there are more than wanted: then they are drawn under ``seed``. DataError when no list
@@ -129,6 +129,6 @@ def draw_lists(kept: Dataset, name: str, documents: int, wanted: int | None, see
             f"{name}: {short:,} of {len(lengths):,} lists have fewer than {documents} documents and are left out.",
             stacklevel=3,
         )
-    if wanted is not None and wanted < len(enough):
+    if wanted < len(enough):
         enough = np.random.default_rng(seed).permutation(enough)[:wanted]
     return kept if len(enough) == len(kept) else kept.select(enough)

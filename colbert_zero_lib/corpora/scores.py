@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from colbert_zero_lib import committed
-from colbert_zero_lib.corpora.teacher import TeacherLists, standardised
+from colbert_zero_lib.corpora.teacher import TeacherLists, as_column, as_matrix, standardised
 from colbert_zero_lib.errors import DataError, one_line
 from colbert_zero_lib.home import data_folder, recording_folder
 from colbert_zero_lib.keeping import replacing
@@ -60,7 +60,7 @@ def score_lists(
         block = order[start : min(start + _BLOCK, len(order))]
         there = lists.documents[block] >= 0
         pairs = [
-            (lists.query(row), lists.document(document))
+            (lists.queries[row], lists.texts[document])
             for row, of_row in zip(block, there, strict=True)
             for document in lists.documents[row][of_row]
         ]
@@ -74,13 +74,8 @@ def score_lists(
 
 
 def _write_scores(file: Path, rows: np.ndarray, scores: np.ndarray, about: dict) -> None:
-    flat = pa.array(scores.astype(np.float16).ravel())
-    table = pa.table(
-        {
-            "row": pa.array(rows.astype(np.int32)),
-            "scores": pa.FixedSizeListArray.from_arrays(flat, scores.shape[1]),
-        }
-    ).replace_schema_metadata({_ABOUT: json.dumps(about, sort_keys=True)})
+    table = pa.table({"row": rows.astype(np.int32), "scores": as_column(scores.astype(np.float16))})
+    table = table.replace_schema_metadata({_ABOUT: json.dumps(about, sort_keys=True)})
     with replacing(file) as neighbour:
         pq.write_table(table, neighbour, compression="zstd")
 
@@ -90,10 +85,8 @@ def _read_scores(file: Path) -> tuple[np.ndarray, np.ndarray, dict]:
     try:
         check_ordinary(file)
         table = pq.read_table(file)
-        scores = table["scores"].combine_chunks()
-        values = scores.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-        rows = table["row"].to_numpy().astype(np.int32)
-        return rows, values.reshape(len(rows), -1), json.loads(table.schema.metadata[_ABOUT])
+        rows, scores = table["row"].to_numpy().astype(np.int32), as_matrix(table["scores"], np.float32)
+        return rows, scores, json.loads(table.schema.metadata[_ABOUT])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise DataError(
             f"The cross-encoder's scores in {file} cannot be read ({one_line(error, 100)}); make them with"

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,43 +33,27 @@ PASSPORT = "passport.json"
 class TeacherLists:
     """For every supervised query: candidate documents, the teacher's scores, and which of them are hard negatives.
 
-    A row is a supervised pair; rows are numbered through the supervised sources in order, and a document is named
-    by the first row that holds it. ``documents`` and ``scores`` are ``[rows, candidates]`` (-1 and NaN where a list
-    is short), the known positive in column 0; ``hard`` has the same shape, True for candidates that are safe to use
-    as negatives.
+    A row is a supervised pair, its query and its document in ``queries`` and ``texts``. Rows are numbered through the
+    supervised sources in order, and a document is named by the first row that holds it. ``documents`` and ``scores``
+    are ``[rows, candidates]`` (-1 and NaN where a list is short), the known positive in column 0; ``hard`` has the same
+    shape, True for candidates that are safe to use as negatives.
     """
 
-    queries: Sequence[str]
-    texts: Sequence[str]
+    queries: list[str]
+    texts: list[str]
     source_of_row: np.ndarray
     sources: tuple[str, ...]
     documents: np.ndarray
     scores: np.ndarray
     hard: np.ndarray
-    passport: dict = field(default_factory=dict)
+    passport: dict
 
     def __len__(self) -> int:
         return len(self.documents)
 
-    @cached_property
-    def _query_list(self) -> list[str]:
-        return list(self.queries)
-
-    @cached_property
-    def _text_list(self) -> list[str]:
-        return list(self.texts)
-
     def rows(self, source: str) -> np.ndarray:
         """Row numbers of a source, ascending."""
         return np.flatnonzero(self.source_of_row == self.sources.index(source))
-
-    def query(self, row: int) -> str:
-        """Text of the row's query."""
-        return self._query_list[row]
-
-    def document(self, row: int) -> str:
-        """Text of the row's document."""
-        return self._text_list[row]
 
     def negatives(self, row: int) -> np.ndarray:
         """Rows of the hard negatives of a query, hardest (by the teacher) first."""
@@ -83,23 +65,31 @@ class TeacherLists:
         return self.documents[row][there], self.scores[row][there]
 
 
+def as_column(matrix: np.ndarray) -> pa.Array:
+    """A matrix as a column of lists of one length."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+
+
+def as_matrix(column: pa.ChunkedArray, dtype: type) -> np.ndarray:
+    """The matrix of a column of lists of one length."""
+    values = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return values.astype(dtype).reshape(len(column), -1)
+
+
 def write_lists(
     folder: Path, documents: np.ndarray, scores: np.ndarray, hard: np.ndarray, passport: dict
 ) -> None:
     """Write ids (int32), scores (float16) and the hard-negative flags as one Parquet file, with their passport."""
     folder.mkdir(parents=True, exist_ok=True)
-    width = documents.shape[1]
-    table = pa.table(
-        {
-            "documents": pa.FixedSizeListArray.from_arrays(
-                pa.array(documents.astype(np.int32).ravel()), width
-            ),
-            "scores": pa.FixedSizeListArray.from_arrays(pa.array(scores.astype(np.float16).ravel()), width),
-            "hard": pa.FixedSizeListArray.from_arrays(pa.array(hard.astype(np.int8).ravel()), width),
-        }
-    )
+    kept = {
+        "documents": as_column(documents.astype(np.int32)),
+        "scores": as_column(scores.astype(np.float16)),
+        "hard": as_column(hard.astype(np.int8)),
+    }
     with replacing(folder / LISTS) as neighbour:
-        pq.write_table(table, neighbour, compression="zstd", compression_level=19, use_dictionary=False)
+        pq.write_table(
+            pa.table(kept), neighbour, compression="zstd", compression_level=19, use_dictionary=False
+        )
     write_whole(folder / PASSPORT, json.dumps(passport, indent=1, sort_keys=True) + "\n")
     committed.seal_again(folder / LISTS, folder / PASSPORT)
 
@@ -137,14 +127,11 @@ def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLi
             f"{folder / LISTS} was made for the text {made_for[:12]}, but the corpora here are"
             f" {corpora.fingerprint[:12]}; run 'colbert-zero data teach'"
         )
-
-    def matrix(name: str, dtype: type) -> np.ndarray:
-        column = table[name].combine_chunks()
-        return column.flatten().to_numpy(zero_copy_only=False).astype(dtype).reshape(len(column), -1)
-
     try:
-        kept = matrix("documents", np.int32), matrix("scores", np.float32), matrix("hard", bool)
-        digest = lists_digest(*kept)
+        documents = as_matrix(table["documents"], np.int32)
+        scores = as_matrix(table["scores"], np.float32)
+        hard = as_matrix(table["hard"], bool)
+        digest = lists_digest(documents, scores, hard)
     except (KeyError, ValueError, AttributeError, pa.ArrowException):
         digest = "unreadable"
     if passport.get("digest") != digest:
@@ -152,7 +139,6 @@ def load_lists(corpora: OfflineCorpora, folder: Path | None = None) -> TeacherLi
             f"{folder / LISTS} does not hold the lists that {PASSPORT} beside it describes; make them again:"
             " 'colbert-zero data teach'"
         )
-    documents, scores, hard = kept
     parts = [corpora.training[name] for name in SUPERVISED_SOURCES]
     return TeacherLists(
         queries=[text for part in parts for text in part["query"]],
@@ -194,10 +180,10 @@ def supervised_rows(lists: TeacherLists, negatives: int, sampled: int | None = N
             if len(hard) < negatives:
                 continue
             hard = hard[:negatives] if chance is None else chance.choice(hard, negatives, replace=False)
-            queries.append(lists.query(row))
-            positives.append(lists.document(row))
+            queries.append(lists.queries[row])
+            positives.append(lists.texts[row])
             for column, document in zip(columns, hard, strict=True):
-                column.append(lists.document(document))
+                column.append(lists.texts[document])
         texts = {f"negative_{place}": column for place, column in enumerate(columns)}
         splits[source] = Dataset.from_dict({"query": queries, "positive": positives, **texts})
     return DatasetDict(splits)
@@ -222,7 +208,7 @@ def distillation_rows(
         if len(candidates) < documents:
             continue
         keep = np.unique(np.linspace(0, len(candidates) - 1, documents).round().astype(int))
-        queries.append(lists.query(row))
-        texts.append([lists.document(candidates[place]) for place in keep])
+        queries.append(lists.queries[row])
+        texts.append([lists.texts[candidates[place]] for place in keep])
         scores.append([float(values[place]) * scale for place in keep])
     return Dataset.from_dict({"query": queries, "documents": texts, "scores": scores})

@@ -5,6 +5,7 @@ A thin layer over bm25s; dense and late-interaction search are elsewhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,29 +32,36 @@ class BM25:
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
         """Index the corpus and rank it for every query; the index is not kept."""
+        documents = list(collection.corpus.values())
+        found = self.best(list(collection.queries.values()), documents, min(k, len(documents)))
+        return Ranking(tuple(collection.queries), *found)
+
+    def best(self, queries: Sequence[str], documents: Sequence[str], k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` best documents of each query: places and scores as in a `Ranking`."""
         import bm25s
         import Stemmer
         import torch
 
         from .topk import TopK
 
-        def words(texts: list[str]) -> list[list[str]]:
+        def words(texts: Sequence[str]) -> list[list[str]]:
             return bm25s.tokenize(
-                texts, stopwords=self.language, stemmer=stemmer, return_ids=False, show_progress=False
+                list(texts), stopwords=self.language, stemmer=stemmer, return_ids=False, show_progress=False
             )
 
         stemmer = Stemmer.Stemmer(self.language)
+        indices = np.full((len(queries), k), -1, np.int32)
+        scores = np.full((len(queries), k), -np.inf, np.float32)
+        corpus = words(documents)
+        if not any(corpus):  # what holds stop words alone cannot be indexed
+            return indices, scores
         index = bm25s.BM25(k1=self.k1, b=self.b, method="lucene")
-        index.index(words(list(collection.corpus.values())), show_progress=False)
-        documents = torch.arange(len(collection.corpus))
-        indices, scores = [], []
-        for query in words(list(collection.queries.values())):
-            known = [word for word in query if word in index.vocab_dict]
-            found = index.get_scores(known) if known else np.zeros(len(documents), dtype=np.float32)
-            matched = np.where(found > 0, found, -np.inf).astype(np.float32)
-            best = TopK(1, min(k, len(documents)))
-            best.add(torch.from_numpy(matched)[None], documents)
-            row_indices, row_scores = best.result()
-            indices.append(row_indices)
-            scores.append(row_scores)
-        return Ranking(tuple(collection.queries), np.concatenate(indices), np.concatenate(scores))
+        index.index(corpus, show_progress=False)
+        places = torch.arange(len(documents))
+        for row, query in enumerate(words(queries)):
+            if known := [word for word in query if word in index.vocab_dict]:
+                found = index.get_scores(known)
+                best = TopK(1, k)
+                best.add(torch.from_numpy(np.where(found > 0, found, -np.inf))[None], places)
+                indices[row], scores[row] = best.result()
+        return indices, scores

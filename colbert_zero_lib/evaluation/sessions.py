@@ -96,7 +96,7 @@ def find_sets(
             for name in offline:
                 add(name, partial(_offline, corpora, name))
         elif folder and folder.is_dir():
-            load = partial(read_collection, folder, None, split, identical_ids_out)
+            load = partial(read_collection, folder, split, identical_ids_out)
             add(folder.resolve().name, load)
         else:
             for name in (part for entry in _expanded(text) for part in parts(entry)):

@@ -19,9 +19,9 @@ from sentence_transformers import SentenceTransformer
 
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.corpora.cross_encoder import PairScorer
-from colbert_zero_lib.corpora.mining import interleave, top_bm25, top_dense
+from colbert_zero_lib.corpora.mining import interleave, top_dense
 from colbert_zero_lib.corpora.teacher import standardised
-from colbert_zero_lib.evaluation import Ranking, evaluate, token_vectors
+from colbert_zero_lib.evaluation import BM25, Ranking, evaluate, token_vectors
 from colbert_zero_lib.profiles import PhaseBudget
 from colbert_zero_lib.steps import BOTH, CROSS_ENCODER
 from colbert_zero_lib.training.devices import native_precision
@@ -108,7 +108,7 @@ class Scorers:
 
     @cached_property
     def _bm25(self) -> tuple[np.ndarray, np.ndarray]:
-        return top_bm25(self.queries, self.documents, depth=min(200, len(self.documents)))
+        return BM25().best(self.queries, self.documents, min(200, len(self.documents)))
 
     def candidates(self, depth: int) -> np.ndarray:
         """The best ``depth`` of MiniLM and of BM25 by turns: places in the documents, -1 padded."""

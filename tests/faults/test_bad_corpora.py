@@ -13,14 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from colbert_zero_lib.corpora import (
-    fetch_wheels,
-    offline,
-    open_wheel,
-    read_collection,
-    readers,
-    wheels,
-)
+from colbert_zero_lib.corpora import fetch_wheels, offline, read_collection, readers, wheels
+from colbert_zero_lib.corpora.wheels import open_wheel
 from colbert_zero_lib.errors import DataError, WheelError
 
 pytestmark = pytest.mark.faults

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from colbert_zero_lib.corpora.evaluation_sets import FORUMS
-from colbert_zero_lib.corpora.hub import SUPERVISED_SPLITS, UNSUPERVISED_SPLITS
+from colbert_zero_lib.corpora.hub import published_rows
+from colbert_zero_lib.recipes import Phase
 
 WORDS = """
     tide moon harbour ship cello bee honey dance bread yeast flour river stone bridge market grain copper lamp night
@@ -80,7 +81,7 @@ def stock_training(root: Path) -> None:
     """The three training sets, some hundred rows each."""
     sentence = _sentences(0)
     pairs = root / "datasets/nomic-ai/nomic-embed-unsupervised-data"
-    for place, split in enumerate(UNSUPERVISED_SPLITS):
+    for place, split in enumerate(published_rows()[Phase.UNSUPERVISED]):
         count, parts = (400 if place < 6 else 60), (2 if place < 2 else 1)
         rows = [
             {"query": sentence(5), "document": sentence(30), "dataset": split, "shard": 0}
@@ -88,10 +89,10 @@ def stock_training(root: Path) -> None:
         ]
         for part in range(parts):
             parquet(rows[part::parts], pairs / f"data/{split}-{part:05d}-of-{parts:05d}.parquet")
-    card(pairs, {"default": {split: f"data/{split}-*" for split in UNSUPERVISED_SPLITS}})
+    card(pairs, {"default": {split: f"data/{split}-*" for split in published_rows()[Phase.UNSUPERVISED]}})
     triples = root / "datasets/nomic-ai/nomic-embed-supervised-data"
     drawn = random.Random(1)
-    for split in SUPERVISED_SPLITS:
+    for split in published_rows()[Phase.SUPERVISED]:
         rows = [
             {
                 "query": sentence(6),
@@ -103,7 +104,7 @@ def stock_training(root: Path) -> None:
         ]
         rows[17]["negative"] = rows[17]["negative"][: NEGATIVES[split]]  # the shortest is always there
         parquet(rows, triples / f"data/{split}-00000-of-00001.parquet")
-    card(triples, {"default": {split: f"data/{split}-*" for split in SUPERVISED_SPLITS}})
+    card(triples, {"default": {split: f"data/{split}-*" for split in published_rows()[Phase.SUPERVISED]}})
     lists = root / "datasets/lightonai/ms-marco-en-bge-gemma"
     parquet(
         [{"document_id": i, "text": sentence(30)} for i in range(3000)],

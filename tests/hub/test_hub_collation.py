@@ -84,7 +84,7 @@ def tokens(batch: dict[str, Any], name: str) -> list[list[int]]:
 def test_a_batch_of_hub_rows_is_the_authors_batch(
     hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: Phase, split: str
 ) -> None:
-    monkeypatch.setitem(sets.ROWS, phase, {split: 8})
+    monkeypatch.setitem(sets.published_rows(), phase, {split: 8})
     base = hub.root / "models/answerdotai/ModernBERT-base"
     step, profile = Step(Interaction.COLBERT, phase), get_profile("paper")
     budget = profile.budget(step)

@@ -143,7 +143,7 @@ def test_gradcache_leaves_the_gradient_of_the_whole_batch_even_under_dropout(
 
 def test_ndcg_is_the_librarys(models: tuple[nn.Module, nn.Module], text: Path) -> None:
     ours, theirs = models
-    collection = read_collection(text, "program")
+    collection = read_collection(text)
     expected = evaluate(LateInteractionRetriever(theirs), {"program": collection}).interval().mean
     # Exact but for two documents whose scores differ by less than rounding, which these texts have not.
     assert nano_colbert.evaluate(ours, nano_colbert.read_collection(text)) == pytest.approx(

@@ -147,10 +147,10 @@ def test_every_form_is_read(form: Form, tmp_path: Path) -> None:
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    found = read_collection(tmp_path, "odd", form.split)
+    found = read_collection(tmp_path, form.split)
     assert found.qrels == form.right
     assert set(found.queries) == set(form.right)
-    assert found.notes == tuple(f"odd: {note}." for note in form.notes)
+    assert found.notes == tuple(f"{tmp_path.name}: {note}." for note in form.notes)
     assert found.split == form.split
     if form.text:
         assert found.corpus[form.text[0]] == form.text[1]

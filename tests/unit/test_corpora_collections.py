@@ -37,9 +37,9 @@ def test_title_and_text_are_joined_and_the_header_is_optional(tmp_path: Path) ->
         '{"_id": "a", "text": "bird"}\n{"_id": "b", "text": "unjudged"}\n'
     )
     (tmp_path / "qrels" / "test.tsv").write_text("a\t1\t1\n")
-    found = read_collection(tmp_path, name="own")
+    found = read_collection(tmp_path)
     assert found == Collection(
-        "own", {"1": "Heron A bird.", "2": "No title."}, {"a": "bird"}, {"a": {"1": 1}}
+        tmp_path.name, {"1": "Heron A bird.", "2": "No title."}, {"a": "bird"}, {"a": {"1": 1}}
     )
 
 

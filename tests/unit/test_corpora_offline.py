@@ -82,23 +82,6 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, builds: list[int], damage:
     assert again.training["icd"][:] == rows
 
 
-def test_text_without_a_manifest_is_used_if_it_has_its_fingerprints(
-    tmp_path: Path, builds: list[int]
-) -> None:
-    first = offline.load_offline(tmp_path, progress=False)
-    (folder,) = (path for path in (tmp_path / "corpora").iterdir() if path.is_dir())
-    (folder / "manifest.json").unlink()
-    assert offline.load_offline(tmp_path, progress=False).fingerprint == first.fingerprint
-    assert len(builds) == 1 and (folder / "manifest.json").is_file()
-    (folder / "manifest.json").unlink()
-    judged = folder / "collections" / "cwe" / "qrels" / "test.tsv"
-    judged.write_text(judged.read_text().replace("d1", "d3"))
-    with pytest.warns(UserWarning, match=r"has no manifest.json: it was moved to .*set-aside") as warned:
-        again = offline.load_offline(tmp_path, progress=False)
-    assert len(builds) == 2 and len(warned) == 1
-    assert again.collections["cwe"].qrels == first.collections["cwe"].qrels
-
-
 def test_an_interrupted_build_leaves_nothing_behind(
     tmp_path: Path, builds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,8 @@ def test_bm25_ranks_nothing_when_no_word_is_known_and_orders_twins_by_position()
         Collection("twins", corpus, {"q": "violin", "r": "zebra"}, {"q": {"z": 1}, "r": {"y": 1}})
     )
     assert ranking.indices.tolist() == [[0, 1, 2], [-1, -1, -1]]
+    silent = BM25().search(Collection("silent", {"a": "the"}, {"q": "the"}, {"q": {"a": 1}}))
+    assert silent.indices.tolist() == [[-1]]
 
 
 def test_bm25_refuses_parameters_out_of_range():

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
-import pytest
 
-from colbert_zero_lib.corpora.mining import (
-    NONE,
-    interleave,
-    safe_negatives,
-    top_bm25,
-    top_dense,
-)
-from colbert_zero_lib.errors import ParameterError
+from colbert_zero_lib.corpora.mining import NONE, interleave, safe_negatives, top_dense
 
 DOCUMENTS = [
     "the heron fishes in the shallow river",  # 0
@@ -25,32 +14,6 @@ DOCUMENTS = [
     "the cello is tuned below the viola",  # 4
     "In the shallow river, the heron fishes",  # 5: says the same as 0
 ]
-# Angles in degrees: the cosine of a difference is the score.
-ANGLES = {"heron river": 0.0, "string instrument": 100.0, "flood of a valley": 10.0} | dict(
-    zip(DOCUMENTS, (20.0, 30.0, 40.0, 90.0, 130.0, 22.0), strict=True)
-)
-
-
-def encode(texts: Sequence[str], is_query: bool) -> np.ndarray:
-    angles = np.radians([ANGLES[text] for text in texts])
-    return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-
-
-def test_bm25_agrees_with_the_formula() -> None:
-    documents = ["red fish", "blue fish pond water", "green tree"]
-    places, scores = top_bm25(["fish"], documents, depth=3, k1=0.9, b=0.4)
-    # Lucene's BM25 without its constant (k1 + 1): idf * tf / (tf + k1 * (1 - b + b * length / mean length)).
-    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
-    mean = (2 + 4 + 2) / 3
-    by_hand = [idf / (1 + 0.9 * (0.6 + 0.4 * length / mean)) for length in (2, 4)]
-    assert places.tolist() == [[0, 1, NONE]]
-    assert scores[0, :2] == pytest.approx(by_hand, rel=1e-5)
-    assert scores[0, 2] == -np.inf
-
-
-def test_bm25_stems_and_leaves_unknown_queries_empty() -> None:
-    places, _ = top_bm25(["fishing", "zebra", "the"], ["fished there", "nothing"], depth=2)
-    assert places.tolist() == [[0, NONE], [NONE, NONE], [NONE, NONE]]
 
 
 def test_ties_go_to_the_earlier_document_whatever_the_depth() -> None:
@@ -92,8 +55,3 @@ def test_other_positives_and_their_near_duplicates_are_not_negatives() -> None:
     candidates, scores = np.array([[1, 2, 5]]), np.zeros((1, 3))
     safe = safe_negatives(candidates, scores, [{0, 1}], np.array([1.0]), DOCUMENTS)
     assert safe.tolist() == [[False, True, False]]
-
-
-def test_a_margin_out_of_range_is_refused() -> None:
-    with pytest.raises(ParameterError, match="relative_margin must be above 0 and at most 1"):
-        safe_negatives(np.array([[1]]), np.zeros((1, 1)), [{0}], np.ones(1), DOCUMENTS, relative_margin=1.2)

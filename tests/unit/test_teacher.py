@@ -71,11 +71,11 @@ def test_lists_are_read_back_with_their_texts(kept: Path) -> None:
     assert len(lists) == ROWS * len(SUPERVISED_SOURCES)
     second = SUPERVISED_SOURCES[1]
     row = int(lists.rows(second)[2])
-    assert lists.query(row) == f"{second} query 2"
+    assert lists.queries[row] == f"{second} query 2"
     documents, scores = lists.candidates(row)
-    assert [lists.document(place) for place in documents] == [f"{second} document {n}" for n in (2, 0, 1)]
+    assert [lists.texts[place] for place in documents] == [f"{second} document {n}" for n in (2, 0, 1)]
     assert scores.tolist() == [2.0, 1.0, -1.0]
-    assert [lists.document(place) for place in lists.negatives(row)] == [f"{second} document 1"]
+    assert [lists.texts[place] for place in lists.negatives(row)] == [f"{second} document 1"]
     assert len(lists.candidates(1)[0]) == 2 and len(lists.negatives(1)) == 0
 
 
@@ -96,7 +96,7 @@ def test_sampled_negatives_are_of_the_safe_ones_and_of_the_seed(kept: Path) -> N
     lists = replace(lists, hard=lists.documents >= 0)
     first = SUPERVISED_SOURCES[0]
     hardest, *drawn = (supervised_rows(lists, 1, seed)[first]["negative_0"] for seed in (None, 0, 0, 1))
-    safe = [{lists.document(place) for place in lists.negatives(row)} for row in lists.rows(first)]
+    safe = [{lists.texts[place] for place in lists.negatives(row)} for row in lists.rows(first)]
     assert all(text in texts for text, texts in zip(drawn[0], safe, strict=True))
     assert drawn[0] == drawn[1] != drawn[2] and drawn[0] != hardest
 
@@ -163,7 +163,7 @@ def test_a_cross_encoders_scores_are_joined_to_the_lists_they_are_of(kept: Path)
     assert np.array_equal(theirs.documents, lists.documents) and np.array_equal(theirs.hard, lists.hard)
     # Three documents that end in 0, 1, 2: whatever the query adds, their spread is that of 0, 1, 2.
     row = ROWS + 2
-    number = [float(lists.document(each)[-1]) for each in lists.documents[row]]
+    number = [float(lists.texts[each][-1]) for each in lists.documents[row]]
     assert (theirs.scores[row].argsort() == np.argsort(number)).all()
     assert theirs.scores[row].mean() == pytest.approx(0, abs=1e-3)
     both = taught_by(lists, "both", kept)
@@ -229,7 +229,7 @@ def test_a_step_with_a_teacher_learns_from_its_scores_and_has_a_digest_of_its_ow
     assert {tuple(row) for row in ours["scores"]} == {(2.0, -1.0)}  # the first and the last of three
     assert {tuple(row) for row in theirs["scores"]} != {(2.0, -1.0)}
     scored = taught_by(source.lists, "cross-encoder", kept)
-    known = {scored.query(row) for row in np.flatnonzero(scored.documents[:, 0] >= 0)}
+    known = {scored.queries[row] for row in np.flatnonzero(scored.documents[:, 0] >= 0)}
     assert set(theirs["query"]) <= known
     digests = {source_taught_by(source, name).teacher for name in (None, "cross-encoder")}
     assert len(digests) == 2 and source.teacher in digests
@@ -281,6 +281,6 @@ def test_teachers_are_compared_on_what_was_scored(kept: Path, monkeypatch: pytes
     # The ensemble scores every positive highest; the other one does where it ends in 2, the largest number.
     scored = taught_by(lists, "cross-encoder")
     rows = np.flatnonzero(scored.documents[:, 0] >= 0)
-    ends = [lists.document(lists.documents[row][0])[-1] == "2" for row in rows]
+    ends = [lists.texts[lists.documents[row][0]][-1] == "2" for row in rows]
     assert found["ensemble"]["positive first"] == 1.0
     assert found["cross-encoder"]["positive first"] == pytest.approx(np.mean(ends))
