@@ -26,7 +26,7 @@ from colbert_zero_lib.training.packing import Way, packs
 from .encoders import encoder_folder
 from .roofline import matmul_rate
 from .sides import AUTHORS, KERNELS, OURS, Settings, Side
-from .statistics import Rounds, ratio_of, seconds
+from .statistics import compared, ratio_of, seconds
 from .texts import Passages, Row, Texts
 from .training import UNITS, Case, make_side
 
@@ -226,12 +226,12 @@ def _rows(plan: Plan, sides: dict[str, _Bench], features: list[Features]) -> lis
     }
     rows = []
     for name in itertools.islice(sides, 1, None):
-        counted = Rounds(tuple(sides[OURS].times[: len(sides[name].times)]), tuple(sides[name].times))
+        theirs = sides[name].times
         rows.append(
             common
             | {
                 "peer": name,
-                **counted.fields(queries, UNITS[case.phase]),
+                **compared(sides[OURS].times[: len(theirs)], theirs, queries, UNITS[case.phase]),
                 "peer_share_of_rate": needed / took[name] / rate,
                 "peer_peak_bytes": sides[name].peak,
                 "peer_epoch_hours": hours[name],
@@ -247,7 +247,7 @@ def _rows(plan: Plan, sides: dict[str, _Bench], features: list[Features]) -> lis
         common
         | {
             "peer": "the paper's GH200 hours",
-            **ratio_of([hours[OURS]], [paper]).fields(),
+            **ratio_of([hours[OURS]], [paper]),
             "ours_seconds": took[OURS],
             "ours_rate": queries / took[OURS],
             "rate_unit": UNITS[case.phase],

@@ -109,7 +109,7 @@ def curve(shop: Workshop, prefix: Recipe, seed: int, root: Path) -> dict[str, An
         "quantity": "training loss at the end",
         "phase": phase,
         "seed": seed,
-        **ratio_of(_values(ours[seed])[-late:], _values(theirs["loss"])[-late:]).fields(),
+        **ratio_of(_values(ours[seed])[-late:], _values(theirs["loss"])[-late:]),
         "rounds": late,
         "difference": _distance(ours[seed], theirs["loss"]),
         "seed_difference": float(np.mean(apart)),

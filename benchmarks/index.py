@@ -160,7 +160,7 @@ def life(
             "queries": queries,
             "changes": changes,
             "rounds": rounds,
-            **ratio_of(spent[ours], spent[peer]).fields(),
+            **ratio_of(spent[ours], spent[peer]),
             "ours_seconds": made[ours]["p50_seconds"],
             "peer_seconds": made[peer]["p50_seconds"],
             **{f"ours_{key}": value for key, value in made[ours].items()},

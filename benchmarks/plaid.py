@@ -108,7 +108,7 @@ def _indexed(
         "quantity": "time to build an index and search",
         "documents": len(vectors),
         "queries": len(asked),
-        **ratio_of(spent["exact"], [build + share * some for some in spent["index"]]).fields(),
+        **ratio_of(spent["exact"], [build + share * some for some in spent["index"]]),
         "ours_seconds_per_query": slow,
         "peer_seconds_per_query": fast,
         "peer_queries_timed": len(chosen),

@@ -103,7 +103,7 @@ def roofline(
             "peer": AUTHORS,
             "quantity": "operations of a training step",
             **case.fields(),
-            **ratio_of([operations[OURS]], [operations[AUTHORS]]).fields(),
+            **ratio_of([operations[OURS]], [operations[AUTHORS]]),
             "ours_operations": operations[OURS],
             "peer_operations": operations[AUTHORS],
             "rounds": 1,
@@ -117,7 +117,7 @@ def roofline(
                 "peer": f"this machine's {case.precision} matrix product",
                 "quantity": "share of the machine's rate",
                 **case.fields(),
-                **ratio_of(list(spent[name]), [least] * len(spent[name])).fields(),
+                **ratio_of(list(spent[name]), [least] * len(spent[name])),
                 "side": name,
                 "operations_per_second": needed / float(np.median(spent[name])),
                 "least_operations": needed,
@@ -141,14 +141,14 @@ def part_rows(
         result.append(
             named
             | {"peer": "the whole step", "quantity": "share of a step's time"}
-            | ratio_of([step], [own]).fields()
+            | ratio_of([step], [own])
             | {"ours_seconds": own, "peer_seconds": step}
         )
         if part.startswith(PRODUCTS):
             result.append(
                 named
                 | {"peer": "the same products alone", "quantity": "rate of a step's products"}
-                | ratio_of([1 / found["rate"]], [1 / found["alone"]]).fields()
+                | ratio_of([1 / found["rate"]], [1 / found["alone"]])
                 | {"ours_rate": found["rate"] / 1e9, "peer_rate": found["alone"] / 1e9}
                 | {"rate_unit": "GFLOP/s"}
             )
@@ -167,7 +167,7 @@ def machine_row(device: str = "cpu", size: int | None = None, mebibytes: int = 2
         "case": MACHINE,
         "peer": "the same in float32",
         "quantity": "operations per second of a matrix product",
-        **ratio_of([1 / half], [1 / full]).fields(),
+        **ratio_of([1 / half], [1 / full]),
         "bfloat16_operations_per_second": half,
         "float32_operations_per_second": full,
         "copy_bytes_per_second": copy_rate(device, mebibytes),

@@ -171,7 +171,7 @@ def _rows(
         | spread([each["seconds"] for each in took], "seconds"),
         common
         | {"peer": LEAST, "quantity": PEAK, "peer_mebibytes": least / MEBIBYTE}
-        | ratio_of(peaks, [least] * len(peaks)).fields()
+        | ratio_of(peaks, [least] * len(peaks))
         | spread([each / MEBIBYTE for each in peaks], "mebibytes"),
     ]
 

@@ -150,7 +150,7 @@ def exact(
             "queries": len(asked),
             "document_length": length,
             "rounds": rounds,
-            **ratio_of(spent[name], spent[other]).fields(),
+            **ratio_of(spent[name], spent[other]),
             "ours_seconds": float(np.median(spent[name])),
             "peer_seconds": float(np.median(spent[other])),
             "top10_agreement": _agreement(ranking, theirs_of),

@@ -22,7 +22,7 @@ from colbert_zero_lib.training.packing import go_fast
 from .apart import MULTIVECTOR, Apart, ApartSide, save_for_others
 from .encoders import encoder_folder, open_encoder
 from .sides import AUTHORS, KERNELS, OURS, SIDES, Settings, with_kernels
-from .statistics import Rounds, alternate
+from .statistics import alternate, compared
 from .steps import Row, Side, half_precision
 from .texts import Texts, batches
 
@@ -254,7 +254,7 @@ def speed(
             "peer": name,
             "quantity": "time of a training step",
             **case.fields(),
-            **Rounds(spent[OURS], spent[name]).fields(queries, UNITS[case.phase]),
+            **compared(spent[OURS], spent[name], queries, UNITS[case.phase]),
             "threads": case.threads or threads,
             **(cut[name] if case.phase is Phase.UNSUPERVISED else {}),
             **alike.get(name, {}),
