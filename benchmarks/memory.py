@@ -30,9 +30,12 @@ from .texts import Texts
 from .training import Case, make_apart, make_side
 
 MEBIBYTE = 1 << 20
+DIMENSION = 128
 # The batch that grows: short texts, so that the largest of the paper can be held and stepped on a laptop.
 GROWTH_TOKENS = 2048
 GROWTH = Case(Phase.UNSUPERVISED, "2x128", 24, query_length=8, mini_batch_tokens=GROWTH_TOKENS)
+LEAST = "token vectors and their gradients alone"
+PEAK = "peak memory of a step"
 
 
 def in_fresh_process(
@@ -79,7 +82,6 @@ def memory(
     texts: Texts,
     root: Path,
     packages: Path | None = None,
-    settings: Settings | None = None,
     repeats: int = 2,
 ) -> list[dict[str, Any]]:
     """Two rows a peer: peak memory of a step above model and optimiser; bytes that autograd keeps.
@@ -89,7 +91,7 @@ def memory(
     ``packages`` are those of sentence-transformers 6.
     """
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    settings, name = settings or Settings(), case.name
+    settings, name = Settings(), case.name
     if case.phase is Phase.UNSUPERVISED and not case.keep_activations:
         tokens = settings.mini_batch_size * (case.document_length + PROMPT_TOKENS)
         case = replace(case, mini_batch_tokens=tokens)
@@ -126,28 +128,17 @@ def _row(
     }
 
 
-def growth_case(batch: int) -> Case:
-    """The unsupervised step at one batch size."""
-    return replace(GROWTH, batch_size=batch)
-
-
 def growth(
-    batch: int,
-    texts: Texts,
-    root: Path,
-    peers: bool,
-    encoder: str = GROWTH.encoder,
-    packages: Path | None = None,
+    case: Case, texts: Texts, root: Path, peers: bool, packages: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Peak memory of the unsupervised step at a batch size, a fixed number of tokens encoded at once: a row a peer.
+    """Peak memory of `GROWTH` at a batch size, a fixed number of tokens encoded at once: a row a peer.
 
     Peers are measured, with as many tokens encoded at once, where ``peers`` says so; else the peer is what the token
     vectors and their gradients of the batch must take: the least that any exact gradient cache holds. Beside it stands
     what the activations of all tokens would take, by what one token's take.
     """
-    case = replace(growth_case(batch), encoder=encoder)
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    rows = texts.batch(case.phase, batch, 1, 0)
+    rows = texts.batch(case.phase, *case.size, 0)
     longest = case.document_length + PROMPT_TOKENS
     settings = Settings(
         mini_batch_size=max(1, GROWTH_TOKENS // longest), peer_mini_batch_tokens=GROWTH_TOKENS
@@ -155,8 +146,7 @@ def growth(
     side = make_side(OURS, case, folder, settings)
     features, _ = side.collate(rows)
     tokens = sum(int(each["attention_mask"].sum()) for each in features)
-    dimension = 128
-    least = 2 * 4 * tokens * dimension
+    least = 2 * 4 * tokens * DIMENSION
     measured = [OURS, *([AUTHORS] if peers else []), *([MULTIVECTOR] if peers and packages else [])]
     found = {
         name: in_fresh_process(name, case, folder, settings, rows, False, packages)["step_bytes"]
@@ -178,10 +168,6 @@ def growth(
         }
         for peer, theirs in (found or {LEAST: least}).items()
     ]
-
-
-LEAST = "token vectors and their gradients alone"
-PEAK = "peak memory of a step"
 
 
 def main(arguments: Iterable[str]) -> int:

@@ -165,11 +165,9 @@ def all_sides(
     return sides
 
 
-def best_settings(
-    case: Case, folder: Path, settings: Settings, texts: Texts, apart: Apart | None = None
-) -> Settings:
+def best_settings(case: Case, folder: Path, texts: Texts, apart: Apart | None) -> Settings:
     """Settings with which the peers' cached steps are fastest here; one step of each choice, after one."""
-    queries, documents = case.size
+    settings, (queries, documents) = Settings(), case.size
     if case.phase is not Phase.UNSUPERVISED or queries <= min(MINI_BATCHES) or case.device != "cpu":
         return settings
     rows = texts.batch(case.phase, queries, documents, 0)
@@ -228,13 +226,12 @@ def speed(
     root: Path,
     budget: float,
     apart: Apart | None = None,
-    settings: Settings | None = None,
     compare: bool = True,
 ) -> list[dict[str, Any]]:
     """One row a peer: collation, forward, backward and optimiser step, all sides by turns on the same batches."""
     threads = torch.get_num_threads()
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    settings = best_settings(case, folder, settings or Settings(), texts, apart)
+    settings = best_settings(case, folder, texts, apart)
     queries, documents = case.size
     try:
         if case.threads:

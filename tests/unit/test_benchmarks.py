@@ -314,11 +314,12 @@ def test_the_papers_sizes_are_those_of_its_table() -> None:
 
 def test_growth_is_against_a_peer_or_the_least_that_must_be_held(root: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(memory, "in_fresh_process", lambda *_, **__: {"step_bytes": 1 << 20})
-    (one,) = memory.growth(4, TEXTS, root, peers=False, encoder="nano")
+    small = replace(memory.GROWTH, encoder="nano")
+    (one,) = memory.growth(replace(small, batch_size=4), TEXTS, root, peers=False)
     assert one["peer"] == memory.LEAST
     assert one["peer_mebibytes"] == one["vectors_and_gradients_mebibytes"]
     assert one["ratio"] == pytest.approx(one["peer_mebibytes"] / one["ours_mebibytes"])
-    (more,) = memory.growth(8, TEXTS, root, peers=False, encoder="nano")
+    (more,) = memory.growth(replace(small, batch_size=8), TEXTS, root, peers=False)
     assert 1.5 < more["activations_mebibytes"] / one["activations_mebibytes"] < 2.5
 
 
@@ -331,7 +332,7 @@ def test_curves_that_are_another_seeds_lie_as_far_apart_as_seeds_do(monkeypatch:
     for loss, difference in ((recorded[0]["loss"][phase], 0.0), (recorded[1]["loss"][phase], None)):
         theirs = recorded[1] | {"loss": loss}
         monkeypatch.setattr(curves, "authors_run", lambda *_, theirs=theirs: theirs)
-        rows.append(curves.curve(shop, prefix, 0, Path()))
+        rows += curves.curve(shop, prefix, 0, Path())
         if difference is not None:
             assert rows[-1]["difference"] == difference
             assert rows[-1]["ratio"] == 1.0
