@@ -1,6 +1,6 @@
 """Run the suite's notebooks headless, strictly: every parameter is checked before the first cell runs.
 
-What a committed notebook must look like is in ``conventions``; no one notebook is known here.
+How a committed notebook is cleaned is in ``conventions``; no one notebook is known here.
 """
 
 from __future__ import annotations
