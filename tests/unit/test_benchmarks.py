@@ -31,12 +31,13 @@ from benchmarks import (
 from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
 from benchmarks.statistics import alternate, compared, ratio_of
 from benchmarks.steps import half_precision
-from benchmarks.texts import GivenTexts, batches
+from benchmarks.texts import batches
 from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
 from colbert_zero_lib.figures import benchmarks as figures
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.published import recorded_runs
 from colbert_zero_lib.recipes import TABLE1, Phase
+from tests.given_texts import GivenTexts
 
 SENTENCES = (
     "The harbour crane lifts two containers at once, and the ship waits until the tide turns.",
