@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from colbert_zero_lib.errors import RunError
+from colbert_zero_lib.home import repository
 from colbert_zero_lib.recipes import PROMPT_TOKENS, Phase
 from colbert_zero_lib.training.memory import activation_bytes_per_token
 
@@ -63,10 +64,9 @@ def in_fresh_process(
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "work.json"
         file.write_text(json.dumps(work), encoding="utf-8")
-        root = Path(__file__).resolve().parent.parent
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.memory", str(file)],
-            cwd=root,
+            cwd=repository(),
             capture_output=True,
             text=True,
             check=False,

@@ -70,11 +70,7 @@ class OfflineTexts:
         return load_lists(self.corpora)
 
     @cached_property
-    def _supervised(self) -> dict[int, dict[str, Dataset]]:
-        return {}
-
-    @cached_property
-    def _scored(self) -> dict[int, Dataset]:
+    def _made(self) -> dict[tuple[Phase, int], dict[str, Dataset]]:
         return {}
 
     def vocabulary(self) -> list[str]:
@@ -88,13 +84,13 @@ class OfflineTexts:
         if phase is Phase.UNSUPERVISED:
             sources = {name: self.corpora.training[name] for name in UNSUPERVISED_SOURCES}
             return {name: split.select_columns(["query", "document"]) for name, split in sources.items()}
-        if phase is Phase.SUPERVISED:
-            if documents not in self._supervised:
-                self._supervised[documents] = dict(supervised_rows(self._lists, documents - 1))
-            return self._supervised[documents]
-        if documents not in self._scored:
-            self._scored[documents] = distillation_rows(self._lists, documents, 2.0, 2048, self.seed)
-        return {"lists": self._scored[documents]}
+        if (phase, documents) not in self._made:
+            self._made[phase, documents] = (
+                dict(supervised_rows(self._lists, documents - 1))
+                if phase is Phase.SUPERVISED
+                else {"lists": distillation_rows(self._lists, documents, 2.0, 2048, self.seed)}
+            )
+        return self._made[phase, documents]
 
     def batch(self, phase: Phase, size: int, documents: int, number: int) -> list[Row]:
         """See :class:`Texts`; a batch larger than every source is drawn from all of them."""
