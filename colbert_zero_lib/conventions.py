@@ -42,12 +42,9 @@ def _replacements() -> list[tuple[str, str]]:
 
 
 def _clean_text(text: str) -> str:
-    lines = []
-    for line in _ANSI.sub("", text).split("\n"):
-        shown = line.rsplit("\r", 1)[-1] if not line.endswith("\r") else line[:-1].rsplit("\r", 1)[-1]
-        if not _PROGRESS.search(line):
-            lines.append(shown.rstrip())
-    text = _ADDRESS.sub("", "\n".join(lines))
+    kept = (line for line in _ANSI.sub("", text).split("\n") if not _PROGRESS.search(line))
+    shown = (line.removesuffix("\r").rpartition("\r")[2].rstrip() for line in kept)
+    text = _ADDRESS.sub("", "\n".join(shown))
     for place, name in _replacements():
         text = text.replace(place, name)
     return text
