@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -105,7 +106,7 @@ def main(
         names = [name for name in names if only or (folder / f"{name}.json").is_file()]
         contents = {name: read(folder / f"{name}.json") for name in names}
     else:
-        say = lambda text: console.print(text, highlight=False)  # noqa: E731
+        say = partial(console.print, highlight=False)
         with ExitStack() as stack:
             apart = None
             if not gpu:

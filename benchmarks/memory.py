@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -170,16 +169,13 @@ def growth(
     ]
 
 
-def main(arguments: Iterable[str]) -> int:
-    """The child process."""
-    (file,) = arguments
-    work = json.loads(Path(file).read_text(encoding="utf-8"))
+def _process(file: Path) -> None:
+    work = json.loads(file.read_text(encoding="utf-8"))
     case = Case(**{**work["case"], "phase": Phase(work["case"]["phase"])})
     torch.set_num_threads(work["threads"])
     side = make_side(work["side"], case, Path(work["folder"]), Settings(**work["settings"]))
     print(json.dumps(step_memory(side, work["rows"], work["activations"])))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _process(Path(sys.argv[1]))

@@ -9,6 +9,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -109,10 +110,13 @@ def exact(
         each_query.append(spent / len(chosen))
         return encoding[-1] + share * spent
 
-    def search(precision: str) -> None:
-        kept[f"ours, {precision}"] = LateInteractionRetriever(model, precision).search(collection, DEPTH)
+    def ours(precision: str, _: Any) -> float:
+        def search() -> None:
+            kept[f"ours, {precision}"] = LateInteractionRetriever(model, precision).search(collection, DEPTH)
 
-    def others(precision: str) -> float:
+        return seconds(search)
+
+    def others(precision: str, _: Any) -> float:
         found = apart.ask(  # type: ignore[union-attr]
             "search",
             folder=str(saved),
@@ -127,9 +131,9 @@ def exact(
 
     sides: dict[str, Callable[[Any], float]] = {RERANK: theirs}
     for precision in PRECISIONS:
-        sides[f"ours, {precision}"] = lambda _, precision=precision: seconds(lambda: search(precision))  # type: ignore[misc]
+        sides[f"ours, {precision}"] = partial(ours, precision)
         if apart:
-            sides[f"{MULTIVECTOR}, {precision}"] = lambda _, precision=precision: others(precision)  # type: ignore[misc]
+            sides[f"{MULTIVECTOR}, {precision}"] = partial(others, precision)
     with tempfile.TemporaryDirectory() as place:
         saved = save_for_others(model, Path(place)) if apart else None
         spent = alternate(sides, range(rounds), budget=math.inf, warmup=0)

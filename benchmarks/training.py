@@ -6,8 +6,9 @@ Memory is in `memory`, the way throughput scales in `scaling`; both use the case
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,25 +173,24 @@ def best_settings(case: Case, folder: Path, texts: Texts, apart: Apart | None) -
         return settings
     rows = texts.batch(case.phase, queries, documents, 0)
     sizes = sorted({min(size, queries) for size in MINI_BATCHES})
-    theirs = lambda size: make_side(AUTHORS, case, folder, replace(settings, mini_batch_size=size))  # noqa: E731
-    settings = replace(settings, mini_batch_size=_fastest({size: theirs for size in sizes}, rows))
+    choices = [replace(settings, mini_batch_size=size) for size in sizes]
+    settings = _fastest(choices, partial(make_side, AUTHORS, case, folder), rows)
     if apart and not case.keep_activations:
-        other = lambda tokens: make_apart(  # noqa: E731
-            apart, case, folder, replace(settings, peer_mini_batch_tokens=tokens)
-        )
-        tokens = _fastest({tokens: other for tokens in TOKEN_BUDGETS}, rows)
-        settings = replace(settings, peer_mini_batch_tokens=tokens)
+        choices = [replace(settings, peer_mini_batch_tokens=tokens) for tokens in TOKEN_BUDGETS]
+        settings = _fastest(choices, partial(make_apart, apart, case, folder), rows)
     return settings
 
 
-def _fastest(choices: Mapping[int, Callable[[int], Side | ApartSide]], rows: list[Row]) -> int:
-    times: dict[int, float] = {}
-    for choice, made in choices.items():
-        side = made(choice)
+def _fastest(
+    choices: list[Settings], make: Callable[[Settings], Side | ApartSide], rows: list[Row]
+) -> Settings:
+    times: list[float] = []
+    for settings in choices:
+        side = make(settings)
         if not times:
             side.timed(rows)
-        times[choice] = side.timed(rows)
-    return min(times, key=times.__getitem__)
+        times.append(side.timed(rows))
+    return choices[times.index(min(times))]
 
 
 def agreement(
