@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +69,6 @@ def main(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda for the benchmark of that name.")] = "cpu",
     shrink: Annotated[int, typer.Option(min=1, help="Divide the GPU's batch sizes by this.")] = 1,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of torch; 0 keeps its choice.")] = 0,
     fresh: Annotated[bool, typer.Option(help="Measure again what is there already.")] = False,
     draw: Annotated[bool, typer.Option(help="Only print and draw what is recorded.")] = False,
 ) -> None:
@@ -99,8 +99,6 @@ def main(
         raise ParameterError("The benchmark 'curves' trains in full: leave --quick out.")
     if "cuda" in names and not gpu and not quick and not draw:
         raise ParameterError("The benchmark 'cuda' needs --device cuda; on a CPU only --quick tries it.")
-    if threads:
-        torch.set_num_threads(threads)
     folder = output or (home() / "cache" / "benchmarks-quick" if quick else data_folder() / "benchmarks")
     mode = "quick" if quick else "full" if full else "default"
     console = Console()
@@ -108,7 +106,7 @@ def main(
         names = [name for name in names if only or (folder / f"{name}.json").is_file()]
         contents = {name: read(folder / f"{name}.json") for name in names}
     else:
-        say = lambda text: console.print(text, highlight=False)  # noqa: E731
+        say = partial(console.print, highlight=False)
         with ExitStack() as stack:
             apart = None
             if not gpu:

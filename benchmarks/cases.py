@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,7 @@ def training(run: Run) -> Cases:
 
     cases = own.quick_cases() if run.quick else own.all_cases() if run.full else own.default_cases()
     for case in cases:
-        yield case.name, lambda case=case: own.speed(case, run.texts, run.root, run.seconds, run.apart)  # type: ignore[misc]
+        yield case.name, partial(own.speed, case, run.texts, run.root, run.seconds, run.apart)
 
 
 def memory(run: Run) -> Cases:
@@ -63,26 +64,20 @@ def memory(run: Run) -> Cases:
     from . import training as cases_of
 
     cases = cases_of.quick_cases()[:1] if run.quick else cases_of.default_cases()[:6]
+    repeats = 1 if run.quick else 2
     for case in cases_of.all_cases() if run.full else cases:
-
-        def measure(case: cases_of.Case = case, repeats: int = 1 if run.quick else 2) -> Rows:
-            return own.memory(case, run.texts, run.root, run.packages, repeats=repeats)
-
-        yield case.name, measure
+        yield case.name, partial(own.memory, case, run.texts, run.root, run.packages, repeats)
 
 
 def growth(run: Run) -> Cases:
     """Peak memory of the unsupervised step against the batch size."""
     from . import memory as own
 
+    encoder = "nano" if run.quick else own.GROWTH.encoder
     for size in (8,) if run.quick else (256, 512, 1024, 2048, 4096, 8192, 16_384):
-        encoder = "nano" if run.quick else own.GROWTH.encoder
+        case = replace(own.GROWTH, encoder=encoder, batch_size=size)
         peers = not run.quick and size <= 1024
-        measure = lambda size=size, peers=peers, encoder=encoder: own.growth(  # noqa: E731
-            size, run.texts, run.root, peers, encoder, run.packages
-        )
-        name = own.growth_case(size).name
-        yield name.replace(own.GROWTH.encoder, encoder), measure
+        yield case.name, partial(own.growth, case, run.texts, run.root, peers, run.packages)
 
 
 def search(run: Run) -> Cases:
@@ -90,69 +85,45 @@ def search(run: Run) -> Cases:
     from . import plaid
     from . import search as own
 
-    def exact(encoder: str, documents: int, queries: int, timed: int, rounds: int) -> Rows:
-        return own.exact(
-            encoder, run.texts, run.root, documents, queries, timed, rounds=rounds, apart=run.apart
-        )
-
     size = (40, 6) if run.quick else (10_000, 300)
     timed, rounds = (3, 1) if run.quick else (300, 3) if run.full else (20, 2)
     for encoder in ("nano",) if run.quick else ("2x128", "4x256"):
         name = own.exact_name(encoder, *size)
-        yield name, lambda encoder=encoder: exact(encoder, *size, timed, rounds)  # type: ignore[misc]
+        yield name, partial(own.exact, encoder, run.texts, run.root, *size, timed, rounds, run.apart)
+    encoder, queries = ("nano", 6) if run.quick else ("2x128", 300)
     for documents in (200,) if run.quick else (1_000, 3_000, 10_000):
-        encoder = "nano" if run.quick else "2x128"
-        queries = 6 if run.quick else 300
-        yield (
-            plaid.index_name(encoder, documents, queries),
-            lambda documents=documents, encoder=encoder, queries=queries: [  # type: ignore[misc]
-                plaid.index(encoder, run.texts, run.root, documents, queries)
-            ],
-        )
+        name = plaid.index_name(encoder, documents, queries)
+        yield name, partial(plaid.index, encoder, run.texts, run.root, documents, queries)
 
 
 def index(run: Run) -> Cases:
     """An index of one's own through its life, beside PyLate's PLAID and BM25."""
     from . import index as own
 
-    encoder, changes = ("nano", 2) if run.quick else ("2x128", 1000)
+    encoder, queries, changes = ("nano", 3, 2) if run.quick else ("2x128", 100, 1000)
     for documents in (150,) if run.quick else (10_000, 100_000) if run.full else (10_000,):
-        queries = 3 if run.quick else 100
-
-        def measure(documents: int = documents, queries: int = queries) -> Rows:
-            return own.life(encoder, run.texts, run.root, documents, queries, changes)
-
-        yield own.case_name(encoder, documents), measure
+        name = own.case_name(encoder, documents)
+        yield name, partial(own.life, encoder, run.texts, run.root, documents, queries, changes)
 
 
 def scaling(run: Run) -> Cases:
     """What a step and a search cost by size, beside a small model's prediction; throughput against the peers."""
-    from dataclasses import replace
-
     from . import plaid
     from . import scaling as own
-    from .training import speed
 
     for axis, cases in own.cases(run.full).items():
         for case in cases[:1] if run.quick else cases:
             if run.quick:
                 case = replace(case, encoder="nano", batch_size=8)
             label = f"{case.name} (by {axis.replace('_', ' ')})"
-
-            def measure(case: Any = case, axis: str = axis, label: str = label) -> Rows:
-                rows = speed(case, run.texts, run.root, run.seconds, run.apart, compare=False)
-                return [row | {"case": label, "axis": axis} for row in rows]
-
-            yield label, measure
+            yield label, partial(own.along, axis, label, case, run.texts, run.root, run.seconds, run.apart)
     sizes, rounds = (own.QUICK, 1) if run.quick else (own.SIZES, 3)
-    yield own.step_name(*sizes[0]), lambda: own.steps(run.texts, run.root, sizes, run.quick, rounds)
+    yield own.step_name(*sizes[0]), partial(own.steps, run.texts, run.root, sizes, run.quick, rounds)
     documents, indexed = (
         ((100, 200, 400), 100) if run.quick else ((1_000, 3_000, 10_000, 100_000, 1_000_000), 3_000)
     )
-    yield (
-        plaid.exact_case(documents[0]),
-        lambda: plaid.by_documents(documents, 100_000 if run.full else indexed, rounds=rounds),
-    )
+    indexed = 100_000 if run.full else indexed
+    yield plaid.exact_case(documents[0]), partial(plaid.by_documents, documents, indexed, rounds)
 
 
 def roofline(run: Run) -> Cases:
@@ -161,12 +132,9 @@ def roofline(run: Run) -> Cases:
     from . import training as cases_of
 
     small = {"size": 256, "mebibytes": 8} if run.quick else {}
-    yield own.MACHINE, lambda: [own.machine_row(run.device, **small)]
+    yield own.MACHINE, partial(own.machine_row, run.device, **small)
     for case in cases_of.quick_cases()[:1] if run.quick else cases_of.default_cases()[:6]:
-        yield (
-            own.name_of(case),
-            lambda case=case: own.roofline(case, run.texts, run.root, run.seconds),  # type: ignore[misc]
-        )
+        yield own.name_of(case), partial(own.roofline, case, run.texts, run.root, run.seconds)
 
 
 def curves(run: Run) -> Cases:
@@ -179,24 +147,18 @@ def curves(run: Run) -> Cases:
     for seed in own.SEEDS:
         for prefix in own.RECIPE.stages():
             name = own.name_of(shop.profile.name, prefix.steps[-1].phase.value, seed)
-            yield (
-                name,
-                lambda prefix=prefix, seed=seed: [own.curve(shop, prefix, seed, run.root)],  # type: ignore[misc]
-            )
+            yield name, partial(own.curve, shop, prefix, seed, run.root)
 
 
 def cuda(run: Run) -> Cases:
     """The paper's sizes on a GPU: throughput, memory and hours of an epoch."""
     from . import cuda as own
 
+    rounds = 1 if run.quick else 3
     for plan in own.plans(run.device, "nano" if run.quick else "ModernBERT-base", run.shrink):
         if run.quick:
-            plan = own.smaller(plan, batch_size=4, document_length=48)
-        rounds = 1 if run.quick else 3
-        yield (
-            plan.name,
-            lambda plan=plan, rounds=rounds: own.measure(plan, run.texts, run.root, rounds),  # type: ignore[misc]
-        )
+            plan = replace(plan, case=replace(plan.case, batch_size=4, document_length=48))
+        yield plan.name, partial(own.measure, plan, run.texts, run.root, rounds)
 
 
 BENCHMARKS: dict[str, Callable[[Run], Cases]] = {

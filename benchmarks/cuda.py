@@ -19,14 +19,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from colbert_zero_lib.errors import RunError
-from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase
+from colbert_zero_lib.recipes import TABLE1, Phase
 from colbert_zero_lib.training.embedding import Features
 from colbert_zero_lib.training.packing import Way, packs
 
 from .encoders import encoder_folder
 from .roofline import matmul_rate
 from .sides import AUTHORS, KERNELS, OURS, Settings, Side
-from .statistics import Rounds, ratio_of, seconds
+from .statistics import compared, ratio_of, seconds
 from .texts import Passages, Row, Texts
 from .training import UNITS, Case, make_side
 
@@ -128,8 +128,7 @@ class _Bench:
             gc.collect()
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        wait = torch.cuda.synchronize if cuda else _nothing
-        took = seconds(lambda: self.side.step_of(features, labels), wait)
+        took = seconds(lambda: self.side.step_of(features, labels), self.side.wait)
         _log.info(
             "%s, %d rows: %.3f s%s", self.side.name, len(rows), took, "" if counted else ", not counted"
         )
@@ -226,12 +225,12 @@ def _rows(plan: Plan, sides: dict[str, _Bench], features: list[Features]) -> lis
     }
     rows = []
     for name in itertools.islice(sides, 1, None):
-        counted = Rounds(tuple(sides[OURS].times[: len(sides[name].times)]), tuple(sides[name].times))
+        theirs = sides[name].times
         rows.append(
             common
             | {
                 "peer": name,
-                **counted.fields(queries, UNITS[case.phase]),
+                **compared(sides[OURS].times[: len(theirs)], theirs, queries, UNITS[case.phase]),
                 "peer_share_of_rate": needed / took[name] / rate,
                 "peer_peak_bytes": sides[name].peak,
                 "peer_epoch_hours": hours[name],
@@ -247,41 +246,10 @@ def _rows(plan: Plan, sides: dict[str, _Bench], features: list[Features]) -> lis
         common
         | {
             "peer": "the paper's GH200 hours",
-            **ratio_of([hours[OURS]], [paper]).fields(),
+            **ratio_of([hours[OURS]], [paper]),
             "ours_seconds": took[OURS],
             "ours_rate": queries / took[OURS],
             "rate_unit": UNITS[case.phase],
             "rounds": len(sides[OURS].times),
         }
     ]
-
-
-def pipeline_hours(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """GPU hours of the late-interaction steps of each pipeline by who takes them: ours, each peer, the paper."""
-    hours: dict[str, dict[str, float]] = {}
-    for row in rows:
-        for who, key in (
-            (OURS, "ours_epoch_hours"),
-            (row["peer"], "peer_epoch_hours"),
-            ("the paper", "paper_gpu_hours"),
-        ):
-            if key in row:
-                hours.setdefault(who, {})[row["phase"]] = row[key]
-    prices: dict[str, dict[str, float]] = {}
-    for pipeline, recipe in PIPELINES.items():
-        phases = [step.phase.value for step in recipe.steps if step.interaction is Interaction.COLBERT]
-        prices[pipeline] = {
-            who: sum(known[phase] for phase in phases)
-            for who, known in hours.items()
-            if all(phase in known for phase in phases)
-        }
-    return prices
-
-
-def _nothing() -> None:
-    return None
-
-
-def smaller(plan: Plan, **changes: Any) -> Plan:
-    """The same plan with other fields of its case: for a test."""
-    return replace(plan, case=replace(plan.case, **changes))

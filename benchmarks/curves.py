@@ -82,7 +82,7 @@ def _train(shop: Workshop, recipe: Recipe, seed: int, before: Path, folder: Path
     write_json(content, folder / "result.json")
 
 
-def curve(shop: Workshop, prefix: Recipe, seed: int, root: Path) -> dict[str, Any]:
+def curve(shop: Workshop, prefix: Recipe, seed: int, root: Path) -> list[dict[str, Any]]:
     """The row of a prefix's last phase: the authors' loss against ours at the same steps, and the seeds' distance.
 
     The ratio is of the mean losses over the last fifth of the phase. ``difference`` is the mean distance between the
@@ -103,25 +103,27 @@ def curve(shop: Workshop, prefix: Recipe, seed: int, root: Path) -> dict[str, An
     theirs = authors_run(shop, prefix, seed, root)
     late = max(1, len(ours[seed]) // 5)
     apart = [_distance(one, other) for one, other in itertools.combinations(ours.values(), 2)]
-    return {
-        "case": name_of(shop.profile.name, phase, seed),
-        "peer": AUTHORS,
-        "quantity": "training loss at the end",
-        "phase": phase,
-        "seed": seed,
-        **ratio_of(_values(ours[seed])[-late:], _values(theirs["loss"])[-late:]).fields(),
-        "rounds": late,
-        "difference": _distance(ours[seed], theirs["loss"]),
-        "seed_difference": float(np.mean(apart)),
-        "ours_loss": ours[seed],
-        "peer_loss": theirs["loss"],
-        "seeds_loss": [found for number, found in ours.items() if number != seed],
-        "ours_ndcg@10": recorded[seed]["mean_ndcg@10"],
-        "peer_ndcg@10": theirs["mean_ndcg@10"],
-        "seeds_ndcg@10": [passport["mean_ndcg@10"] for _, passport in sorted(recorded.items())],
-        "ours_development_ndcg@10": recorded[seed]["development_mean_ndcg@10"],
-        "peer_development_ndcg@10": theirs["development_mean_ndcg@10"],
-    }
+    return [
+        {
+            "case": name_of(shop.profile.name, phase, seed),
+            "peer": AUTHORS,
+            "quantity": "training loss at the end",
+            "phase": phase,
+            "seed": seed,
+            **ratio_of(_values(ours[seed])[-late:], _values(theirs["loss"])[-late:]),
+            "rounds": late,
+            "difference": _distance(ours[seed], theirs["loss"]),
+            "seed_difference": float(np.mean(apart)),
+            "ours_loss": ours[seed],
+            "peer_loss": theirs["loss"],
+            "seeds_loss": [found for number, found in ours.items() if number != seed],
+            "ours_ndcg@10": recorded[seed]["mean_ndcg@10"],
+            "peer_ndcg@10": theirs["mean_ndcg@10"],
+            "seeds_ndcg@10": [passport["mean_ndcg@10"] for _, passport in sorted(recorded.items())],
+            "ours_development_ndcg@10": recorded[seed]["development_mean_ndcg@10"],
+            "peer_development_ndcg@10": theirs["development_mean_ndcg@10"],
+        }
+    ]
 
 
 def name_of(profile: str, phase: str, seed: int) -> str:

@@ -6,8 +6,6 @@ Opening them as late-interaction models is done by `colbert_zero_lib.models`.
 from __future__ import annotations
 
 import hashlib
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -18,6 +16,7 @@ from colbert_zero_lib.errors import UnknownNameError
 from colbert_zero_lib.models import build_base, open_model, quiet, step_lengths, train_tokenizer
 from colbert_zero_lib.profiles import EncoderShape, EvaluationSize
 from colbert_zero_lib.recipes import Interaction, Phase, Step
+from colbert_zero_lib.scratch import scratch
 
 SHAPES = {
     "nano": EncoderShape(layers=1, hidden=32, heads=1, intermediate=64, vocabulary=1_000),
@@ -42,18 +41,14 @@ def encoder_folder(name: str, texts: Sequence[str], root: Path) -> Path:
     if (folder / "config.json").is_file():
         return folder
     root.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=root))
-    try:
-        with quiet():
-            tokenizer = train_tokenizer(texts, shape.vocabulary, min_frequency=1)
-            model = build_base(tokenizer, shape, seed=0)
-            if name in EMBEDDINGS:
-                model.resize_token_embeddings(EMBEDDINGS[name])
-            model.model.save_pretrained(temporary)
-            tokenizer.save_pretrained(temporary)
+    with scratch(".encoder", root) as temporary, quiet():
+        tokenizer = train_tokenizer(texts, shape.vocabulary, min_frequency=1)
+        model = build_base(tokenizer, shape, seed=0)
+        if name in EMBEDDINGS:
+            model.resize_token_embeddings(EMBEDDINGS[name])
+        model.model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
         temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 

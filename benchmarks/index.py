@@ -23,11 +23,11 @@ from colbert_zero_lib.training.devices import release_freed_memory
 from .encoders import encoder_folder, open_encoder
 from .plaid import PLAID_PEER, open_plaid
 from .statistics import alternate, ratio_of, seconds
+from .steps import forget_peak, peak, resident
 from .texts import Texts
 
-WORDS, DEPTH, CALLS = 12, 10, 10
+WORDS, DEPTH, CALLS, ROUNDS = 12, 10, 10, 3
 BM25_PEER = "BM25 (bm25s)"
-SELF = Path("/proc/self")
 
 
 class _Ours:
@@ -110,8 +110,8 @@ def case_name(encoder: str, documents: int) -> str:
 
 
 def life(
-    encoder: str, texts: Texts, root: Path, documents: int, queries: int = 100, changes: int = 1000, rounds: int = 3
-) -> list[dict[str, Any]]:  # fmt: skip
+    encoder: str, texts: Texts, root: Path, documents: int, queries: int, changes: int
+) -> list[dict[str, Any]]:
     """Rows of ours, exact and PLAID, against PyLate's PLAID and BM25: median seconds of a query, asked by turns.
 
     Every row also has what each side took to build, to add and to delete ``changes`` documents in ten calls each, on
@@ -146,7 +146,7 @@ def life(
         timed = {
             name: (lambda query, side=side: seconds(lambda: side.find(query))) for name, side in sides.items()
         }
-        spent = alternate(timed, asked * rounds, budget=math.inf, warmup=2)
+        spent = alternate(timed, asked * ROUNDS, budget=math.inf, warmup=2)
     for name, row in made.items():
         row["p50_seconds"], row["p95_seconds"] = map(float, np.quantile(spent[name], [0.5, 0.95]))
         pairs = zip(found["exact"], found[name], strict=True)
@@ -159,8 +159,8 @@ def life(
             "documents": documents,
             "queries": queries,
             "changes": changes,
-            "rounds": rounds,
-            **ratio_of(spent[ours], spent[peer]).fields(),
+            "rounds": ROUNDS,
+            **ratio_of(spent[ours], spent[peer]),
             "ours_seconds": made[ours]["p50_seconds"],
             "peer_seconds": made[peer]["p50_seconds"],
             **{f"ours_{key}": value for key, value in made[ours].items()},
@@ -173,7 +173,10 @@ def life(
 
 def _changed(side: Any, corpus: Sequence[Document], documents: int, changes: int) -> dict[str, Any]:
     """Build, add and delete: the seconds of each, and the peak of memory in mebibytes."""
-    before = _memory(reset=True)
+    gc.collect()
+    release_freed_memory()  # what the side before took, and let go, is not this one's room
+    forget_peak()
+    before = resident()
     build = seconds(lambda: side.add(corpus[:documents]))
     added = np.array_split(np.arange(documents, documents + changes), min(CALLS, changes))
     gone = [[corpus[n - documents].id for n in some] for some in added]
@@ -187,22 +190,9 @@ def _changed(side: Any, corpus: Sequence[Document], documents: int, changes: int
             side.delete(some)
 
     adding, deleting = seconds(add), seconds(delete)
-    peak = _memory()
     return {
         "build_seconds": build,
         "add_seconds": adding,
         "delete_seconds": deleting,
-        "mebibytes_of_memory": peak - before if before and peak else None,
+        "mebibytes_of_memory": (peak() - before) / (1 << 20),
     }
-
-
-def _memory(reset: bool = False) -> float | None:
-    """Mebibytes at the peak since the last reset, which Linux alone can tell; after a reset, those now."""
-    if not (SELF / "clear_refs").exists():
-        return None
-    if reset:
-        gc.collect()
-        release_freed_memory()  # what the side before took, and let go, is not this one's room
-        (SELF / "clear_refs").write_text("5")
-    line = next(line for line in (SELF / "status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024

@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 import torch
 
 from colbert_zero_lib.errors import RunError
+from colbert_zero_lib.home import repository
 from colbert_zero_lib.recipes import PROMPT_TOKENS, Phase
 from colbert_zero_lib.training.memory import activation_bytes_per_token
 
@@ -30,9 +30,12 @@ from .texts import Texts
 from .training import Case, make_apart, make_side
 
 MEBIBYTE = 1 << 20
+DIMENSION = 128
 # The batch that grows: short texts, so that the largest of the paper can be held and stepped on a laptop.
 GROWTH_TOKENS = 2048
 GROWTH = Case(Phase.UNSUPERVISED, "2x128", 24, query_length=8, mini_batch_tokens=GROWTH_TOKENS)
+LEAST = "token vectors and their gradients alone"
+PEAK = "peak memory of a step"
 
 
 def in_fresh_process(
@@ -60,10 +63,9 @@ def in_fresh_process(
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "work.json"
         file.write_text(json.dumps(work), encoding="utf-8")
-        root = Path(__file__).resolve().parent.parent
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.memory", str(file)],
-            cwd=root,
+            cwd=repository(),
             capture_output=True,
             text=True,
             check=False,
@@ -79,7 +81,6 @@ def memory(
     texts: Texts,
     root: Path,
     packages: Path | None = None,
-    settings: Settings | None = None,
     repeats: int = 2,
 ) -> list[dict[str, Any]]:
     """Two rows a peer: peak memory of a step above model and optimiser; bytes that autograd keeps.
@@ -89,7 +90,7 @@ def memory(
     ``packages`` are those of sentence-transformers 6.
     """
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    settings, name = settings or Settings(), case.name
+    settings, name = Settings(), case.name
     if case.phase is Phase.UNSUPERVISED and not case.keep_activations:
         tokens = settings.mini_batch_size * (case.document_length + PROMPT_TOKENS)
         case = replace(case, mini_batch_tokens=tokens)
@@ -118,7 +119,7 @@ def _row(
         "peer": peer,
         "quantity": quantity,
         **case.fields(),
-        **ratio_of(own, others).fields(),
+        **ratio_of(own, others),
         "ours_mebibytes": float(np.median(own)) / MEBIBYTE,
         "peer_mebibytes": float(np.median(others)) / MEBIBYTE,
         "ours_model_mebibytes": ours[0]["model_bytes"] / MEBIBYTE,
@@ -126,28 +127,17 @@ def _row(
     }
 
 
-def growth_case(batch: int) -> Case:
-    """The unsupervised step at one batch size."""
-    return replace(GROWTH, batch_size=batch)
-
-
 def growth(
-    batch: int,
-    texts: Texts,
-    root: Path,
-    peers: bool,
-    encoder: str = GROWTH.encoder,
-    packages: Path | None = None,
+    case: Case, texts: Texts, root: Path, peers: bool, packages: Path | None = None
 ) -> list[dict[str, Any]]:
-    """Peak memory of the unsupervised step at a batch size, a fixed number of tokens encoded at once: a row a peer.
+    """Peak memory of `GROWTH` at a batch size, a fixed number of tokens encoded at once: a row a peer.
 
     Peers are measured, with as many tokens encoded at once, where ``peers`` says so; else the peer is what the token
     vectors and their gradients of the batch must take: the least that any exact gradient cache holds. Beside it stands
     what the activations of all tokens would take, by what one token's take.
     """
-    case = replace(growth_case(batch), encoder=encoder)
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    rows = texts.batch(case.phase, batch, 1, 0)
+    rows = texts.batch(case.phase, *case.size, 0)
     longest = case.document_length + PROMPT_TOKENS
     settings = Settings(
         mini_batch_size=max(1, GROWTH_TOKENS // longest), peer_mini_batch_tokens=GROWTH_TOKENS
@@ -155,8 +145,7 @@ def growth(
     side = make_side(OURS, case, folder, settings)
     features, _ = side.collate(rows)
     tokens = sum(int(each["attention_mask"].sum()) for each in features)
-    dimension = 128
-    least = 2 * 4 * tokens * dimension
+    least = 2 * 4 * tokens * DIMENSION
     measured = [OURS, *([AUTHORS] if peers else []), *([MULTIVECTOR] if peers and packages else [])]
     found = {
         name: in_fresh_process(name, case, folder, settings, rows, False, packages)["step_bytes"]
@@ -169,7 +158,7 @@ def growth(
             "peer": peer if peer == LEAST else f"{peer}, as many tokens encoded at once",
             "quantity": PEAK,
             **case.fields(),
-            **ratio_of([ours], [theirs]).fields(),
+            **ratio_of([ours], [theirs]),
             "ours_mebibytes": ours / MEBIBYTE,
             "peer_mebibytes": theirs / MEBIBYTE,
             "vectors_and_gradients_mebibytes": least / MEBIBYTE,
@@ -180,20 +169,13 @@ def growth(
     ]
 
 
-LEAST = "token vectors and their gradients alone"
-PEAK = "peak memory of a step"
-
-
-def main(arguments: Iterable[str]) -> int:
-    """The child process."""
-    (file,) = arguments
-    work = json.loads(Path(file).read_text(encoding="utf-8"))
+def _process(file: Path) -> None:
+    work = json.loads(file.read_text(encoding="utf-8"))
     case = Case(**{**work["case"], "phase": Phase(work["case"]["phase"])})
     torch.set_num_threads(work["threads"])
     side = make_side(work["side"], case, Path(work["folder"]), Settings(**work["settings"]))
     print(json.dumps(step_memory(side, work["rows"], work["activations"])))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _process(Path(sys.argv[1]))

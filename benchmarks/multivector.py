@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -133,21 +132,18 @@ def best(model: Any, corpus: list[str], queries: list[str], k: int) -> tuple[Ten
     return top.values, places.gather(1, top.indices)
 
 
-def main() -> int:
+def main() -> None:
     """Answer until nobody asks any more; what others print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     worker = Worker()
-    tasks: dict[str, Callable[..., dict[str, Any]]] = {
-        name: getattr(worker, name) for name in ("open", "step", "gradient", "memory", "search")
-    }
     for line in sys.stdin:
         asked = json.loads(line)
         torch.set_num_threads(asked["threads"])
-        answers.write(json.dumps(tasks[asked["task"]](**asked["given"])) + "\n")
+        answer = getattr(worker, asked["task"])(**asked["given"])
+        answers.write(json.dumps(answer) + "\n")
         answers.flush()
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

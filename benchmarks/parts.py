@@ -55,9 +55,7 @@ def part_of(names: Sequence[str]) -> str:
     return f"{PRODUCTS}, {_PASSES[0 if node is None else 2 if node == _AGAIN else 1]}"
 
 
-def parts(
-    side: Side, rows: Sequence[Row], dtype: torch.dtype, rounds: int = 3
-) -> dict[str, dict[str, float]]:
+def parts(side: Side, rows: Sequence[Row], dtype: torch.dtype) -> dict[str, dict[str, float]]:
     """By part: ``share`` of a step's time; of products ``rate`` and ``alone`` in operations per second.
 
     ``alone`` is what the same shapes reach by themselves. The profiler takes time for each operation: many small ones
@@ -65,7 +63,7 @@ def parts(
     """
     spent: dict[str, float] = defaultdict(float)
     shapes: dict[str, Counter[tuple[int, int, int]]] = defaultdict(Counter)
-    for _ in range(rounds):
+    for _ in range(3):
         given: dict[str, Any] = {"activities": [ProfilerActivity.CPU], "acc_events": True}
         with profile(record_shapes=True, **given) as seen, record_function("step"):
             with record_function(COLLATOR):
@@ -90,8 +88,8 @@ def parts(
     return result
 
 
-def _alone(shape: tuple[int, int, int], dtype: torch.dtype, repeats: int = 3) -> float:
-    """Seconds of a product of ``[rows, inner]`` and ``[inner, columns]``: the best of ``repeats``, after one."""
+def _alone(shape: tuple[int, int, int], dtype: torch.dtype) -> float:
+    """Seconds of a product of ``[rows, inner]`` and ``[inner, columns]``: the best of three, after one."""
     rows, inner, columns = shape
     a, b = torch.randn(rows, inner).to(dtype), torch.randn(inner, columns).to(dtype)
-    return min([seconds(lambda: a @ b) for _ in range(1 + repeats)][1:])
+    return min([seconds(lambda: a @ b) for _ in range(4)][1:])

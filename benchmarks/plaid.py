@@ -26,6 +26,9 @@ from .statistics import alternate, beside_prediction, ratio_of, seconds, spread
 from .texts import Texts
 
 PLAID_PEER = "PLAID through PyLate"
+TIMED = 30  # queries that an index is asked at most
+# Corpora of up to so many documents are fitted on; what larger ones take is predicted.
+FITTED = 10_000
 
 
 def open_plaid(folder: Path) -> PLAID:
@@ -50,9 +53,7 @@ def index_name(encoder: str, documents: int, queries: int) -> str:
     return f"index or exact, {encoder}, {documents:,} documents x {queries} queries"
 
 
-def index(
-    encoder: str, texts: Texts, root: Path, documents: int, queries: int = 300, length: int = 128
-) -> dict[str, Any]:
+def index(encoder: str, texts: Texts, root: Path, documents: int, queries: int) -> list[dict[str, Any]]:
     """PLAID against exact MaxSim on vectors that are already encoded: building, and seconds a query.
 
     The ratio is the whole work of ``queries`` queries, index building included; the row also says after how many
@@ -60,16 +61,13 @@ def index(
 
     PLAID answers one query after another: it is timed on a part of them, evenly spread, and counted for all.
     """
-    model = open_limited(encoder, length, texts, root)
+    model = open_limited(encoder, texts, root)
     collection = texts.collection(documents, queries)
     wanted, corpus = list(collection.queries.values()), list(collection.corpus.values())
     vectors, asked = token_vectors(model, corpus, False), token_vectors(model, wanted, True)
     batches = list(encode_batches(model, corpus, False)), list(encode_batches(model, wanted, True))
-    return {
-        "case": index_name(encoder, len(corpus), len(wanted)),
-        "encoder": encoder,
-        **_indexed([*vectors], [*asked], *batches),
-    }
+    named = {"case": index_name(encoder, len(corpus), len(wanted)), "encoder": encoder}
+    return [named | _indexed([*vectors], [*asked], *batches)]
 
 
 def _indexed(
@@ -78,11 +76,10 @@ def _indexed(
     batches: list[TokenBatch],
     questions: list[TokenBatch],
     rounds: int = 2,
-    timed: int = 30,
 ) -> dict[str, Any]:
     """PLAID and exact MaxSim on the same vectors, as arrays and in batches: columns of a row."""
     depth = min(10, len(vectors))
-    chosen = evenly(len(asked), timed)
+    chosen = evenly(len(asked), TIMED)
     kept: dict[str, Any] = {}
 
     def exactly() -> None:
@@ -108,7 +105,7 @@ def _indexed(
         "quantity": "time to build an index and search",
         "documents": len(vectors),
         "queries": len(asked),
-        **ratio_of(spent["exact"], [build + share * some for some in spent["index"]]).fields(),
+        **ratio_of(spent["exact"], [build + share * some for some in spent["index"]]),
         "ours_seconds_per_query": slow,
         "peer_seconds_per_query": fast,
         "peer_queries_timed": len(chosen),
@@ -157,9 +154,7 @@ def exact_case(documents: int) -> str:
     return f"exact search, {documents:,} documents, drawn"
 
 
-def by_documents(
-    sizes: Sequence[int], indexed: int, fitted_up_to: int = 10_000, rounds: int = 3
-) -> list[dict[str, Any]]:
+def by_documents(sizes: Sequence[int], indexed: int, rounds: int) -> list[dict[str, Any]]:
     """Milliseconds of an exact query by corpus size, by turns, beside what small corpora predict; an index beside it.
 
     Vectors are drawn. Corpora of up to ``indexed`` documents get a row of PLAID too.
@@ -182,7 +177,7 @@ def by_documents(
                 "documents": size,
                 "queries": QUERIES,
                 "texts": words + (f", {drawn:,} of them over and over" if size > drawn else ""),
-                "fitted": size <= fitted_up_to,
+                "fitted": size <= FITTED,
                 "amounts": {"fixed": 1.0, "tokens": tokens},
                 "ours_vectors_mebibytes": tokens * DIMENSION * 4 / (1 << 20),
                 **spread(spent[size], "seconds"),

@@ -16,6 +16,7 @@ import torch
 
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.runs.passport import environment_versions, git_commit, write_json
+from colbert_zero_lib.training.devices import native_bfloat16
 
 ROW_FIELDS = ("case", "peer", "ratio", "ratio_low", "ratio_high")
 
@@ -35,14 +36,8 @@ def machine(device: str = "cpu") -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if cuda else "cpu",
         "device_memory_bytes": torch.cuda.get_device_properties(device).total_memory if cuda else None,
-        "bfloat16_instructions": torch.cuda.is_bf16_supported() if cuda else _cpu_bfloat16(),
+        "bfloat16_instructions": torch.cuda.is_bf16_supported() if cuda else native_bfloat16("cpu"),
     }
-
-
-def _cpu_bfloat16() -> bool:
-    from colbert_zero_lib.training.devices import native_bfloat16
-
-    return native_bfloat16("cpu")
 
 
 def _processor() -> str:
@@ -59,11 +54,9 @@ def check(content: Any, source: str) -> dict[str, Any]:
     """``content`` if it keeps the contract of a results file; DataError names ``source`` and the field."""
     if not isinstance(content, dict):
         raise DataError(f"{source} holds no object: delete it and run the benchmark again.")
-    for field, kind in (("machine", dict), ("versions", dict), ("rows", list)):
-        if not isinstance(content.get(field), kind):
+    for field, kind in (("machine", dict), ("versions", dict), ("rows", list), ("git_commit", object)):
+        if field not in content or not isinstance(content[field], kind):
             raise DataError(f"{source} has no {field!r}: delete it and run the benchmark again.")
-    if "git_commit" not in content:
-        raise DataError(f"{source} has no 'git_commit': delete it and run the benchmark again.")
     for number, row in enumerate(content["rows"]):
         missing = [field for field in ROW_FIELDS if field not in row]
         if missing:

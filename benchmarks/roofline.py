@@ -25,6 +25,8 @@ from .texts import Texts
 from .training import Case, make_side
 
 SIZE = {"cpu": 2048, "cuda": 8192}
+REPEATS = 5
+MACHINE = "matrix product in bfloat16"
 
 
 def _wait(device: str) -> None:
@@ -32,21 +34,21 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int | None = None, repeats: int = 5) -> float:
-    """Floating-point operations per second of a square matrix product: the best of ``repeats``."""
+def matmul_rate(dtype: torch.dtype, device: str = "cpu", size: int | None = None) -> float:
+    """Floating-point operations per second of a square matrix product: the best of some."""
     size = size or SIZE[device.partition(":")[0]]
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     a @ b
-    times = [seconds(lambda: a @ b, lambda: _wait(device)) for _ in range(repeats)]
+    times = [seconds(lambda: a @ b, lambda: _wait(device)) for _ in range(REPEATS)]
     return 2 * size**3 / min(times)
 
 
-def copy_rate(device: str = "cpu", mebibytes: int = 256, repeats: int = 5) -> float:
-    """Bytes per second, read and written, of a copy too large for any cache: the best of ``repeats``."""
+def copy_rate(device: str = "cpu", mebibytes: int = 256) -> float:
+    """Bytes per second, read and written, of a copy too large for any cache: the best of some."""
     source = torch.ones(mebibytes << 18, device=device)
     target = torch.empty_like(source)
     target.copy_(source)
-    times = [seconds(lambda: target.copy_(source), lambda: _wait(device)) for _ in range(repeats)]
+    times = [seconds(lambda: target.copy_(source), lambda: _wait(device)) for _ in range(REPEATS)]
     return 2 * source.numel() * source.element_size() / min(times)
 
 
@@ -80,16 +82,14 @@ def least_operations(side: Any, case: Case, rows: list[dict[str, Any]]) -> int:
     return passes * total
 
 
-def roofline(
-    case: Case, texts: Texts, root: Path, budget: float, settings: Settings | None = None
-) -> list[dict[str, Any]]:
+def roofline(case: Case, texts: Texts, root: Path, budget: float) -> list[dict[str, Any]]:
     """Rows of one case: work (operations of a step, both sides) and reach (share of the machine's product rate).
 
     The peer of the other rows is the machine's own rate at the case's precision: a ratio of 0.3 means that a step takes
     as long as `least_operations` would at 30% of it, the same for both sides. Then our step by part.
     """
-    settings = settings or Settings(mini_batch_size=8)
-    folder: Path = encoder_folder(case.encoder, texts.vocabulary(), root)
+    settings = Settings(mini_batch_size=8)
+    folder = encoder_folder(case.encoder, texts.vocabulary(), root)
     sides = {name: make_side(name, case, folder, settings) for name in SIDES}
     rows = texts.batch(case.phase, *case.size, 1)
     operations = {name: step_operations(side, rows) for name, side in sides.items()}
@@ -103,7 +103,7 @@ def roofline(
             "peer": AUTHORS,
             "quantity": "operations of a training step",
             **case.fields(),
-            **ratio_of([operations[OURS]], [operations[AUTHORS]]).fields(),
+            **ratio_of([operations[OURS]], [operations[AUTHORS]]),
             "ours_operations": operations[OURS],
             "peer_operations": operations[AUTHORS],
             "rounds": 1,
@@ -117,7 +117,7 @@ def roofline(
                 "peer": f"this machine's {case.precision} matrix product",
                 "quantity": "share of the machine's rate",
                 **case.fields(),
-                **ratio_of(list(spent[name]), [least] * len(spent[name])).fields(),
+                **ratio_of(list(spent[name]), [least] * len(spent[name])),
                 "side": name,
                 "operations_per_second": needed / float(np.median(spent[name])),
                 "least_operations": needed,
@@ -141,14 +141,14 @@ def part_rows(
         result.append(
             named
             | {"peer": "the whole step", "quantity": "share of a step's time"}
-            | ratio_of([step], [own]).fields()
+            | ratio_of([step], [own])
             | {"ours_seconds": own, "peer_seconds": step}
         )
         if part.startswith(PRODUCTS):
             result.append(
                 named
                 | {"peer": "the same products alone", "quantity": "rate of a step's products"}
-                | ratio_of([1 / found["rate"]], [1 / found["alone"]]).fields()
+                | ratio_of([1 / found["rate"]], [1 / found["alone"]])
                 | {"ours_rate": found["rate"] / 1e9, "peer_rate": found["alone"] / 1e9}
                 | {"rate_unit": "GFLOP/s"}
             )
@@ -160,20 +160,19 @@ def name_of(case: Case) -> str:
     return f"roofline of {case.name}"
 
 
-def machine_row(device: str = "cpu", size: int | None = None, mebibytes: int = 256) -> dict[str, Any]:
+def machine_row(device: str, size: int | None = None, mebibytes: int = 256) -> list[dict[str, Any]]:
     """The machine's rates as a row: bfloat16 products against float32 ones, and copies."""
     full, half = (matmul_rate(dtype, device, size) for dtype in (torch.float32, torch.bfloat16))
-    return {
-        "case": MACHINE,
-        "peer": "the same in float32",
-        "quantity": "operations per second of a matrix product",
-        **ratio_of([1 / half], [1 / full]).fields(),
-        "bfloat16_operations_per_second": half,
-        "float32_operations_per_second": full,
-        "copy_bytes_per_second": copy_rate(device, mebibytes),
-        "threads": torch.get_num_threads(),
-        "rounds": 1,
-    }
-
-
-MACHINE = "matrix product in bfloat16"
+    return [
+        {
+            "case": MACHINE,
+            "peer": "the same in float32",
+            "quantity": "operations per second of a matrix product",
+            **ratio_of([1 / half], [1 / full]),
+            "bfloat16_operations_per_second": half,
+            "float32_operations_per_second": full,
+            "copy_bytes_per_second": copy_rate(device, mebibytes),
+            "threads": torch.get_num_threads(),
+            "rounds": 1,
+        }
+    ]

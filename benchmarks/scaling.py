@@ -29,20 +29,20 @@ from colbert_zero_lib.scaling_cost import STEP, fitted, step_amounts
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.embedding import Chunk, Encoded
 
+from .apart import Apart
 from .encoders import encoder_folder
-from .memory import LEAST, MEBIBYTE, PEAK
+from .memory import DIMENSION, LEAST, MEBIBYTE, PEAK
 from .roofline import copy_rate, matmul_rate
 from .sides import OURS, Settings
 from .statistics import beside_prediction, ratio_of, seconds, spread
 from .steps import TEMPERATURE, Side, forget_peak, peak, resident
 from .texts import Texts
-from .training import Case, make_side
+from .training import Case, make_side, speed
 
 BASE = Case(Phase.UNSUPERVISED, "2x128", 64)
 # Every query and document is exactly as long as its limit, and so short that the largest batch is stepped in half a
 # minute on one core.
 SHORT = Case(Phase.UNSUPERVISED, "2x128", 8, query_length=4)
-DIMENSION = 128
 EXCHANGED = 64 << 20  # bytes of the all-reduce that shows what sending alone costs
 # (pairs of the batch, devices that share it, processes here). Where devices are more than processes, the step is that
 # of one device: its own pairs, and the documents of all others as vectors that were gathered.
@@ -64,6 +64,14 @@ def cases(full: bool = False) -> dict[str, list[Case]]:
         "mini_batch_tokens": [replace(BASE, mini_batch_tokens=tokens) for tokens in tokens_at_once],
         "threads": [replace(BASE, threads=count) for count in threads],
     }
+
+
+def along(
+    axis: str, label: str, case: Case, texts: Texts, root: Path, budget: float, apart: Apart | None
+) -> list[dict[str, Any]]:
+    """Rows of a case of an axis, beside peers, under its own ``label``."""
+    rows = speed(case, texts, root, budget, apart, compare=False)
+    return [row | {"case": label, "axis": axis} for row in rows]
 
 
 def step_name(batch: int, devices: int, processes: int) -> str:
@@ -171,7 +179,7 @@ def _rows(
         | spread([each["seconds"] for each in took], "seconds"),
         common
         | {"peer": LEAST, "quantity": PEAK, "peer_mebibytes": least / MEBIBYTE}
-        | ratio_of(peaks, [least] * len(peaks)).fields()
+        | ratio_of(peaks, [least] * len(peaks))
         | spread([each / MEBIBYTE for each in peaks], "mebibytes"),
     ]
 

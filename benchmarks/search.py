@@ -9,6 +9,7 @@ import itertools
 import math
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,11 +33,12 @@ from .texts import Texts
 RERANK = "PyLate, encode and rank.rerank"
 FLOAT32 = "ours, float32"
 DEPTH = 100
+LENGTH = 128  # tokens at which documents are cut
 
 
-def open_limited(encoder: str, length: int, texts: Texts, root: Path) -> ColBERT:
-    """The encoder of that shape, documents cut at ``length`` tokens."""
-    return open_encoder(encoder_folder(encoder, texts.vocabulary(), root), length)
+def open_limited(encoder: str, texts: Texts, root: Path) -> ColBERT:
+    """The encoder of that shape, documents cut at `LENGTH`."""
+    return open_encoder(encoder_folder(encoder, texts.vocabulary(), root), LENGTH)
 
 
 def _encoded(model: ColBERT, texts: list[str], is_query: bool) -> list[np.ndarray]:
@@ -67,19 +69,18 @@ def exact(
     encoder: str,
     texts: Texts,
     root: Path,
-    documents: int = 10_000,
-    queries: int = 300,
-    timed: int = 30,
-    length: int = 128,
-    rounds: int = 2,
-    apart: Apart | None = None,
+    documents: int,
+    queries: int,
+    timed: int,
+    rounds: int,
+    apart: Apart | None,
 ) -> list[dict[str, Any]]:
     """Encoding and exactly searching a corpus, in float32 and in bfloat16: rows against each peer, and of one another.
 
     PyLate's search is timed on ``timed`` queries, evenly spread, and counted for all of them: it goes through the
     corpus once for each query. It encodes in float32, its own way. nDCG@10 is compared on the same queries.
     """
-    model = open_limited(encoder, length, texts, root)
+    model = open_limited(encoder, texts, root)
     collection = texts.collection(documents, queries)
     asked = list(collection.queries)
     chosen = [asked[place] for place in evenly(len(asked), timed)]
@@ -109,10 +110,13 @@ def exact(
         each_query.append(spent / len(chosen))
         return encoding[-1] + share * spent
 
-    def search(precision: str) -> None:
-        kept[f"ours, {precision}"] = LateInteractionRetriever(model, precision).search(collection, DEPTH)
+    def ours(precision: str, _: Any) -> float:
+        def search() -> None:
+            kept[f"ours, {precision}"] = LateInteractionRetriever(model, precision).search(collection, DEPTH)
 
-    def others(precision: str) -> float:
+        return seconds(search)
+
+    def others(precision: str, _: Any) -> float:
         found = apart.ask(  # type: ignore[union-attr]
             "search",
             folder=str(saved),
@@ -127,9 +131,9 @@ def exact(
 
     sides: dict[str, Callable[[Any], float]] = {RERANK: theirs}
     for precision in PRECISIONS:
-        sides[f"ours, {precision}"] = lambda _, precision=precision: seconds(lambda: search(precision))  # type: ignore[misc]
+        sides[f"ours, {precision}"] = partial(ours, precision)
         if apart:
-            sides[f"{MULTIVECTOR}, {precision}"] = lambda _, precision=precision: others(precision)  # type: ignore[misc]
+            sides[f"{MULTIVECTOR}, {precision}"] = partial(others, precision)
     with tempfile.TemporaryDirectory() as place:
         saved = save_for_others(model, Path(place)) if apart else None
         spent = alternate(sides, range(rounds), budget=math.inf, warmup=0)
@@ -148,9 +152,9 @@ def exact(
             "encoder": encoder,
             "documents": len(collection.corpus),
             "queries": len(asked),
-            "document_length": length,
+            "document_length": LENGTH,
             "rounds": rounds,
-            **ratio_of(spent[name], spent[other]).fields(),
+            **ratio_of(spent[name], spent[other]),
             "ours_seconds": float(np.median(spent[name])),
             "peer_seconds": float(np.median(spent[other])),
             "top10_agreement": _agreement(ranking, theirs_of),

@@ -41,14 +41,13 @@ class Side:
         model: nn.Module,
         collator: Callable[[list[Row]], dict[str, Any]],
         loss: nn.Module,
-        learning_rate: float = 1e-6,
         lists_at_once: int | None = None,
         scoring: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.name, self.collator, self.loss = name, collator, loss
         self.model: Any = model
         self.lists_at_once, self.scoring = lists_at_once, scoring
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
+        self.optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
         model.train()
 
     def collate(self, rows: Sequence[Row]) -> tuple[list[Features], Tensor | None]:
@@ -77,8 +76,12 @@ class Side:
 
     def timed(self, rows: Sequence[Row]) -> float:
         """Seconds of one whole training step."""
-        wait = torch.cuda.synchronize if self.model.device.type == "cuda" else _nothing
-        return seconds(lambda: self.step(rows), wait)
+        return seconds(lambda: self.step(rows), self.wait)
+
+    def wait(self) -> None:
+        """Until a device that works ahead has done what it was given."""
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize()
 
     def step(self, rows: Sequence[Row]) -> float:
         """One whole training step, as the trainer does it; returns the loss."""
@@ -173,7 +176,3 @@ def step_memory(side: Side, rows: Sequence[Row], activations: bool) -> dict[str,
 
 def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
-
-
-def _nothing() -> None:
-    return None

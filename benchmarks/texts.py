@@ -45,6 +45,17 @@ def batches(texts: Texts, phase: Phase, size: int, documents: int) -> Iterator[l
     return (texts.batch(phase, size, documents, number) for number in itertools.count())
 
 
+def made_row(phase: Phase, query: str, documents: list[str], generator: np.random.Generator) -> Row:
+    """A row of a phase, best document first; a teacher's scores are drawn."""
+    if phase is Phase.UNSUPERVISED:
+        return {"query": query, "document": documents[0]}
+    if phase is Phase.SUPERVISED:
+        negatives = {f"negative_{place}": text for place, text in enumerate(documents[1:])}
+        return {"query": query, "positive": documents[0], **negatives}
+    scores = np.sort(generator.normal(size=len(documents)))[::-1].tolist()
+    return {"query": query, "documents": documents, "scores": scores}
+
+
 @dataclass(frozen=True, eq=False)
 class OfflineTexts:
     """The suite's own training text: one source a batch, sources drawn in proportion to their size."""
@@ -59,11 +70,7 @@ class OfflineTexts:
         return load_lists(self.corpora)
 
     @cached_property
-    def _supervised(self) -> dict[int, dict[str, Dataset]]:
-        return {}
-
-    @cached_property
-    def _scored(self) -> dict[int, Dataset]:
+    def _made(self) -> dict[tuple[Phase, int], dict[str, Dataset]]:
         return {}
 
     def vocabulary(self) -> list[str]:
@@ -77,13 +84,13 @@ class OfflineTexts:
         if phase is Phase.UNSUPERVISED:
             sources = {name: self.corpora.training[name] for name in UNSUPERVISED_SOURCES}
             return {name: split.select_columns(["query", "document"]) for name, split in sources.items()}
-        if phase is Phase.SUPERVISED:
-            if documents not in self._supervised:
-                self._supervised[documents] = dict(supervised_rows(self._lists, documents - 1))
-            return self._supervised[documents]
-        if documents not in self._scored:
-            self._scored[documents] = distillation_rows(self._lists, documents, 2.0, 2048, self.seed)
-        return {"lists": self._scored[documents]}
+        if (phase, documents) not in self._made:
+            self._made[phase, documents] = (
+                dict(supervised_rows(self._lists, documents - 1))
+                if phase is Phase.SUPERVISED
+                else {"lists": distillation_rows(self._lists, documents, 2.0, 2048, self.seed)}
+            )
+        return self._made[phase, documents]
 
     def batch(self, phase: Phase, size: int, documents: int, number: int) -> list[Row]:
         """See :class:`Texts`; a batch larger than every source is drawn from all of them."""
@@ -150,65 +157,9 @@ class Passages:
                 " ".join(self._words[start : start + length])
                 for start, length in zip(starts[place].tolist(), lengths[place].tolist(), strict=True)
             ]
-            row: Row = {"query": pair["query"]}
-            if phase is Phase.DISTILLATION:
-                row |= {
-                    "documents": found,
-                    "scores": np.sort(generator.normal(size=documents))[::-1].tolist(),
-                }
-            elif phase is Phase.SUPERVISED:
-                row |= {"positive": found[0]} | {f"negative_{i}": text for i, text in enumerate(found[1:])}
-            else:
-                row["document"] = found[0]
-            rows.append(row)
+            rows.append(made_row(phase, pair["query"], found, generator))
         return rows
 
     def collection(self, documents: int, queries: int) -> Collection:
         """That of ``texts``."""
         return self.texts.collection(documents, queries)
-
-
-@dataclass(frozen=True, eq=False)
-class GivenTexts:
-    """A few sentences, repeated as often as needed: for tests, and where the suite's text is not there."""
-
-    sentences: tuple[str, ...]
-
-    def vocabulary(self) -> list[str]:
-        """The sentences."""
-        return list(self.sentences)
-
-    def _text(self, generator: np.random.Generator, words: int) -> str:
-        chosen = " ".join(self.sentences[place] for place in generator.permutation(len(self.sentences)))
-        return " ".join(chosen.split()[:words])
-
-    def batch(self, phase: Phase, size: int, documents: int, number: int) -> list[Row]:
-        """See :class:`Texts`; documents have 4 to 120 words, drawn from a log-normal distribution."""
-        generator = np.random.default_rng([list(Phase).index(phase), number])
-        rows: list[Row] = []
-        for _ in range(size):
-            lengths = np.clip(generator.lognormal(3.6, 0.7, documents), 4, 120).astype(int)
-            row: Row = {"query": self._text(generator, 8)}
-            found = [self._text(generator, words) for words in lengths]
-            if phase is Phase.UNSUPERVISED:
-                row["document"] = found[0]
-            elif phase is Phase.SUPERVISED:
-                row |= {"positive": found[0]} | {f"negative_{i}": text for i, text in enumerate(found[1:])}
-            else:
-                row |= {
-                    "documents": found,
-                    "scores": np.sort(generator.normal(size=documents))[::-1].tolist(),
-                }
-            rows.append(row)
-        return rows
-
-    def collection(self, documents: int, queries: int) -> Collection:
-        """See :class:`Texts`: a query is the beginning of its document."""
-        from colbert_zero_lib.corpora import Collection
-
-        generator = np.random.default_rng(0)
-        corpus = {f"d{place}": self._text(generator, 8 + place % 40) for place in range(documents)}
-        asked = {f"q{place}": corpus[f"d{place}"][:60] for place in range(min(queries, documents))}
-        return Collection(
-            "given", corpus, asked, {f"q{place}": {f"d{place}": 1} for place in range(len(asked))}
-        )

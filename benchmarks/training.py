@@ -6,8 +6,9 @@ Memory is in `memory`, the way throughput scales in `scaling`; both use the case
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from colbert_zero_lib.training.packing import go_fast
 from .apart import MULTIVECTOR, Apart, ApartSide, save_for_others
 from .encoders import encoder_folder, open_encoder
 from .sides import AUTHORS, KERNELS, OURS, SIDES, Settings, with_kernels
-from .statistics import Rounds, alternate
+from .statistics import alternate, compared
 from .steps import Row, Side, half_precision
 from .texts import Texts, batches
 
@@ -165,34 +166,31 @@ def all_sides(
     return sides
 
 
-def best_settings(
-    case: Case, folder: Path, settings: Settings, texts: Texts, apart: Apart | None = None
-) -> Settings:
+def best_settings(case: Case, folder: Path, texts: Texts, apart: Apart | None) -> Settings:
     """Settings with which the peers' cached steps are fastest here; one step of each choice, after one."""
-    queries, documents = case.size
+    settings, (queries, documents) = Settings(), case.size
     if case.phase is not Phase.UNSUPERVISED or queries <= min(MINI_BATCHES) or case.device != "cpu":
         return settings
     rows = texts.batch(case.phase, queries, documents, 0)
     sizes = sorted({min(size, queries) for size in MINI_BATCHES})
-    theirs = lambda size: make_side(AUTHORS, case, folder, replace(settings, mini_batch_size=size))  # noqa: E731
-    settings = replace(settings, mini_batch_size=_fastest({size: theirs for size in sizes}, rows))
+    choices = [replace(settings, mini_batch_size=size) for size in sizes]
+    settings = _fastest(choices, partial(make_side, AUTHORS, case, folder), rows)
     if apart and not case.keep_activations:
-        other = lambda tokens: make_apart(  # noqa: E731
-            apart, case, folder, replace(settings, peer_mini_batch_tokens=tokens)
-        )
-        tokens = _fastest({tokens: other for tokens in TOKEN_BUDGETS}, rows)
-        settings = replace(settings, peer_mini_batch_tokens=tokens)
+        choices = [replace(settings, peer_mini_batch_tokens=tokens) for tokens in TOKEN_BUDGETS]
+        settings = _fastest(choices, partial(make_apart, apart, case, folder), rows)
     return settings
 
 
-def _fastest(choices: Mapping[int, Callable[[int], Side | ApartSide]], rows: list[Row]) -> int:
-    times: dict[int, float] = {}
-    for choice, made in choices.items():
-        side = made(choice)
+def _fastest(
+    choices: list[Settings], make: Callable[[Settings], Side | ApartSide], rows: list[Row]
+) -> Settings:
+    times: list[float] = []
+    for settings in choices:
+        side = make(settings)
         if not times:
             side.timed(rows)
-        times[choice] = side.timed(rows)
-    return min(times, key=times.__getitem__)
+        times.append(side.timed(rows))
+    return choices[times.index(min(times))]
 
 
 def agreement(
@@ -228,13 +226,12 @@ def speed(
     root: Path,
     budget: float,
     apart: Apart | None = None,
-    settings: Settings | None = None,
     compare: bool = True,
 ) -> list[dict[str, Any]]:
     """One row a peer: collation, forward, backward and optimiser step, all sides by turns on the same batches."""
     threads = torch.get_num_threads()
     folder = encoder_folder(case.encoder, texts.vocabulary(), root)
-    settings = best_settings(case, folder, settings or Settings(), texts, apart)
+    settings = best_settings(case, folder, texts, apart)
     queries, documents = case.size
     try:
         if case.threads:
@@ -254,7 +251,7 @@ def speed(
             "peer": name,
             "quantity": "time of a training step",
             **case.fields(),
-            **Rounds(spent[OURS], spent[name]).fields(queries, UNITS[case.phase]),
+            **compared(spent[OURS], spent[name], queries, UNITS[case.phase]),
             "threads": case.threads or threads,
             **(cut[name] if case.phase is Phase.UNSUPERVISED else {}),
             **alike.get(name, {}),

@@ -66,7 +66,7 @@ def index(
     from .searching.index import SearchIndex
     from .searching.state import STATE
 
-    folder, documents = (out, place) if out is not None else (place, add)
+    folder, documents = (place, add) if out is None else (out, place)
     if out is None or (out / STATE).is_file():
         found = _opened(folder, model)
         for name, given, left in (("kind", kind, "auto"), ("overlap", overlap, None)):
@@ -180,10 +180,9 @@ def _subject(word: str) -> Subject:
     return find_subject(word, home())
 
 
-def _opened(folder: Path | None, model: str | None) -> SearchIndex:
+def _opened(folder: Path, model: str | None) -> SearchIndex:
     from .searching.index import SearchIndex
 
-    assert folder is not None
     return SearchIndex(folder, _subject(model) if model else None)
 
 

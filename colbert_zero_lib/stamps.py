@@ -1,7 +1,7 @@
 """The repository's address, written once in pyproject.toml, and what every notebook carries of it.
 
 Each notebook gets the same set-up cell, which installs the library where it is missing, and a badge that opens it in
-Colab, which needs an address on GitHub. What else a notebook must look like is in ``conventions``.
+Colab, which needs an address on GitHub. How a notebook is cleaned is in ``conventions``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Run the suite's notebooks headless, strictly: every parameter is checked before the first cell runs.
 
-What a committed notebook must look like is in ``conventions``; no one notebook is known here.
+How a committed notebook is cleaned is in ``conventions``; no one notebook is known here.
 """
 
 from __future__ import annotations
@@ -188,22 +188,21 @@ def run_notebook(path: Path, parameters: Mapping[str, Any], output: Path) -> Not
 
 
 def run_notebooks(
-    names: Sequence[str] = (),
-    parameters: Mapping[str, Any] | None = None,
-    output_folder: Path | None = None,
+    names: Sequence[str],
+    parameters: Mapping[str, Any],
+    output_folder: Path,
     *,
     profile: str | None = None,
     folder: Path | None = None,
     jobs: int = 1,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> list[NotebookRun]:
-    """Run the named notebooks (all by default), each in a fresh kernel, in reading order.
+    """Run the named notebooks (all where none is), each in a fresh kernel, in reading order.
 
     Every notebook must know every one of ``parameters``; ``profile`` goes only to those that have a profile.
-    All are checked before the first one starts. Outputs go to ``output_folder``, ``report/notebooks`` of the
-    checkout by default. ``jobs`` run at a time, sharing the cores, first those that took longest the last time; one
-    that wants a run which another is training waits for it. Raises ParameterError, UnknownNameError or NotebookError;
-    none begins after one has failed.
+    All are checked before the first one starts. ``jobs`` run at a time, sharing the cores, first those that took
+    longest the last time; one that wants a run which another is training waits for it. Raises ParameterError,
+    UnknownNameError or NotebookError; none begins after one has failed.
     """
     if jobs < 1:
         raise ParameterError(f"{jobs} notebooks at a time make no progress: give --jobs 1 or more.")
@@ -212,16 +211,13 @@ def run_notebooks(
         raise NotebookError(
             f"There is no notebook in {_shown(folder or notebooks_folder())}: check the checkout."
         )
-    if output_folder is None:
-        output_folder = (folder or notebooks_folder()).parent / "report" / "notebooks"
-    planned: list[tuple[Path, dict[str, Any]]] = []
+    work: list[tuple[Path, dict[str, Any], Path]] = []
     for path in paths:
-        given = dict(parameters or {})
+        given = dict(parameters)
         if profile is not None and "profile" in read_parameters(path):
             given.setdefault("profile", profile)
         check_parameters(path, given)
-        planned.append((path, given))
-    work = [(path, given, output_folder / path.name) for path, given in planned]
+        work.append((path, given, output_folder / path.name))
     if jobs > 1:
         work.sort(key=lambda each: -_took(each[2]))
     from .kernels import forked_kernels

@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +80,9 @@ def prepare(
     folder.mkdir(parents=True, exist_ok=True)
     mined = _kept(folder / "candidates.safetensors", lambda: candidates(training, start()), say)
     queries, documents = list(training.queries.values()), list(training.corpus.values())
-    scorers: list[PairScorer] = []
+    scorer = cache(teacher)  # opened where something is left to score
 
     def score(block: int) -> Iterator[pa.Table]:
-        scorers[:] = scorers or [teacher()]
         lists = mined[block : block + _BLOCK]
         pairs = [
             (query, documents[place])
@@ -91,7 +90,7 @@ def prepare(
             for place in of[of != NONE]
         ]
         scores = np.full(lists.shape, np.nan, np.float32)
-        scores[lists != NONE] = scorers[0].predict(pairs)
+        scores[lists != NONE] = scorer().predict(pairs)
         if not np.isfinite(scores[lists != NONE]).all():
             raise DataError("The teacher gives some lists no finite score: name another with --teacher.")
         say(f"the teacher has scored {min(block + _BLOCK, len(mined)):,} of {len(mined):,} lists")
@@ -102,7 +101,7 @@ def prepare(
     own = folder / f"scores-{hashlib.sha256(mined.tobytes()).hexdigest()[:12]}"
     scores = np.array(keep(own, lambda: blocks).with_format("numpy")["scores"][:])
     with scratch(".rows", folder) as temporary:
-        triples, scored = tuple(_rows(queries, documents, mined, scores, _positives(training)))
+        triples, scored = _rows(queries, documents, mined, scores, _positives(training))
         if len(triples) < 24:
             raise DataError(
                 f"Only {len(triples)} of {len(mined)} queries have {NEGATIVES} documents that are surely wrong: give "
@@ -125,7 +124,7 @@ def _rows(
     mined: np.ndarray,
     scores: np.ndarray,
     positives: list[frozenset[int]],
-) -> Iterable[list[dict]]:
+) -> tuple[list[dict], list[dict]]:
     """Triples with the hardest safe negatives, then scored lists; the teacher's scores are logits."""
     likely = 1 / (1 + np.exp(-np.nan_to_num(scores, nan=np.inf)))
     safe = safe_negatives(mined, likely, positives, likely[:, 0], documents, MARGIN)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -203,9 +202,5 @@ def _some(stream: Iterator[Document], signs: int = 1 << 22) -> Iterator[Document
 
 def passages_of(documents: Sequence[Document], spans: Sequence[Sequence[Span]]) -> list[str]:
     """The texts of all passages, document by document."""
-    return list(
-        chain.from_iterable(
-            (document.text[start:end] for start, end in cut)
-            for document, cut in zip(documents, spans, strict=True)
-        )
-    )
+    cut = zip(documents, spans, strict=True)
+    return [document.text[start:end] for document, own in cut for start, end in own]

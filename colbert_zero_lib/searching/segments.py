@@ -43,9 +43,8 @@ def write_segment(
     numbers = np.repeat(np.arange(len(documents)), [len(cut) for cut in spans])
     counts = np.array([len(each) for each in vectors])
     order = np.argsort(-counts, kind="stable")
-    table = pa.table(
-        {name: pa.array(column, pa.large_string()) for name, column in _columns(documents).items()}
-    )
+    columns = {name: [getattr(each, name) for each in documents] for name in Document._fields}
+    table = pa.table({name: pa.array(column, pa.large_string()) for name, column in columns.items()})
     passages = {
         "document": torch.from_numpy(numbers[order]),
         "span": torch.tensor([span for cut in spans for span in cut])[torch.from_numpy(order)],
@@ -72,10 +71,6 @@ def mark_of(folder: Path) -> tuple[int, int]:
     """What tells a segment's folder from another one of that name; FileNotFoundError where there is none."""
     found = folder.stat()
     return found.st_ino, found.st_ctime_ns
-
-
-def _columns(documents: Sequence[Document]) -> dict[str, list[str]]:
-    return {"id": [each.id for each in documents], "text": [each.text for each in documents]}
 
 
 class Segment:
@@ -118,7 +113,7 @@ class Segment:
 
     def document_at(self, number: int) -> Document:
         """A document by its number."""
-        return Document(*(self._table[name][number].as_py() for name in ("id", "text")))
+        return Document(*(self._table[name][number].as_py() for name in Document._fields))
 
     def vectors_of(self, row: int) -> np.ndarray:
         """The vectors of a passage of an exact segment, float16 [tokens, dim]."""

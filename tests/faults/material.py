@@ -300,7 +300,7 @@ def notebook(place: Path) -> None:
     (place / "tmp").mkdir(exist_ok=True)
     os.environ.update(COLBERT_ZERO_HOME=str(place / "home"), TMPDIR=str(place / "tmp"))
     tempfile.tempdir = None
-    run_notebooks(folder=place / "notebooks", output_folder=place / "report" / "notebooks")
+    run_notebooks([], {}, place / "report" / "notebooks", folder=place / "notebooks")
 
 
 def figures(place: Path) -> None:

@@ -19,9 +19,9 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from colbert_zero_lib import stamps
-from colbert_zero_lib.conventions import check_notebook
 from colbert_zero_lib.errors import ColbertZeroError, ParameterError
 from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebook
+from tests.notebooks.form import check_notebook
 
 NOTEBOOKS = find_notebooks()
 NAMES = [path.stem for path in NOTEBOOKS]

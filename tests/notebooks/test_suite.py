@@ -20,6 +20,7 @@ from PIL import Image
 
 from colbert_zero_lib import conventions, parameters, report, suite
 from colbert_zero_lib.errors import NotebookError, ParameterError, UnknownNameError
+from tests.notebooks.form import check_notebook
 
 PARAMETERS = 'profile: str = "tiny"  # tiny | laptop\nseed: int = 0  # of the toy'
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -367,7 +368,7 @@ def test_refreshing_an_unchanged_notebook_leaves_an_unchanged_file(tmp_path: Pat
     assert conventions.refresh(folder=tmp_path) == [path]
     first = path.read_bytes()
     assert texts(path) == ["1\n"]
-    assert conventions.check_notebook(path) == []
+    assert check_notebook(path) == []
     assert conventions.refresh(folder=tmp_path) == []
     assert path.read_bytes() == first
 
@@ -419,7 +420,7 @@ DEFECTS = {
 def test_a_good_notebook_has_no_problem(tmp_path: Path) -> None:
     path = tmp_path / "01_a.ipynb"
     nbformat.write(_good(), path)
-    assert conventions.check_notebook(path) == []
+    assert check_notebook(path) == []
 
 
 @pytest.mark.parametrize("message", DEFECTS)
@@ -428,7 +429,7 @@ def test_each_breach_of_the_conventions_is_named(tmp_path: Path, message: str) -
     DEFECTS[message](notebook)
     path = tmp_path / "01_a.ipynb"
     nbformat.write(notebook, path)
-    problems = conventions.check_notebook(path)
+    problems = check_notebook(path)
     assert len(problems) == 1
     assert message in problems[0]
 
@@ -439,7 +440,7 @@ def test_cleaning_in_place_mends_the_form_only(tmp_path: Path) -> None:
     notebook.metadata.papermill = {"duration": 1}
     nbformat.write(notebook, path)
     assert conventions.clean_file(path) is True
-    assert conventions.check_notebook(path) == []
+    assert check_notebook(path) == []
     assert conventions.clean_file(path) is False
 
 

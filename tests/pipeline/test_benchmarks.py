@@ -14,11 +14,11 @@ from benchmarks import __main__ as command
 from benchmarks import cases, cuda, memory, plaid, records, scaling, search, sides, tables, training
 from benchmarks.apart import MULTIVECTOR, Apart
 from benchmarks.encoders import encoder_folder, open_encoder
-from benchmarks.texts import GivenTexts
 from colbert_zero_lib.errors import RunError
 from colbert_zero_lib.figures import benchmarks as figures
 from colbert_zero_lib.recipes import TABLE1, Phase
 from colbert_zero_lib.scaling_cost import PREDICTED
+from tests.given_texts import GivenTexts
 
 pytestmark = pytest.mark.pipeline
 

@@ -29,14 +29,15 @@ from benchmarks import (
     training,
 )
 from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
-from benchmarks.statistics import Rounds, alternate, ratio_of
+from benchmarks.statistics import alternate, compared, ratio_of
 from benchmarks.steps import half_precision
-from benchmarks.texts import GivenTexts, batches
+from benchmarks.texts import batches
 from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
 from colbert_zero_lib.figures import benchmarks as figures
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.published import recorded_runs
 from colbert_zero_lib.recipes import TABLE1, Phase
+from tests.given_texts import GivenTexts
 
 SENTENCES = (
     "The harbour crane lifts two containers at once, and the ship waits until the tide turns.",
@@ -65,15 +66,14 @@ def run(root: Path) -> cases.Run:
 
 def test_a_ratio_is_the_median_over_rounds_of_peer_over_ours() -> None:
     ratio = ratio_of([1.0, 2.0, 4.0], [3.0, 4.0, 20.0])  # 3, 2 and 5 times
-    assert ratio.value == 3.0
-    assert (ratio.low, ratio.high) == (2.0, 5.0)  # a resample may hold one round only
+    assert ratio == {"ratio": 3.0, "ratio_low": 2.0, "ratio_high": 5.0}  # a resample may hold one round only
 
 
 def test_equal_rounds_leave_no_doubt_and_many_rounds_leave_less() -> None:
     assert ratio_of([1.0] * 5, [2.0] * 5) == ratio_of([3.0], [6.0])
     noisy = [1.0 + 0.1 * (place % 7) for place in range(70)]
     few, many = ratio_of(noisy[:7], [2.0] * 7), ratio_of(noisy, [2.0] * 70)
-    assert many.high - many.low < few.high - few.low
+    assert many["ratio_high"] - many["ratio_low"] < few["ratio_high"] - few["ratio_low"]
     assert ratio_of(noisy, [2.0] * 70) == many  # the bootstrap is seeded
 
 
@@ -84,7 +84,7 @@ def test_a_ratio_of_nothing_is_refused(ours: list[float], peer: list[float]) -> 
 
 
 def test_rates_are_work_over_median_seconds() -> None:
-    fields = Rounds((2.0, 4.0, 3.0), (6.0, 6.0, 6.0)).fields(12, "pairs/s")
+    fields = compared((2.0, 4.0, 3.0), (6.0, 6.0, 6.0), 12, "pairs/s")
     assert (fields["ours_rate"], fields["peer_rate"]) == (4.0, 2.0)
     assert (fields["ours_seconds"], fields["peer_seconds"], fields["rounds"]) == (3.0, 6.0, 3)
 
@@ -96,7 +96,7 @@ def test_sides_take_turns_on_the_same_batches_after_a_warm_up() -> None:
         return lambda batch: calls.append((name, batch)) or seconds  # type: ignore[func-returns-value]
 
     timed = {"ours": side("ours", 1.0), "one": side("one", 2.0), "other": side("other", 3.0)}
-    times = alternate(timed, itertools.count(), budget=0.0, warmup=2, least=3)
+    times = alternate(timed, itertools.count(), budget=0.0, warmup=2)
     assert times == {"ours": (1.0,) * 3, "one": (2.0,) * 3, "other": (3.0,) * 3}
     assert [batch for _, batch in calls] == [number for number in range(5) for _ in timed]
     assert [name for name, _ in calls[::3]] == ["ours", "one", "other", "ours", "one"]
@@ -315,11 +315,12 @@ def test_the_papers_sizes_are_those_of_its_table() -> None:
 
 def test_growth_is_against_a_peer_or_the_least_that_must_be_held(root: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(memory, "in_fresh_process", lambda *_, **__: {"step_bytes": 1 << 20})
-    (one,) = memory.growth(4, TEXTS, root, peers=False, encoder="nano")
+    small = replace(memory.GROWTH, encoder="nano")
+    (one,) = memory.growth(replace(small, batch_size=4), TEXTS, root, peers=False)
     assert one["peer"] == memory.LEAST
     assert one["peer_mebibytes"] == one["vectors_and_gradients_mebibytes"]
     assert one["ratio"] == pytest.approx(one["peer_mebibytes"] / one["ours_mebibytes"])
-    (more,) = memory.growth(8, TEXTS, root, peers=False, encoder="nano")
+    (more,) = memory.growth(replace(small, batch_size=8), TEXTS, root, peers=False)
     assert 1.5 < more["activations_mebibytes"] / one["activations_mebibytes"] < 2.5
 
 
@@ -332,7 +333,7 @@ def test_curves_that_are_another_seeds_lie_as_far_apart_as_seeds_do(monkeypatch:
     for loss, difference in ((recorded[0]["loss"][phase], 0.0), (recorded[1]["loss"][phase], None)):
         theirs = recorded[1] | {"loss": loss}
         monkeypatch.setattr(curves, "authors_run", lambda *_, theirs=theirs: theirs)
-        rows.append(curves.curve(shop, prefix, 0, Path()))
+        rows += curves.curve(shop, prefix, 0, Path())
         if difference is not None:
             assert rows[-1]["difference"] == difference
             assert rows[-1]["ratio"] == 1.0

@@ -11,7 +11,6 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from colbert_zero_lib import conventions
 from colbert_zero_lib.cli import app
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.figures.catalogue import FIGURES, TABLES
@@ -25,6 +24,7 @@ from colbert_zero_lib.published.crosswalk import (
     write_crosswalk,
 )
 from colbert_zero_lib.suite import notebooks_folder, read_notebook
+from tests.notebooks.form import check_notebook
 
 IN_THE_PAPER = {"figure-1", "figure-2", "cost", "table-1", "table-2", "table-3", "table-4", "table-5"}
 NUMBER = re.compile(r"\d+\.\d+")
@@ -101,7 +101,7 @@ def test_a_misspelt_tag_is_named_by_crosswalk_and_conventions(notebooks: Path) -
     retag(notebooks, lambda tags: [tag.replace("table-3", "tabel-3") for tag in tags])
     with pytest.raises(DataError, match="paper:tabel-3"):
         crosswalk(notebooks)
-    problems = conventions.check_notebook(notebooks / "10_paper_results.ipynb")
+    problems = check_notebook(notebooks / "10_paper_results.ipynb")
     assert any("unknown tag 'paper:tabel-3'" in problem for problem in problems)
 
 
