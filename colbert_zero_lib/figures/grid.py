@@ -31,13 +31,6 @@ from .tables import PaperTable, interval_texts, make_table
 from .theme import COLOURS, WIDTH, canvas
 
 _EFFECT = {"prompts": "+ prompts", "length": "+ length", "both": "+ both"}
-_SWITCHES = {
-    "−prompts −length": "neither",
-    "+prompts −length": "+ prompts",
-    "−prompts +length": "+ length",
-    "+prompts +length": "+ both",
-    "−prompts −length, +length at evaluation": "+ length late",
-}
 _SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _PLURAL = {AGREES: "agree", DIFFERS: "differ"}
 _ORDER = (AGREES, DIFFERS, CLEAR, WITHIN_NOISE, NOT_RESOLVABLE)
@@ -135,14 +128,8 @@ def findings_table(
     name: str, caption: str, table: pd.DataFrame, last: pd.DataFrame, labels: Sequence[str]
 ) -> PaperTable:
     """``table`` with the tests and verdicts of ``last``, findings with the same rows."""
-    words = {
-        "seeds": "seeds",
-        "smallest": "smallest shown",
-        "p": "p",
-        "p_holm": "p (Holm)",
-        "verdict": "verdict",
-    }
-    table = table.join(last[list(words)].rename(columns=words))
+    tests = last[["seeds", "smallest", "p", "p_holm", "verdict"]]
+    table = table.join(tests.rename(columns={"smallest": "smallest shown", "p_holm": "p (Holm)"}))
     formats = {"smallest shown": "±{:.2f}", "p": "{:.3f}", "p (Holm)": "{:.3f}"}
     formats |= {"paper": "{:+.2f}"} if "paper" in table else {}
     return make_table(table, name, caption, formats, labels=labels)

@@ -148,10 +148,7 @@ def two_kinds_of_luck(seeds: int = 3, queries: int = 24) -> Figure:
     zero_line(means)
     name_rows(means, [""] * seeds, "mean of a seed")
     means.set_title("95%, over queries")
-    return headline(
-        figure,
-        "A query's luck moves its column; a seed's luck moves its whole row",
-    )
+    return headline(figure, "A query's luck moves its column; a seed's luck moves its whole row")
 
 
 def four_words(size: float = EFFECT) -> Figure:

@@ -15,17 +15,7 @@ from matplotlib.figure import Figure
 from colbert_zero_lib.evaluation.statistics import Interval
 from colbert_zero_lib.verdicts.verdict import CLEAR, CLEARLY, leaves_out_zero
 
-from .marks import (
-    headline,
-    key,
-    label_ends,
-    legend,
-    name_rows,
-    spread,
-    with_interval,
-    write,
-    zero_line,
-)
+from .marks import headline, key, label_ends, legend, name_rows, spread, with_interval, write, zero_line
 from .theme import BASELINE, COLOURS, DASHED, INTERACTION, MARKER, NAME, PIPELINE, SMALL, WIDTH, canvas
 
 PHASES = ("unsupervised", "supervised", "distillation")
