@@ -187,16 +187,16 @@ def test_the_title_of_the_gains_follows_the_collections() -> None:
 
 
 def test_an_arrow_of_the_pulls_ends_where_the_label_or_the_teacher_wants_the_probability() -> None:
-    label, teacher = sketches.pulls((0.0, 0.0), (np.log(3.0), 0.0)).axes
     ends = [
-        [round(text.xy[0], 6) for text in axes.texts if text.arrow_patch is not None]
-        for axes in (label, teacher)
+        [text.xy[0] for text in axes.texts if text.arrow_patch is not None]
+        for axes in FIGURES["pulls"]().axes
     ]
-    assert ends == [[1.0, 0.0], [0.75, 0.25]]
+    assert ends[0] == [1, 0, 0, 0, 0]
+    assert sum(ends[1]) == pytest.approx(1) and ends[1][0] / ends[1][1] == pytest.approx(np.exp(2.4 - 2.2))
 
 
 def test_a_prompt_adds_vectors_without_expansion_only() -> None:
-    counted = [text for text in _texts(sketches.prompt_tokens(5, 7, 20)).split("\n") if "vectors" in text]
+    counted = [text for text in _texts(FIGURES["prompt tokens"]()).split("\n") if "vectors" in text]
     assert [text for text in counted if text[0].isdigit()] == [f"{n} vectors" for n in (8, 15, 20, 20)]
 
 

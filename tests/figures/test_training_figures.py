@@ -56,7 +56,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
         },
         chance=4.85,
     ),
-    "score matrix": lambda: sketches.score_matrix(5, mined=1),
+    "score matrix": sketches.score_matrix,
     "gradient cache": sketches.gradient_cache,
     "dense and late": sketches.dense_and_late,
     "margins": lambda: training.margins(DIFFERENCES),
@@ -114,9 +114,3 @@ def test_margins_left_of_zero_are_counted_as_wrong() -> None:
 def test_the_title_of_the_losses_follows_them(last: float, said: str) -> None:
     curves = {"dense": [(k, 3.0) for k in range(1, 51)], "colbert": [(k, last) for k in range(1, 51)]}
     assert said in texts(pipelines.two_losses(curves, chance=4.85))
-
-
-def test_a_batch_of_queries_has_a_softmax_over_own_and_mined_documents() -> None:
-    said = texts(sketches.score_matrix(5, mined=1))
-    assert "one softmax: pick 1 of 10" in said
-    assert "A batch of 5 asks 5 questions, each with 9 wrong answers" in said
