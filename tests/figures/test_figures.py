@@ -86,7 +86,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "padding": lambda: sketches.padded([["[CLS]", "a"], ["b", "[PAD]"]], np.array([[1, 1], [1, 0]])),
     "trainings": lambda: method.shared_trainings(PIPELINES),
     "devices": method.step_on_devices,
-    "discounts": method.discounts,
+    "discounts": lambda: method.discounts((1, 3)),
     "luck": method.two_kinds_of_luck,
     "words": method.four_words,
 }
