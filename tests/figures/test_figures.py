@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -18,14 +19,11 @@ from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.evaluation.statistics import Interval
 from colbert_zero_lib.figures import data, interaction, method, paper, pipelines, save, sketches
 from colbert_zero_lib.figures.marks import spread
-from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import paper_table
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.verdicts.verdict import AGREES, DIFFERS, NOT_RESOLVABLE, WITHIN_NOISE
 
 mpl.use("Agg")
-
-PRINT_WIDTH = 6.3  # inches between the margins of A4
 
 
 def _paths() -> pd.DataFrame:
@@ -92,26 +90,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
 }
 
 
-@pytest.fixture(params=FIGURES, ids=str)
-def figure(request: pytest.FixtureRequest) -> Figure:
-    drawn = FIGURES[request.param]()
-    drawn.canvas.draw()
-    return drawn
-
-
-def test_every_text_is_at_least_seven_points_in_print_and_inside_the_figure(figure: Figure) -> None:
-    shrunk = min(1.0, PRINT_WIDTH / figure.get_figwidth())
-    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-    assert texts and figure.get_figwidth() <= WIDTH
-    assert min(text.get_fontsize() for text in texts) * shrunk >= 7
-    written = [*figure.texts, *([figure._suptitle] if figure._suptitle else [])]
-    for axes in figure.axes:
-        written += [*axes.texts, axes._left_title]
-        written += [axes.xaxis.label, axes.yaxis.label] if axes.axison else []
-    for text in written:
-        if text.get_text():
-            extent = text.get_window_extent()
-            assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_legible_in_print_and_inside_its_edges(name: str, check_drawing: Any) -> None:
+    check_drawing(FIGURES[name])
 
 
 def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
