@@ -30,8 +30,6 @@ from .marks import cross, headline, in_row, key, legend, over, write, write_righ
 from .tables import PaperTable, interval_texts, make_table
 from .theme import COLOURS, WIDTH, canvas
 
-_EFFECT = {"prompts": "+ prompts", "length": "+ length", "both": "+ both"}
-_SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _PLURAL = {AGREES: "agree", DIFFERS: "differ"}
 _ORDER = (AGREES, DIFFERS, CLEAR, WITHIN_NOISE, NOT_RESOLVABLE)
 _GAP = 0.7  # rows left free between blocks
@@ -44,7 +42,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
     """
     if findings.empty:
         raise ParameterError("There are no deltas to draw: pass the table that verdicts.grid makes.")
-    figure, axes, places = _rows(findings, [_EFFECT[str(effect)] for effect in findings["effect"]])
+    figure, axes, places = _rows(findings, [f"+ {effect}" for effect in findings["effect"]])
     for place, row in zip(places, findings.itertuples(), strict=True):
         if row.seeds:
             in_row(axes, place, row, COLOURS["blue" if row.verdict in CLEARLY else "grey"])
@@ -60,7 +58,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
 
 def short(verdict: object) -> str:
     """A verdict in as few words as fit beside a row."""
-    return _SHORT.get(str(verdict), str(verdict))
+    return str(verdict).removesuffix(" at this scale")
 
 
 def legend_of_source(figure: Figure, axes: Axes, findings: pd.DataFrame) -> None:

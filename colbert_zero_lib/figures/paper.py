@@ -46,7 +46,7 @@ def _arrow_to(axes: Axes, left: float, height: float, length: float) -> None:
     axes.annotate("", xy=(left - 0.02, height), xytext=(left - length, height), arrowprops=style)
 
 
-def phases_diagram(table1: pd.DataFrame, rows: Mapping[str, int] | None = None) -> Figure:
+def phases_diagram(table1: pd.DataFrame, rows: Mapping[str, int]) -> Figure:
     """The paper's Figure 1: three phases, what each learns from and what it cost.
 
     ``table1`` is `paper_table(1)`; ``rows``, from `training_rows()`, are each phase's training rows.
@@ -62,7 +62,7 @@ def phases_diagram(table1: pd.DataFrame, rows: Mapping[str, int] | None = None) 
         axes.text(left + 0.15, 2.95, title, weight="bold", fontsize=10, va="center")
         lines = (
             text,
-            *([f"rows: {rows[phase]:,}"] if rows else []),
+            f"rows: {rows[phase]:,}",
             signal,
             f"loss: {loss}",
             f"batch: {row.batch_size:,} queries",

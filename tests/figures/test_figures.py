@@ -20,6 +20,7 @@ from colbert_zero_lib.evaluation.statistics import Interval
 from colbert_zero_lib.figures import data, interaction, method, paper, pipelines, save, sketches
 from colbert_zero_lib.figures.marks import spread
 from colbert_zero_lib.published import paper_table
+from colbert_zero_lib.published.training_mix import training_rows
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.verdicts.verdict import AGREES, DIFFERS, NOT_RESOLVABLE, WITHIN_NOISE
 
@@ -52,7 +53,7 @@ def _gains(sign: int) -> pd.DataFrame:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "phases": lambda: paper.phases_diagram(paper_table(1)),
+    "phases": lambda: paper.phases_diagram(paper_table(1), training_rows()),
     "pipelines": lambda: paper.pipelines_diagram(paper_table("figure2")),
     "paths": lambda: pipelines.learning_paths(_paths(), "order", {"BM25": Interval(38.0, 36.0, 40.0)}),
     "cost": lambda: pipelines.cost_and_quality(
