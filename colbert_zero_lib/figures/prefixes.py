@@ -96,11 +96,11 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
             row[0].set_ylim(low, high)
             for each in findings.itertuples():  # the widest run out, and an arrow says so
                 axes = row[starts.index(str(each.start))]
-                look = {"color": COLOURS["grey"], "markersize": 5, "clip_on": False}
+                grey: dict[str, Any] = {"color": COLOURS["grey"], "markersize": 5, "clip_on": False}
                 if each.low < low:
-                    axes.plot(each.tokens, low, "v", **look)
+                    axes.plot(each.tokens, low, "v", **grey)
                 if each.high > high:
-                    axes.plot(each.tokens, high, "^", **look)
+                    axes.plot(each.tokens, high, "^", **grey)
     for (upper, lower), start in zip(panels.T, starts, strict=True):
         printed = effects[(effects["start"] == start) & (effects["kind"] == "prompts")]["paper"]
         cross(upper, [_PAPER_TOKENS] * len(printed), printed)

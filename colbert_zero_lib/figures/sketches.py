@@ -78,8 +78,8 @@ def score_matrix() -> Figure:
                 axes.text(column + 0.46, row + 0.48, "✓", color="white", ha="center", va="center")
         axes.text(-0.3, row + 0.46, f"query {row + 1}", ha="right", va="center", fontsize=SMALL)
     axes.text(0, -0.35, "documents 1, 2, 3 … of the batch", fontsize=SMALL)
-    frame = {"fill": False, "edgecolor": COLOURS["ink"], "linewidth": 1.6}
-    axes.add_patch(Rectangle((-0.05, 1.95), batch + 0.02, 1.02, **frame))
+    frame = Rectangle((-0.05, 1.95), batch + 0.02, 1.02, fill=False, edgecolor=COLOURS["ink"], linewidth=1.6)
+    axes.add_patch(frame)
     look = {"va": "center", "fontsize": SMALL}
     axes.text(batch + 0.3, 2.46, f"one softmax: pick 1 of {batch}", **look)
     axes.text(batch + 0.3, 3.5, "✓ its own document", color=COLOURS["blue"], **look)
