@@ -6,6 +6,6 @@ What is drawn is measured elsewhere; no figure reads a file.
 from __future__ import annotations
 
 from .tables import data_table
-from .theme import COLOURS, canvas, save, use_theme
+from .theme import canvas, save
 
-__all__ = ["COLOURS", "canvas", "data_table", "save", "use_theme"]
+__all__ = ["canvas", "data_table", "save"]

@@ -85,13 +85,10 @@ def leave_one_out_ranges(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     ``table``: rows of `robustness`; ``names``: a label for each row. Clauses that one data set can turn are vermilion.
     """
     figure, axes = canvas(WIDTH, 1.2 + 0.31 * len(table))
-    looks = {
-        "no single data set changes the answer": (COLOURS["blue"], "o"),
-        "one does": (COLOURS["vermilion"], "D"),
-    }
+    stable, turned = (COLOURS["blue"], "o"), (COLOURS["vermilion"], "D")
     dot = {"color": "white", "markeredgecolor": COLOURS["ink"], "markersize": 3.5, "zorder": 3}
     for place, row in enumerate(table.itertuples()):
-        colour, marker = looks["one does"] if row.breakers else next(iter(looks.values()))
+        colour, marker = turned if row.breakers else stable
         axes.plot([row.low, row.high], [place, place], color=COLOURS["grey"], linewidth=0.9, zorder=1)
         edges = {"color": colour, "linewidth": 6, "solid_capstyle": "butt", "zorder": 2}
         axes.plot([row.lowest, row.highest], [place, place], **edges)
@@ -102,11 +99,9 @@ def leave_one_out_ranges(table: pd.DataFrame, names: Sequence[str]) -> Figure:
     label = "points; thin: 95% interval over data sets,\nthick: range with one set left out"
     name_rows(axes, [textwrap.fill(name, 42) for name in names], label, -0.6)
     axes.set_ylim(len(table) - 0.4, -0.6)
-    stable = int((table["breakers"] == "").sum())
-    _legend(figure, looks)
-    return headline(
-        figure, f"{stable} of {len(table)} comparisons give the same answer whichever data set is left out"
-    )
+    _legend(figure, {"no single data set changes the answer": stable, "one does": turned})
+    told = f"{(table['breakers'] == '').sum()} of {len(table)} comparisons"
+    return headline(figure, f"{told} give the same answer whichever data set is left out")
 
 
 def rank_heat_map(
@@ -127,13 +122,9 @@ def rank_heat_map(
     axes.set_xlabel(f"rank by mean nDCG@10, {draws}")
     axes.grid(visible=False)
     first = probabilities[1]
-    often = first.sort_values(ascending=False)
-    said = f"{first.index[0]}, best as printed, is first in {first.iloc[0]:.0%} of the draws"
-    rest = (
-        "more than any other"
-        if often.index[0] == first.index[0]
-        else f"{often.index[0]} in {often.iloc[0]:.0%}"
-    )
+    best, leader = first.index[0], first.idxmax()
+    rest = "more than any other" if leader == best else f"{leader} in {first[leader]:.0%}"
+    said = f"{best}, best as printed, is first in {first[best]:.0%} of the draws"
     return headline(figure, f"{said}, {rest}")
 
 
@@ -152,18 +143,13 @@ def domain_differences(table: pd.DataFrame, reference: str) -> Figure:
             in_row(axes, place + shift, own.loc[group], *look)
     part_rows(axes, len(models))
     zero_line(axes)
-    name_rows(
-        axes, models, f"difference to {reference} (points)\n95% interval over the data sets of the group"
-    )
-    counts = table.drop_duplicates("group").set_index("group")["sets"]
-    _legend(
-        figure,
-        {name if name == "all 15" else f"{name} ({counts[name]})": look for name, look in groups.items()},
-    )
-    sides = np.sign(table.pivot(index="model", columns="group", values="value")[["in-domain", "zero-shot"]])
-    other = sides["in-domain"] != sides["zero-shot"]
-    out = table.assign(sure=leaves_out_zero(table["low"], table["high"]))
-    sure = out.pivot(index="model", columns="group", values="sure")[["in-domain", "zero-shot"]].all(axis=1)
+    label = f"difference to {reference} (points)\n95% interval over the data sets of the group"
+    name_rows(axes, models, label)
+    parts = table[table["group"] != "all 15"]
+    sizes = {"all 15": "", **{row.group: f" ({row.sets})" for row in parts.itertuples()}}
+    _legend(figure, {name + sizes[name]: look for name, look in groups.items()})
+    other = np.sign(parts["value"]).groupby(parts["model"]).nunique() > 1
+    sure = leaves_out_zero(parts["low"], parts["high"]).groupby(parts["model"]).all()
     count = f"{other.sum()} of {len(other)} models change sides between in-domain and zero-shot"
     return headline(figure, f"{count}, {int((other & sure).sum()) or 'none'} of them clearly")
 

@@ -21,7 +21,7 @@ _QUERY, _DOCUMENT = COLOURS["orange"], COLOURS["blue"]
 
 
 def length_histograms(
-    lengths: Mapping[str, tuple[Sequence[int], Sequence[int]]], limits: tuple[int, int] | None = None
+    lengths: Mapping[str, tuple[Sequence[int], Sequence[int]]], limits: tuple[int, int]
 ) -> Figure:
     """Histogram of tokens per query and per document for every source, on one logarithmic axis.
 
@@ -37,12 +37,9 @@ def length_histograms(
             height, _ = np.histogram(np.clip(counts, 2, 1023), bins=edges)
             curve = place - 0.85 * height / max(1, height.max())
             axes.fill_between(middle, place, curve, step="mid", color=colour, alpha=0.55, linewidth=0)
-    rule = ""
-    if limits:
-        for limit, colour in zip(limits, (_QUERY, _DOCUMENT), strict=True):
-            axes.axvline(limit, color=colour, linestyle=DASHED, linewidth=1.2)
-        long = np.concatenate([np.asarray(documents) > limits[1] for _, documents in lengths.values()])
-        rule = f": {long.mean():.0%} of documents pass {limits[1]} tokens"
+    for limit, colour in zip(limits, (_QUERY, _DOCUMENT), strict=True):
+        axes.axvline(limit, color=colour, linestyle=DASHED, linewidth=1.2)
+    long = np.concatenate([np.asarray(documents) > limits[1] for _, documents in lengths.values()])
     axes.set_xscale("log", base=2)
     ticks = [2**power for power in range(1, 11)]
     axes.set_xticks(ticks, ticks)
@@ -52,7 +49,8 @@ def length_histograms(
     axes.text(90, -1.05, "documents", color=_DOCUMENT, weight="bold", ha="center")
     axes.grid(axis="y", visible=False)
     axes.minorticks_off()
-    return headline(figure, f"Queries are short and documents vary{rule}")
+    rule = f"{long.mean():.0%} of documents pass {limits[1]} tokens"
+    return headline(figure, f"Queries are short and documents vary: {rule}")
 
 
 def overlap_and_gains(table: pd.DataFrame) -> Figure:

@@ -30,15 +30,6 @@ from .marks import cross, headline, in_row, key, legend, over, write, write_righ
 from .tables import PaperTable, interval_texts, make_table
 from .theme import COLOURS, WIDTH, canvas
 
-_EFFECT = {"prompts": "+ prompts", "length": "+ length", "both": "+ both"}
-_SWITCHES = {
-    "−prompts −length": "neither",
-    "+prompts −length": "+ prompts",
-    "−prompts +length": "+ length",
-    "+prompts +length": "+ both",
-    "−prompts −length, +length at evaluation": "+ length late",
-}
-_SHORT = {NOT_RESOLVABLE: "not resolvable"}
 _PLURAL = {AGREES: "agree", DIFFERS: "differ"}
 _ORDER = (AGREES, DIFFERS, CLEAR, WITHIN_NOISE, NOT_RESOLVABLE)
 _GAP = 0.7  # rows left free between blocks
@@ -51,7 +42,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
     """
     if findings.empty:
         raise ParameterError("There are no deltas to draw: pass the table that verdicts.grid makes.")
-    figure, axes, places = _rows(findings, [_EFFECT[str(effect)] for effect in findings["effect"]])
+    figure, axes, places = _rows(findings, [f"+ {effect}" for effect in findings["effect"]])
     for place, row in zip(places, findings.itertuples(), strict=True):
         if row.seeds:
             in_row(axes, place, row, COLOURS["blue" if row.verdict in CLEARLY else "grey"])
@@ -67,7 +58,7 @@ def deltas_figure(findings: pd.DataFrame) -> Figure:
 
 def short(verdict: object) -> str:
     """A verdict in as few words as fit beside a row."""
-    return _SHORT.get(str(verdict), str(verdict))
+    return str(verdict).removesuffix(" at this scale")
 
 
 def legend_of_source(figure: Figure, axes: Axes, findings: pd.DataFrame) -> None:
@@ -135,14 +126,8 @@ def findings_table(
     name: str, caption: str, table: pd.DataFrame, last: pd.DataFrame, labels: Sequence[str]
 ) -> PaperTable:
     """``table`` with the tests and verdicts of ``last``, findings with the same rows."""
-    words = {
-        "seeds": "seeds",
-        "smallest": "smallest shown",
-        "p": "p",
-        "p_holm": "p (Holm)",
-        "verdict": "verdict",
-    }
-    table = table.join(last[list(words)].rename(columns=words))
+    tests = last[["seeds", "smallest", "p", "p_holm", "verdict"]]
+    table = table.join(tests.rename(columns={"smallest": "smallest shown", "p_holm": "p (Holm)"}))
     formats = {"smallest shown": "±{:.2f}", "p": "{:.3f}", "p (Holm)": "{:.3f}"}
     formats |= {"paper": "{:+.2f}"} if "paper" in table else {}
     return make_table(table, name, caption, formats, labels=labels)

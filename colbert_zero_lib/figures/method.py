@@ -34,22 +34,18 @@ def shared_trainings(recipes: Mapping[str, Recipe]) -> Figure:
     root = (0.0, (len(recipes) - 1) / 2)
     figure, axes = canvas(WIDTH, 0.8 + 0.5 * len(recipes))
     look = {"ha": "center", "va": "center", "fontsize": SMALL, "color": "white"}
+    box = {"boxstyle": "round,pad=0.4"}
     for part, place in at.items():
-        before = at.get(part.first(len(part) - 1), root)
-        axes.plot(
-            (before[0], place[0]), (before[1], place[1]), color=COLOURS["grey"], linewidth=1.2, zorder=0
-        )
+        line = zip(at.get(part.first(len(part) - 1), root), place, strict=True)
+        axes.plot(*line, color=COLOURS["grey"], linewidth=1.2, zorder=0)
         step = part.steps[-1]
-        box = {
-            "boxstyle": "round,pad=0.4",
-            "facecolor": INTERACTION[step.interaction.value],
-            "edgecolor": "none",
-        }
-        axes.text(*place, f"{NAME[step.interaction.value]}: {step.phase.value}", bbox=box, **look)
-    axes.text(*root, "encoder", bbox={"boxstyle": "round,pad=0.4", "facecolor": COLOURS["grey"]}, **look)
+        kind = step.interaction.value
+        coloured = {**box, "facecolor": INTERACTION[kind], "edgecolor": "none"}
+        axes.text(*place, f"{NAME[kind]}: {step.phase.value}", bbox=coloured, **look)
+    axes.text(*root, "encoder", bbox={**box, "facecolor": COLOURS["grey"]}, **look)
     for row, (letter, recipe) in enumerate(recipes.items()):
-        text = f"({letter})"
-        write(axes, text, (len(recipe) + 0.42, row), (0, 0), color=PIPELINE[letter], weight="bold")
+        place = (len(recipe) + 0.42, float(row))
+        write(axes, f"({letter})", place, (0, 0), color=PIPELINE[letter], weight="bold")
     bare(axes)
     deepest = max(map(len, recipes.values()))
     axes.set(xlim=(-0.25, deepest + 0.6), ylim=(len(recipes) - 0.5, -0.5))
@@ -76,18 +72,14 @@ def step_on_devices() -> Figure:
             colour = COLOURS[name]
             if place == 3:
                 axes.add_patch(Rectangle((0.6, row + 0.2), 2.8, 0.6, facecolor=COLOURS["grey"]))
-                axes.text(
-                    2.0, row + 0.5, "Δ weights", ha="center", va="center", color="white", fontsize=SMALL
-                )
+                write(axes, "Δ weights", (2.0, row + 0.5), (0, 0), ha="center", color="white")
                 continue
             axes.add_patch(Rectangle((0, row + 0.25), 0.5, 0.5, facecolor=colour))
             for column, other in enumerate(_DEVICES):
                 full = place == 1 or column == row
-                face = COLOURS[other] if full else "white"
-                edge = COLOURS[other] if full else COLOURS["light"]
-                axes.add_patch(
-                    Rectangle((1.3 + 0.8 * column, row + 0.25), 0.6, 0.5, facecolor=face, edgecolor=edge)
-                )
+                face, edge = (COLOURS[other], COLOURS[other]) if full else ("white", COLOURS["light"])
+                corner = (1.3 + 0.8 * column, row + 0.25)
+                axes.add_patch(Rectangle(corner, 0.6, 0.5, facecolor=face, edgecolor=edge))
                 if place == 2 and column != row:
                     x, gap = 1.6 + 0.8 * column, 0.3 if column > row else -0.3
                     arrow(axes, (x, row + 0.5), (x, column + 0.5 - gap), COLOURS[other])
@@ -105,18 +97,16 @@ def step_on_devices() -> Figure:
     )
 
 
-def discounts(right: Sequence[int] = (1, 3), shown: int = 12) -> Figure:
+def discounts(right: Sequence[int]) -> Figure:
     """What a right document earns by its place, for nDCG@10; ``right``: the places of the right ones of a list."""
-    places = np.arange(1, shown + 1)
+    places = np.arange(1, 13)
     worth = np.where(places <= 10, 1 / np.log2(places + 1), 0.0)
     hit = np.isin(places, right)
     figure, axes = canvas(WIDTH, 2.3)
     axes.bar(places, worth, color=[COLOURS["blue" if own else "light"] for own in hit], width=0.8)
     for place, value, own in zip(places, worth, hit, strict=True):
-        colour = COLOURS["blue" if own else "grey"]
-        write(
-            axes, f"{value:.2f}" if value else "0", (float(place), value), (0, 6), ha="center", color=colour
-        )
+        look = {"ha": "center", "color": COLOURS["blue" if own else "grey"]}
+        write(axes, f"{value:.2f}" if value else "0", (float(place), value), (0, 6), **look)
     axes.axvline(10.5, color=COLOURS["ink"], linewidth=0.9, linestyle=DASHED)
     write(axes, "cut at 10", (10.5, 1.05), (4, 0))
     axes.set(xlabel="place in the list", ylabel="earned", xticks=places, ylim=(0, 1.15))
@@ -130,8 +120,9 @@ def discounts(right: Sequence[int] = (1, 3), shown: int = 12) -> Figure:
     )
 
 
-def two_kinds_of_luck(seeds: int = 3, queries: int = 24) -> Figure:
+def two_kinds_of_luck() -> Figure:
     """Made-up paired differences [seeds, queries]: a seed's luck moves its row, a query's its column."""
+    seeds, queries = 3, 24
     rng = np.random.default_rng(3)
     drawn = (1.2 * rng.standard_normal((seeds, 1)), 2.5 * rng.standard_normal((1, queries)))
     found = 0.8 + drawn[0] + drawn[1] + rng.standard_normal((seeds, queries))
@@ -148,27 +139,24 @@ def two_kinds_of_luck(seeds: int = 3, queries: int = 24) -> Figure:
     zero_line(means)
     name_rows(means, [""] * seeds, "mean of a seed")
     means.set_title("95%, over queries")
-    return headline(
-        figure,
-        "A query's luck moves its column; a seed's luck moves its whole row",
-    )
+    return headline(figure, "A query's luck moves its column; a seed's luck moves its whole row")
 
 
-def four_words(size: float = EFFECT) -> Figure:
+def four_words() -> Figure:
     """Intervals of a difference that is claimed to be above zero, with the word that each gets."""
     figure, axes = canvas(WIDTH, 2.2)
-    axes.axvspan(-size, size, color=COLOURS["light"], alpha=0.5, linewidth=0)
+    axes.axvspan(-EFFECT, EFFECT, color=COLOURS["light"], alpha=0.5, linewidth=0)
     zero_line(axes)
     names = []
     for row, (value, error) in enumerate(((0.55, 0.15), (-0.5, 0.15), (0.05, 0.08), (0.2, 0.3))):
         variances = Variances(value, error**2 / 2, error**2 * 5 / 2, 5, 1000.0, 4.0, "own")
         test = mean_test(variances)
         found = Estimate(value, test.low, test.high, "queries and seeds", 5, variances=variances)
-        names.append(decide(found, size=size))
+        names.append(decide(found))
         colour = COLOURS["grey" if test.low < 0 < test.high else "blue" if value > 0 else "vermilion"]
         with_interval(axes, row, (value, test.low, test.high), colour, horizontal=True)
         write_right(axes, row, f"would show {found.smallest:.2f} or more")
-    name_rows(axes, names, f"difference, points; grey band: the asked size, {size:g}")
+    name_rows(axes, names, f"difference, points; grey band: the asked size, {EFFECT:g}")
     axes.set_xlim(-1.0, 1.05)
     return headline(
         figure, "Holding zero is a finding only where a difference of the asked size would have shown"

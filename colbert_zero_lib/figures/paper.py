@@ -29,10 +29,6 @@ _SIGNAL = {
 }
 
 
-def _phase_name(phase: object) -> str:
-    return "distillation (KD)" if phase == "kd" else str(phase)
-
-
 def _box(
     axes: Axes, corner: tuple[float, float], size: tuple[float, float], colour: str, alpha: float = 1.0
 ) -> None:
@@ -46,7 +42,7 @@ def _arrow_to(axes: Axes, left: float, height: float, length: float) -> None:
     axes.annotate("", xy=(left - 0.02, height), xytext=(left - length, height), arrowprops=style)
 
 
-def phases_diagram(table1: pd.DataFrame, rows: Mapping[str, int] | None = None) -> Figure:
+def phases_diagram(table1: pd.DataFrame, rows: Mapping[str, int]) -> Figure:
     """The paper's Figure 1: three phases, what each learns from and what it cost.
 
     ``table1`` is `paper_table(1)`; ``rows``, from `training_rows()`, are each phase's training rows.
@@ -58,11 +54,11 @@ def phases_diagram(table1: pd.DataFrame, rows: Mapping[str, int] | None = None) 
         left = place * 3.3
         _box(axes, (left, 0), (3.0, 3.3), _SHADES[str(row.phase)], alpha=0.14)
         phase, text, signal, loss = _SIGNAL[str(row.phase)]
-        title = f"{place + 1}. {_phase_name(row.phase)}"
-        axes.text(left + 0.15, 2.95, title, weight="bold", fontsize=10, va="center")
+        name = f"{phase} (KD)" if row.phase == "kd" else phase
+        axes.text(left + 0.15, 2.95, f"{place + 1}. {name}", weight="bold", fontsize=10, va="center")
         lines = (
             text,
-            *([f"rows: {rows[phase]:,}"] if rows else []),
+            f"rows: {rows[phase]:,}",
             signal,
             f"loss: {loss}",
             f"batch: {row.batch_size:,} queries",

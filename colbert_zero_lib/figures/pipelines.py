@@ -15,33 +15,21 @@ from matplotlib.figure import Figure
 from colbert_zero_lib.evaluation.statistics import Interval
 from colbert_zero_lib.verdicts.verdict import CLEAR, CLEARLY, leaves_out_zero
 
-from .marks import (
-    headline,
-    key,
-    label_ends,
-    legend,
-    name_rows,
-    spread,
-    with_interval,
-    write,
-    zero_line,
-)
+from .marks import headline, key, label_ends, legend, name_rows, spread, with_interval, write, zero_line
 from .theme import BASELINE, COLOURS, DASHED, INTERACTION, MARKER, NAME, PIPELINE, SMALL, WIDTH, canvas
 
 PHASES = ("unsupervised", "supervised", "distillation")
 Points = Sequence[tuple[float, float]]
 
 
-def learning_paths(
-    steps: pd.DataFrame, title: str, references: Mapping[str, Interval] | None = None
-) -> Figure:
+def learning_paths(steps: pd.DataFrame, title: str, references: Mapping[str, Interval]) -> Figure:
     """Mean nDCG@10 after each step of each pipeline, with intervals.
 
     ``steps`` is a `path_table`; ``references`` are baselines by name, drawn as lines with their interval as a band.
     """
     figure, axes = canvas(WIDTH, 3.6)
     labels: dict[str, tuple[float, str]] = {}
-    for name, value in (references or {}).items():
+    for name, value in references.items():
         colour = BASELINE.get(name, COLOURS["grey"])
         axes.axhspan(value.low, value.high, color=colour, alpha=0.08, linewidth=0)
         axes.axhline(value.mean, color=colour, linestyle=DASHED, linewidth=1.1)

@@ -96,11 +96,11 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
             row[0].set_ylim(low, high)
             for each in findings.itertuples():  # the widest run out, and an arrow says so
                 axes = row[starts.index(str(each.start))]
-                for end, out, marker in ((low, each.low < low, "v"), (high, each.high > high, "^")):
-                    if out:
-                        axes.plot(
-                            each.tokens, end, marker, color=COLOURS["grey"], markersize=5, clip_on=False
-                        )
+                grey: dict[str, Any] = {"color": COLOURS["grey"], "markersize": 5, "clip_on": False}
+                if each.low < low:
+                    axes.plot(each.tokens, low, "v", **grey)
+                if each.high > high:
+                    axes.plot(each.tokens, high, "^", **grey)
     for (upper, lower), start in zip(panels.T, starts, strict=True):
         printed = effects[(effects["start"] == start) & (effects["kind"] == "prompts")]["paper"]
         cross(upper, [_PAPER_TOKENS] * len(printed), printed)
@@ -117,11 +117,9 @@ def slots_figure(effects: pd.DataFrame, mismatches: pd.DataFrame) -> Figure:
     cross(panels[0, 0], [], [], label="paper (BEIR), prompts")
     legend(figure, 5)
     above, below = (findings[findings["kind"].isin(list(_KIND))] for findings in known)
-    words = (
-        f"{_counted(above, ' above')}. {_counted(below, ' below')}"
-        if below["seeds"].any()
-        else _counted(above)
-    )
+    words = _counted(above)
+    if below["seeds"].any():
+        words = f"{_counted(above, ' above')}. {_counted(below, ' below')}"
     return headline(figure, f"{words} ({over(above)})" if above["seeds"].any() else _only_paper(above))
 
 

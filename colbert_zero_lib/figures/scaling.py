@@ -7,6 +7,7 @@ Shapes, figures and rows of the benchmark come in; what they mean is worked out 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ def batch_memory(
 ) -> Figure:
     """Memory of one device by batch size, cached and not; ``limits`` are devices by name and bytes."""
     figure, axes = canvas(WIDTH, 3.4)
-    shapes = [StepShape(**{**vars(shape), "batch": batch}) for batch in batches]
+    shapes = [replace(shape, batch=batch) for batch in batches]
     parts = [cached_memory(each, activations_per_token, chunk_tokens) for each in shapes]
     cached = [sum(each.values()) / _GIGA for each in parts]
     direct = [direct_memory(each, activations_per_token) / _GIGA for each in shapes]
@@ -66,13 +67,13 @@ def device_efficiency(
     return headline(figure, f"On {devices[-1]} devices a step reaches {told}")
 
 
-_SHARE = "one of many devices"
+_SHARE, _INDEX = "one of many devices", "PLAID, a look-up"
 _LOOKS = {  # of who steps: colour and marker
     "one process": (COLOURS["blue"], "o"),
     "two processes": (COLOURS["orange"], "s"),
     _SHARE: (COLOURS["green"], "D"),
     "exact search": (COLOURS["blue"], "o"),
-    "PLAID, a look-up": (COLOURS["purple"], "s"),
+    _INDEX: (COLOURS["purple"], "s"),
 }
 
 
@@ -93,37 +94,21 @@ def cost_curves(content: Mapping[str, Any]) -> Figure:
     for who in ("one process", "two processes", _SHARE):
         own = [row for row in steps if _who(row) == who]
         timed = [row for row in own if row["quantity"] == STEP]
-        _measured(
-            panels[0],
-            timed,
-            "batch_size",
-            "seconds",
-            who,
-            lambda row: 1e3 * row["devices"] / row["batch_size"],
-        )
+        _measured(panels[0], timed, "batch_size", "seconds", who, _milliseconds_a_pair)
         held = [row for row in own if row["quantity"] != STEP]
         _measured(panels[1], held, "batch_size", "mebibytes", who)
     _measured(panels[2], searches, "documents", "seconds", "exact search", lambda row: 1e3)
     index = [row for row in rows if row.get("axis") == "index"]
-    colour, marker = _LOOKS["PLAID, a look-up"]
+    sizes = [row["documents"] for row in index]
     times = [1e3 * row["peer_seconds_per_query"] for row in index]
-    panels[2].plot(
-        [row["documents"] for row in index],
-        times,
-        marker,
-        color=colour,
-        markersize=4.5,
-        label="PLAID, a look-up",
-    )
-    for axes, quantity in ((panels[0], STEP), (panels[2], SEARCH)):
-        column = "batch_size" if quantity == STEP else "documents"
-        last = max(
-            row[column] for row in rows if row["quantity"] == quantity and row.get("fitted") and column in row
-        )
-        axes.axvline(last, color=COLOURS["grey"], linewidth=0.9, linestyle=DASHED)
-        write(
-            axes, "predicted", (last, 0.03), (3, 0), xycoords=("data", "axes fraction"), color=COLOURS["grey"]
-        )
+    colour, marker = _LOOKS[_INDEX]
+    panels[2].plot(sizes, times, marker, color=colour, markersize=4.5, label=_INDEX)
+    for axes, quantity, column in ((panels[0], STEP, "batch_size"), (panels[2], SEARCH, "documents")):
+        fitted = [row for row in rows if row["quantity"] == quantity and row.get("fitted")]
+        last = max(row[column] for row in fitted if column in row)
+        grey, across = COLOURS["grey"], ("data", "axes fraction")
+        axes.axvline(last, color=grey, linewidth=0.9, linestyle=DASHED)
+        write(axes, "predicted", (last, 0.03), (3, 0), xycoords=across, color=grey)
     titles = ("A step", "Its peak", "A query")
     labels = ("ms of a device for a pair", "MiB above the loaded model", "ms a query")
     for axes, title, label in zip(panels, titles, labels, strict=True):
@@ -135,16 +120,18 @@ def cost_curves(content: Mapping[str, Any]) -> Figure:
     }
     legend(figure, 3, handles=list(known.values()), labels=list(known))
     worst = max(max(row["ratio"], 1 / row["ratio"]) for row in large)
-    told = (
-        f"Fitted on small sizes, the model meets the time of every larger one within a factor of {worst:.2f}"
-    )
-    return headline(figure, told)
+    told = f"the model meets the time of every larger one within a factor of {worst:.2f}"
+    return headline(figure, f"Fitted on small sizes, {told}")
 
 
 def _who(row: Mapping[str, Any]) -> str:
     if row["processes"] > 1:
         return "two processes"
     return "one process" if row["devices"] == 1 else _SHARE
+
+
+def _milliseconds_a_pair(row: Mapping[str, Any]) -> float:
+    return 1e3 * row["devices"] / row["batch_size"]
 
 
 def _measured(

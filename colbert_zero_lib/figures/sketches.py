@@ -12,16 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 
 from .marks import headline, write
 from .theme import COLOURS, DASHED, SMALL, WIDTH, canvas
 
 _ARROW = {"arrowstyle": "-|>", "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
-
-
-def _softmax(scores: Sequence[float], temperature: float = 1.0) -> np.ndarray:
-    powers = np.exp(np.asarray(scores) / temperature)
-    return powers / powers.sum()
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
@@ -70,40 +66,28 @@ def dense_and_late() -> Figure:
     )
 
 
-def score_matrix(batch: int = 6, mined: int = 0) -> Figure:
-    """A drawing of a batch's scores [queries, documents]: own documents, others' documents, ``mined`` negatives."""
-    columns = batch * (1 + mined)
+def score_matrix() -> Figure:
+    """A drawing of a batch's scores [queries, documents]: own documents, others' documents."""
+    batch = 6
     figure, axes = canvas(WIDTH, 0.9 + 0.3 * batch)
     for row in range(batch):
-        for column in range(columns):
-            own, late = row == column, column >= batch
-            colour = COLOURS["blue"] if own else "white" if late else COLOURS["light"]
-            edge = COLOURS["vermilion"] if late else colour
-            axes.add_patch(Rectangle((column, row), 0.88, 0.88, facecolor=colour, edgecolor=edge))
-            if own:
+        for column in range(batch):
+            colour = COLOURS["blue" if row == column else "light"]
+            axes.add_patch(Rectangle((column, row), 0.88, 0.88, facecolor=colour, edgecolor=colour))
+            if row == column:
                 axes.text(column + 0.46, row + 0.48, "✓", color="white", ha="center", va="center")
         axes.text(-0.3, row + 0.46, f"query {row + 1}", ha="right", va="center", fontsize=SMALL)
     axes.text(0, -0.35, "documents 1, 2, 3 … of the batch", fontsize=SMALL)
-    if mined:
-        axes.text(batch, -0.35, "mined negatives", fontsize=SMALL, color=COLOURS["vermilion"])
-    row = min(2, batch - 1)
-    frame = (-0.05, row - 0.05)
-    axes.add_patch(
-        Rectangle(frame, columns + 0.02, 1.02, fill=False, edgecolor=COLOURS["ink"], linewidth=1.6)
-    )
-    axes.text(columns + 0.3, row + 0.46, f"one softmax: pick 1 of {columns}", va="center", fontsize=SMALL)
-    axes.text(
-        columns + 0.3, row + 1.5, "✓ its own document", color=COLOURS["blue"], va="center", fontsize=SMALL
-    )
-    axes.text(
-        columns + 0.3, row + 2.3, "□ others' documents,\n   its in-batch negatives", color=COLOURS["grey"],
-        va="center", fontsize=SMALL,
-    )  # fmt: skip
-    axes.set(xlim=(-2.2, columns + 7), ylim=(batch, -0.7), aspect="equal")
+    frame = Rectangle((-0.05, 1.95), batch + 0.02, 1.02, fill=False, edgecolor=COLOURS["ink"], linewidth=1.6)
+    axes.add_patch(frame)
+    look = {"va": "center", "fontsize": SMALL}
+    axes.text(batch + 0.3, 2.46, f"one softmax: pick 1 of {batch}", **look)
+    axes.text(batch + 0.3, 3.5, "✓ its own document", color=COLOURS["blue"], **look)
+    others = "□ others' documents,\n   its in-batch negatives"
+    axes.text(batch + 0.3, 4.3, others, color=COLOURS["grey"], **look)
+    axes.set(xlim=(-2.2, batch + 7), ylim=(batch, -0.7), aspect="equal")
     axes.axis("off")
-    return headline(
-        figure, f"A batch of {batch} asks {batch} questions, each with {columns - 1} wrong answers"
-    )
+    return headline(figure, f"A batch of {batch} asks {batch} questions, each with {batch - 1} wrong answers")
 
 
 def gradient_cache(chunks: int = 4) -> Figure:
@@ -139,14 +123,12 @@ def gradient_cache(chunks: int = 4) -> Figure:
     return headline(figure, "GradCache keeps every vector and the activations of one chunk; it encodes twice")
 
 
-def negatives_on_a_line(margin: float = 0.95, temperature: float = 0.05) -> Figure:
-    """Documents by their score for one query; each negative's arrow is as long as InfoNCE pushes it.
-
-    ``margin``: candidates above this share of the right document's score are left out.
-    """
+def negatives_on_a_line() -> Figure:
+    """Documents by their score for one query; each negative's arrow is as long as InfoNCE pushes it."""
+    margin, temperature = 0.95, 0.05
     right, unsure = 0.80, [0.775, 0.825]
     negatives = [0.08, 0.12, 0.15, 0.19, 0.22, 0.26, 0.31, 0.60, 0.66, 0.72]
-    pushed = _softmax([right, *negatives], temperature)[1:]
+    pushed = softmax(np.array([right, *negatives]) / temperature)[1:]
     figure, axes = canvas(WIDTH, 2.0)
     axes.axhline(0, color=COLOURS["ink"], linewidth=0.9, zorder=1)
     axes.axvspan(margin * right, 0.95, color=COLOURS["light"], alpha=0.5, linewidth=0)
@@ -176,20 +158,16 @@ def negatives_on_a_line(margin: float = 0.95, temperature: float = 0.05) -> Figu
     )
 
 
-_STUDENT, _TEACHER = (0.9, 0.7, 0.2, 1.2, 0.5), (2.4, 2.2, 1.4, -0.5, -1.0)  # scores of five documents
-
-
-def pulls(student: Sequence[float] = _STUDENT, teacher: Sequence[float] = _TEACHER) -> Figure:
-    """Where one list is pulled by a label (the first document) and by a teacher; both arguments are scores [documents].
+def pulls() -> Figure:
+    """Where a list of five documents is pulled by a label (the first document) and by a teacher.
 
     An arrow runs from the student's probability to the wanted one: it is the gradient step on that document's score.
     """
     figure, panels = canvas(WIDTH, 2.5, columns=2, sharey=True, sharex=True)
-    own = _softmax(student)
-    label = np.eye(len(own))[0]
+    own = softmax((0.9, 0.7, 0.2, 1.2, 0.5))
     wants = (
-        ("A label: one up, all others down", label),
-        ("A teacher: to its own spacing", _softmax(teacher)),
+        ("A label: one up, all others down", np.eye(len(own))[0]),
+        ("A teacher: to its own spacing", softmax((2.4, 2.2, 1.4, -0.5, -1.0))),
     )
     for axes, (title, wanted) in zip(panels, wants, strict=True):
         for place, (now, then) in enumerate(zip(own, wanted, strict=True)):
@@ -201,7 +179,7 @@ def pulls(student: Sequence[float] = _STUDENT, teacher: Sequence[float] = _TEACH
         axes.set(xlabel="probability", xlim=(-0.03, 1.06), ylim=(len(own) - 0.5, -0.6))
         axes.grid(axis="y", visible=False)
     names = ["marked as right", "as good, not marked", "partly right", "off the subject", "off the subject"]
-    panels[0].set_yticks(range(len(own)), names[: len(own)])
+    panels[0].set_yticks(range(len(own)), names)
     for text, below, colour in (("● student", 2.0, "ink"), ("❘ wanted", 2.7, "purple")):
         write(panels[0], text, (0.62, below), (0, 0), color=COLOURS[colour])
     return headline(figure, "A label pushes a good second document down; a teacher's scores lift it")
@@ -223,17 +201,15 @@ def padded(tokens: Sequence[Sequence[str]], mask: ArrayLike) -> Figure:
         write(axes, f"mask: {real.sum()} ones", (len(names), row), (6, 0))
     bare(axes)
     axes.set(xlim=(0, len(tokens[0]) + 1.3), ylim=(len(tokens) - 0.5, -0.5))
-    return headline(
-        figure,
-        f"A batch is a rectangle: {(~mask).sum()} of its {mask.size} places are padding",
-    )
+    return headline(figure, f"A batch is a rectangle: {(~mask).sum()} of its {mask.size} places are padding")
 
 
-def prompt_tokens(words: int = 5, prompt: int = 7, limit: int = 20) -> Figure:
-    """The places of a query of ``words`` words under ``limit``, with and without a prompt and query expansion.
+def prompt_tokens() -> Figure:
+    """The places of a query of five words under a limit of 20, with and without a prompt and query expansion.
 
     A filled place has a vector that is scored; an empty one is padding.
     """
+    words, prompt, limit = 5, 7, 20
     looks = {"P prompt": "orange", "W words": "blue", "M [MASK]": "green", "· [CLS], [Q], [SEP]": "grey"}
     asked, text, mask, special = looks
     figure, axes = canvas(WIDTH, 2.35)

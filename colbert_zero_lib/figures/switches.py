@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from colbert_zero_lib.errors import ParameterError
 
 from ..verdicts.verdict import CLEARLY
+from .grid import short
 from .marks import (
     headline,
     in_row,
@@ -96,7 +97,7 @@ def _forest(findings: tuple[pd.DataFrame, ...], title: str, label: str) -> Figur
         pairs = zip(found["seeds"], found["verdict"], verdicts, strict=True)
         verdicts = [said if seeds else before for seeds, said, before in pairs]
     for place, said in enumerate(verdicts):
-        write_right(axes, place, str(said).replace(" at this scale", ""))
+        write_right(axes, place, short(said))
     zero_line(axes, zorder=1)
     name_rows(axes, names, f"{label}, 95% intervals")
     part_rows(axes, len(first), COLOURS["light"], linewidth=0.7, zorder=0)

@@ -12,17 +12,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from colbert_zero_lib.errors import ParameterError
 from colbert_zero_lib.keeping import write_whole
 
 FORMATS = ("html", "tex", "md", "csv")
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "−": "$-$", "–": "--", ">": "$>$", "<": "$<$",
     "×": r"$\times$",
-}  # fmt: skip
+})  # fmt: skip
 _NEGATIVE = re.compile(r"(?<![\w.)])-(?=\d)")
 _NUMBER = re.compile(r"–|[+−-]?\d[\d,]*(\.\d+)?( ?%)?( \[[^]]*\])?")
 _MANY_COLUMNS = 9  # from here on LaTeX turns the headings and fits the table to the text's width
@@ -33,8 +34,8 @@ _SHORT = 8  # rows: a longer table is folded in a notebook
 class PaperTable:
     """A finished table: every cell as text, and which cells are best (1) or second (2) of their column.
 
-    ``name`` is the file and LaTeX label; ``numeric`` names the columns aligned right; ``rules`` are the rows above
-    which a line is drawn; ``labels`` are leading columns whose repetitions are left blank in HTML and LaTeX.
+    ``name`` is the file and LaTeX label; ``numeric`` names the columns aligned right; ``labels`` are leading columns
+    whose repetitions are left blank in HTML and LaTeX.
     """
 
     name: str
@@ -42,7 +43,6 @@ class PaperTable:
     cells: pd.DataFrame
     ranks: pd.DataFrame
     numeric: tuple[str, ...]
-    rules: tuple[int, ...] = ()
     labels: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -60,10 +60,10 @@ class PaperTable:
         """The table as an HTML fragment; styles are in its elements, since style sheets are stripped where a reader's
         notebook is not trusted yet.
         """
-        lines = []
+        lines, rules = [], self.rules
         rows = self._marked(self._blanked(), lambda text: html.escape(_minus(text)), "<b>{}</b>", "<u>{}</u>")
         for place, shown in enumerate(rows):
-            more = ";border-top:1px solid #999" if place in self.rules else ""
+            more = ";border-top:1px solid #999" if place in rules else ""
             lines.append(self._html_row("td", shown, "text-align:right;white-space:nowrap", more))
         heads = self._html_row("th", [html.escape(str(name)) for name in self.cells.columns])
         style = "caption-side:top;text-align:left;font-weight:bold;padding:.4em 0"
@@ -92,19 +92,15 @@ class PaperTable:
     def latex(self) -> str:
         """The table as a LaTeX float with booktabs rules; wide ones turn their headings (graphicx)."""
         wide = len(self.cells.columns) >= _MANY_COLUMNS
-        heads = [_escape(str(name)) for name in self.cells.columns]
-        if wide:
-            numeric = [name in self.numeric for name in self.cells.columns]
-            heads = [
-                rf"\rotatebox{{60}}{{{head}}}" if turn else head
-                for head, turn in zip(heads, numeric, strict=True)
-            ]
-        lines = []
+        heads = []
+        for name in self.cells.columns:
+            head = str(name).translate(_LATEX)
+            heads.append(rf"\rotatebox{{60}}{{{head}}}" if wide and name in self.numeric else head)
+        lines, rules = [], self.rules
         bold, lined = r"\textbf{{{}}}", r"\underline{{{}}}"
-        for place, texts in enumerate(
-            self._marked(self._blanked(), lambda t: _escape(_minus(t)), bold, lined)
-        ):
-            lines += [r"\midrule"] if place in self.rules else []
+        rows = self._marked(self._blanked(), lambda text: _minus(text).translate(_LATEX), bold, lined)
+        for place, texts in enumerate(rows):
+            lines += [r"\midrule"] if place in rules else []
             lines.append(" & ".join(texts) + r" \\")
         align = "".join("r" if name in self.numeric else "l" for name in self.cells.columns)
         tabular = [
@@ -115,7 +111,7 @@ class PaperTable:
             tabular = [r"\resizebox{\textwidth}{!}{%", *tabular, "}"]
         top = [
             r"% \usepackage{booktabs,graphicx}", r"\begin{table}[t]", r"\centering", r"\small",
-            rf"\caption{{{_escape(self.caption)}}}", rf"\label{{tab:{self.name}}}",
+            rf"\caption{{{self.caption.translate(_LATEX)}}}", rf"\label{{tab:{self.name}}}",
         ]  # fmt: skip
         return "\n".join([*top, *tabular, r"\end{table}"]) + "\n"
 
@@ -141,14 +137,21 @@ class PaperTable:
             write_whole(file, text)
         return files
 
+    @property
+    def rules(self) -> tuple[int, ...]:
+        """The rows above which a line is drawn: those where a label changes, but for the first."""
+        return tuple(np.flatnonzero(self._changed().any(axis=1))[1:].tolist())
+
     def _blanked(self) -> pd.DataFrame:
         """The cells with a leading label only where it, or one to its left, changes."""
+        changed = self._changed().cummax(axis=1)
         shown = self.cells.copy()
-        changed = pd.Series(False, index=shown.index)
-        for label in self.labels:
-            changed = changed | (self.cells[label] != self.cells[label].shift())
-            shown[label] = self.cells[label].where(changed, "")
+        shown[changed.columns] = shown[changed.columns].where(changed, "")
         return shown
+
+    def _changed(self) -> pd.DataFrame:
+        labels = self.cells[list(self.labels)]
+        return labels != labels.shift()
 
 
 def make_table(
@@ -163,8 +166,7 @@ def make_table(
     """Format each cell once and rank the columns ``ranked`` (higher is better; ties share their rank).
 
     ``formats`` gives a column's format, such as ``"{:.2f}"``; other numbers are written plainly, NaN and None are
-    empty.
-    Ranks are those of the numbers as shown, among the rows that agree in the columns ``within``. A line is
+    empty. Ranks are those of the numbers as shown, among the rows that agree in the columns ``within``. A line is
     drawn wherever one of ``labels`` changes. ParameterError for a column that is not there.
     """
     formats = formats or {}
@@ -185,11 +187,7 @@ def make_table(
             place = numbers.loc[rows].rank(method="dense", ascending=False)
             ranks.loc[rows, column] = place.where(place <= 2, 0).fillna(0).astype(int)
     numeric = tuple(c for c in frame if pd.api.types.is_numeric_dtype(frame[c]))
-    named = cells[list(labels)]
-    rules = tuple(
-        n for n in range(1, len(cells)) if not named.iloc[n].equals(named.iloc[n - 1].set_axis(named.columns))
-    )
-    return PaperTable(name, caption, cells, ranks, numeric, rules, tuple(labels))
+    return PaperTable(name, caption, cells, ranks, numeric, tuple(labels))
 
 
 def data_table(
@@ -250,10 +248,6 @@ def _shown(value: object, form: str | None) -> str:
 def _minus(text: str) -> str:
     """A typographic minus before numbers; hyphens in names and exponents stay."""
     return _NEGATIVE.sub("−", text)
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _pipes(cells: Sequence[str] | pd.Index) -> str:

@@ -68,11 +68,6 @@ _METADATA: dict[str, dict[str, None]] = {
 }
 
 
-def use_theme() -> None:
-    """Set the theme for every figure made from now on; calling it again changes nothing."""
-    sns.set_theme(style="whitegrid", palette="colorblind", rc=_SETTINGS)
-
-
 def canvas(
     width: float = WIDTH, height: float = 3.2, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple:
@@ -80,7 +75,7 @@ def canvas(
 
     The figure is taken off pyplot's list: a notebook shows it once, as the value of its cell.
     """
-    use_theme()
+    sns.set_theme(style="whitegrid", palette="colorblind", rc=_SETTINGS)
     options.setdefault("layout", "constrained")
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), **options)
     plt.close(figure)  # which leaves it a canvas that cannot draw

@@ -35,11 +35,8 @@ def _arm(start: str, ending: str, prompts: bool = True, length: bool = True) -> 
     return str(Recipe((*Recipe.parse(_STARTS[start]), *steps)))
 
 
-def _prompt_gain(start: str, ending: str, sign: float = 1.0, length: bool = False) -> dict[str, float]:
-    return {
-        _arm(start, ending, prompts=True, length=length): sign,
-        _arm(start, ending, prompts=False, length=length): -sign,
-    }
+def _prompt_gain(start: str, ending: str, sign: float = 1.0) -> dict[str, float]:
+    return {_arm(start, ending, True, False): sign, _arm(start, ending, False, False): -sign}
 
 
 def _interaction(start: str, ending: str) -> tuple[tuple[str, float], ...]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
+from typing import NamedTuple
 
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder
@@ -17,6 +16,14 @@ from colbert_zero_lib.keeping import write_whole
 from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebook
 
 TAG = "paper:"
+
+
+class Answer(NamedTuple):
+    """A notebook's cell: name of the notebook, id of the cell and the nearest heading above."""
+
+    notebook: str
+    cell: str
+    heading: str
 
 
 @dataclass(frozen=True)
@@ -74,33 +81,13 @@ PAPER_ITEMS: tuple[PaperItem, ...] = (
 )  # fmt: skip
 
 
-def crosswalk(notebooks: Path | None = None, folder: Path | None = None) -> pd.DataFrame:
-    """One row a notebook cell that answers an item of the paper, in the paper's order.
+def crosswalk(notebooks: Path | None = None, folder: Path | None = None) -> dict[str, list[Answer]]:
+    """The notebook cells that answer each item of the paper, by the item's id, in the paper's order.
 
-    Columns: item, title, shows, notebook, cell (its id), heading (the nearest one above), data (tuple of files).
     DataError for an item that no cell answers, a tag that names no item, or a data file that is not there.
     """
-    data = folder or data_folder()
-    cells = _tagged(notebooks or notebooks_folder())
-    rows = []
-    for item in PAPER_ITEMS:
-        for name in item.data:
-            if not (data / name).is_file():
-                raise DataError(f"{data / name}, the data of {item.title}, is missing: restore the file.")
-        found = [cell for cell in cells if cell[0] == item.id]
-        if not found:
-            raise DataError(
-                f"No notebook cell is tagged {TAG}{item.id}, so {item.title} has no counterpart: tag one."
-            )
-        rows += [(item.id, item.title, item.shows, *cell[1:], item.data) for cell in found]
-    return pd.DataFrame(rows, columns=["item", "title", "shows", "notebook", "cell", "heading", "data"])
-
-
-def _tagged(folder: Path) -> list[tuple[str, str, str, str]]:
-    """Item, notebook, cell id and heading of every cell with a paper tag; DataError for a tag of no item."""
-    known = {item.id for item in PAPER_ITEMS}
-    found = []
-    for path in find_notebooks(folder=folder):
+    found: dict[str, list[Answer]] = {item.id: [] for item in PAPER_ITEMS}
+    for path in find_notebooks(folder=notebooks or notebooks_folder()):
         heading = ""
         for cell in read_notebook(path).cells:
             if cell.cell_type == "markdown":
@@ -109,16 +96,25 @@ def _tagged(folder: Path) -> list[tuple[str, str, str, str]]:
             for tag in cell.metadata.get("tags", []):
                 if not tag.startswith(TAG):
                     continue
-                if tag.removeprefix(TAG) not in known:
-                    names = ", ".join(TAG + name for name in sorted(known))
+                if tag.removeprefix(TAG) not in found:
+                    names = ", ".join(TAG + name for name in sorted(found))
                     raise DataError(
                         f"Cell {cell.get('id')!r} of {path.name} has the tag {tag!r}: use one of {names}."
                     )
-                found.append((tag.removeprefix(TAG), path.stem, str(cell.get("id", "")), heading))
+                found[tag.removeprefix(TAG)].append(Answer(path.stem, str(cell.get("id", "")), heading))
+    data = folder or data_folder()
+    for item in PAPER_ITEMS:
+        for name in item.data:
+            if not (data / name).is_file():
+                raise DataError(f"{data / name}, the data of {item.title}, is missing: restore the file.")
+        if not found[item.id]:
+            raise DataError(
+                f"No notebook cell is tagged {TAG}{item.id}, so {item.title} has no counterpart: tag one."
+            )
     return found
 
 
-def crosswalk_page(notebooks: Path | None = None, folder: Path | None = None) -> str:
+def crosswalk_page(notebooks: Path | None = None) -> str:
     """The text of ``notebooks/README.md``: the notebooks in reading order, and the crosswalk as a table."""
     place = notebooks or notebooks_folder()
     lines = [
@@ -137,12 +133,11 @@ def crosswalk_page(notebooks: Path | None = None, folder: Path | None = None) ->
         "| in the paper | shows | notebook and section (cell) | data | figures | tables |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip
-    table = crosswalk(notebooks, folder)
+    answers = crosswalk(place)
     for item in PAPER_ITEMS:
-        rows = table[table["item"] == item.id]
         cells = "<br>".join(
-            f"[{row.notebook}]({row.notebook}.ipynb), {row.heading} (`{row.cell}`)"
-            for row in rows.itertuples()
+            f"[{notebook}]({notebook}.ipynb), {heading} (`{cell}`)"
+            for notebook, cell, heading in answers[item.id]
         )
         files = "<br>".join(f"[{Path(name).name}](../data/{name})" for name in item.data)
         figures = "<br>".join(f"[{name}](../figures/{name}.svg)" for name in item.figures)
@@ -151,18 +146,18 @@ def crosswalk_page(notebooks: Path | None = None, folder: Path | None = None) ->
     return "\n".join(lines) + "\n"
 
 
-def check_crosswalk(notebooks: Path | None = None, folder: Path | None = None) -> None:
+def check_crosswalk(notebooks: Path | None = None) -> None:
     """DataError unless ``README.md`` beside the notebooks is what they and the data say now."""
     file = (notebooks or notebooks_folder()) / "README.md"
-    if not file.is_file() or file.read_text(encoding="utf-8") != crosswalk_page(notebooks, folder):
+    if not file.is_file() or file.read_text(encoding="utf-8") != crosswalk_page(notebooks):
         raise DataError(f"{file.parent.name}/{file.name} is not current: run `colbert-zero crosswalk`.")
 
 
-def write_crosswalk(notebooks: Path | None = None, folder: Path | None = None) -> tuple[Path, bool]:
+def write_crosswalk(notebooks: Path | None = None) -> tuple[Path, bool]:
     """Write ``README.md`` beside the notebooks; its path, and whether it changed."""
     file = (notebooks or notebooks_folder()) / "README.md"
-    text = crosswalk_page(notebooks, folder)
-    if file.is_file() and file.read_text(encoding="utf-8") == text:
-        return file, False
-    write_whole(file, text)
-    return file, True
+    text = crosswalk_page(notebooks)
+    changed = not file.is_file() or file.read_text(encoding="utf-8") != text
+    if changed:
+        write_whole(file, text)
+    return file, changed

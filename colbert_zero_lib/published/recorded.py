@@ -5,7 +5,7 @@ How runs are trained and measured is the business of ``runs`` and ``evaluation``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, fields
 from functools import lru_cache
 from pathlib import Path
@@ -70,18 +70,19 @@ def _marks(profile: str, folder: Path | None) -> Path:
 
 def record_mark(profile: str, name: str, found: Evaluation, folder: Path) -> Path:
     """Write a baseline's per-query figures to ``<folder>/<profile>/marks``, returned; RunError if that fails."""
-    file = _marks(profile, folder) / f"{name}.parquet"
+    return _record(write_table, found.per_query, _marks(profile, folder) / f"{name}.parquet")
+
+
+def _record(write: Callable[[Any, Path], None], content: Any, file: Path) -> Path:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_table(found.per_query, file)
+        write(content, file)
         committed.seal_again(file)
     except OSError as error:
-        raise _unwritten(file, error) from error
+        raise RunError(
+            f"Cannot write {file} ({error.strerror}): free space or name another folder."
+        ) from error
     return file
-
-
-def _unwritten(file: Path, error: OSError) -> RunError:
-    return RunError(f"Cannot write {file} ({error.strerror}): free space or name another folder.")
 
 
 def recorded_marks(profile: str, folder: Path | None = None) -> dict[str, Evaluation]:
@@ -113,7 +114,6 @@ def sweep_file(sweep: Sweep, folder: Path | None = None) -> Path:
 
 def record_sweep(sweep: Sweep, folder: Path) -> Path:
     """Write a sweep, its rows and the rule's outcome to `sweep_file` and return it; RunError if that fails."""
-    file = sweep_file(sweep, folder)
     rows = [asdict(row) for row in sweep.rows]
     versions = [row["source"].pop("versions", {}) for row in rows]
     names = sorted({name for found in versions for name in found})
@@ -125,13 +125,7 @@ def record_sweep(sweep: Sweep, folder: Path) -> Path:
         "versions": {name: sorted({str(own[name]) for own in versions if name in own}) for name in names},
         "outcome": _outcome(sweep),
     }
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(page, file)
-        committed.seal_again(file)
-    except OSError as error:
-        raise _unwritten(file, error) from error
-    return file
+    return _record(write_json, page, sweep_file(sweep, folder))
 
 
 def _outcome(sweep: Sweep) -> dict[str, Any]:

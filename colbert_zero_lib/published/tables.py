@@ -41,28 +41,20 @@ _NUMBER = re.compile(r"[-+0-9.eE]+")  # Python reads more: 1_0, and digits of ot
 
 @dataclass(frozen=True)
 class Layout:
-    """A CSV file's columns in order and by kind; ``key`` tells rows apart, ``scores`` lie in 0..highest."""
+    """A CSV file's columns in order, each with the marks of its kind; ``key`` tells rows apart."""
 
     file: str
-    columns: tuple[str, ...]
+    columns: dict[str, str]
     key: tuple[str, ...]
-    text: tuple[str, ...]
-    scores: tuple[str, ...]
-    integers: tuple[str, ...]
-    optional: tuple[str, ...]
     highest: float
 
 
 def layout(file: str, columns: str, key: str, highest: float = 100.0) -> Layout:
     """A layout from its columns' names with a space between: ``name$`` is text, ``name#`` a whole number, ``name%`` a
-    score, any other a number; a ``?`` at the end of all that says that it may be missing.
+    score from 0 to ``highest``, any other a number; a ``?`` at the end of all that says that it may be missing.
     """
-    words = columns.split()
-    names = tuple(word.rstrip("$#%?") for word in words)
-    text, scores, integers, optional = (
-        tuple(name for name, word in zip(names, words, strict=True) if mark in word) for mark in "$%#?"
-    )
-    return Layout(file, names, tuple(key.split()), text, scores, integers, optional, highest)
+    marks = {(name := word.rstrip("$#%?")): word.removeprefix(name) for word in columns.split()}
+    return Layout(file, marks, tuple(key.split()), highest)
 
 
 _SCORES = " ".join(f"{name}%" for name in ("average_printed", *BEIR))
@@ -116,22 +108,23 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _cell(layout: Layout, column: str, text: str, place: str) -> str | int | float:
-    if column in layout.text:
+    marks = layout.columns[column]
+    if "$" in marks:
         return text
     if text == "":
-        if column in layout.optional:
+        if "?" in marks:
             return math.nan
         raise DataError(f"{place} has no value for {column}: every one is needed, so restore the file.")
     try:
         if not _NUMBER.fullmatch(text):
             raise ValueError
-        value = int(text) if column in layout.integers else float(text)
+        value = int(text) if "#" in marks else float(text)
     except ValueError:
         value = math.nan
     if not is_number(value):
-        kind = "whole number" if column in layout.integers else "number"
+        kind = "whole number" if "#" in marks else "number"
         raise DataError(f"{place} has {text!r} for {column}, which is not a {kind}: restore the file.")
-    if column in layout.scores and not 0 <= value <= layout.highest:
+    if "%" in marks and not 0 <= value <= layout.highest:
         raise DataError(
             f"{place} has {text} for {column}, outside 0 to {layout.highest:g}: restore the file."
         )
@@ -228,20 +221,19 @@ def paper_scores(folder: Path | None = None) -> pd.DataFrame:
     tables are the same in each; DataError names arm, data set and both tables where they are not.
     """
     root = (folder or data_folder()) / "paper"
-    rows: dict[str, pd.Series] = {}
-    first: dict[str, int] = {}
+    first: dict[str, tuple[str, pd.Series]] = {}
     for number in (2, 3, 4):
-        table = paper_table(number, root)
-        for place, row in table.iterrows():
+        file = _LAYOUTS[number].file
+        for line, (_, row) in enumerate(paper_table(number, root).iterrows(), start=2):
             arm = str(row["recipe"] or row["model"])
             scores = row[list(BEIR)].astype(float)
-            earlier = rows.setdefault(arm, scores)
-            if arm in first and not scores.equals(earlier):
+            other, earlier = first.setdefault(arm, (file, scores))
+            if not scores.equals(earlier):
                 column = next(name for name in BEIR if scores[name] != earlier[name])
                 raise DataError(
-                    f"{root / str(_LAYOUTS[number].file)}:{int(str(place)) + 2} has {scores[column]:g} for {column} of "
-                    f"{arm!r} where {_LAYOUTS[first[arm]].file} has {earlier[column]:g}: restore the two files."
+                    f"{root / file}:{line} has {scores[column]:g} for {column} of {arm!r} where {other} has "
+                    f"{earlier[column]:g}: restore the two files."
                 )
-            first.setdefault(arm, number)
-    found = pd.DataFrame(rows).T.rename_axis(index="arm", columns=None)
+    found = pd.DataFrame({arm: scores for arm, (_, scores) in first.items()}).T
+    found = found.rename_axis(index="arm", columns=None)
     return found.assign(average=found.mean(axis=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,7 +17,6 @@ from colbert_zero_lib.cli import app
 from colbert_zero_lib.errors import DataError, ParameterError, UnknownNameError
 from colbert_zero_lib.figures import save
 from colbert_zero_lib.figures.catalogue import FIGURES, draw
-from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import BEIR, paper_table
 from colbert_zero_lib.recipes import PIPELINES
 from colbert_zero_lib.verdicts import paper_evidence
@@ -31,10 +31,6 @@ from colbert_zero_lib.verdicts.effects import (
 )
 
 mpl.use("Agg")
-
-PRINT_WIDTH = 6.3  # inches between the margins of A4
-# The audit's own figures are looked at in `test_audit`; `make figures`, whole, in `test_figures_command`.
-NAMES = [name for name in FIGURES if not name.startswith("audit_")]
 
 
 def _texts(figure: Figure) -> str:
@@ -167,30 +163,9 @@ def test_alignment_compares_with_what_the_base_was_pretrained_with() -> None:
 # drawing
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_figure_is_legible_in_print_and_inside_its_edges(name: str) -> None:
-    figure = draw(name)
-    figure.canvas.draw()
-    shrunk = min(1.0, PRINT_WIDTH / figure.get_figwidth())
-    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-    assert texts and figure.get_figwidth() <= WIDTH
-    assert min(text.get_fontsize() for text in texts) * shrunk >= 7
-    written = [*figure.texts, *([figure._suptitle] if figure._suptitle else [])]
-    for axes in figure.axes:
-        written += [*axes.texts, axes._left_title]
-        if axes.axison:
-            low, high = sorted(axes.get_ylim())
-            ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=False)  # inner axes have none
-            written += [
-                axes.xaxis.label,
-                axes.yaxis.label,
-                *(text for place, text in ticks if low <= place <= high),
-            ]
-    for text in written:
-        if text.get_text() and text.get_visible():
-            extent = text.get_window_extent()
-            assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
-            assert extent.y0 >= -2 and extent.y1 <= figure.bbox.height + 2, text.get_text()
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_legible_in_print_and_inside_its_edges(name: str, check_drawing: Any) -> None:
+    check_drawing(lambda: draw(name))
 
 
 def test_an_unknown_figure_or_format_is_refused(tmp_path: Path) -> None:

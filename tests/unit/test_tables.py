@@ -227,17 +227,14 @@ def test_writing_twice_gives_the_same_bytes(tmp_path: Path) -> None:
         ("paper_figure2", "figure2_pipelines.csv", "55.43"),
     ],
 )
-def test_a_changed_value_arrives_in_all_four_formats(name: str, file: str, old: str, tmp_path: Path) -> None:
-    from colbert_zero_lib.home import data_folder
-
-    (tmp_path / "paper").mkdir()
-    for source in (data_folder() / "paper").glob("*.csv"):
-        text = source.read_text(encoding="utf-8")
-        if source.name == file:
-            assert text.count(old) == 1
-            text = text.replace(old, "7.77" if "." in old else "7777")
-        (tmp_path / "paper" / source.name).write_text(text, encoding="utf-8")
-    table = tabulate(name, tmp_path)
+def test_a_changed_value_arrives_in_all_four_formats(
+    name: str, file: str, old: str, published_copy: Path
+) -> None:
+    source = published_copy / "paper" / file
+    text = source.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    source.write_text(text.replace(old, "7.77" if "." in old else "7777"), encoding="utf-8")
+    table = tabulate(name, published_copy)
     for text in (table.html(), table.latex(), table.markdown(), table.csv()):
         assert "7.77" in text or "7,777" in text
     assert table.csv() != tabulate(name).csv()

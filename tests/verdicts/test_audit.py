@@ -18,7 +18,6 @@ from colbert_zero_lib.corpora import hub
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.figures import audit as drawings
 from colbert_zero_lib.figures.catalogue import FIGURES, clause_names, headline_differences
-from colbert_zero_lib.figures.theme import WIDTH
 from colbert_zero_lib.published import BEIR, Clause, find_claim
 from colbert_zero_lib.published.comparison import Claim
 from colbert_zero_lib.published.training_mix import (
@@ -49,8 +48,6 @@ from colbert_zero_lib.verdicts.rerun import (
     rerun_summary,
 )
 
-PRINT_WIDTH = 6.3
-AUDIT = [name for name in FIGURES if name.startswith("audit_")]
 _DIFFERENCES = st.lists(st.integers(-40, 40).map(lambda number: number / 8), min_size=2, max_size=12)
 
 
@@ -371,45 +368,6 @@ def test_the_field_is_ranked_and_measured_against_one_model(published_copy: Path
 
 
 # Figures ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(params=AUDIT)
-def figure(request: pytest.FixtureRequest) -> Figure:
-    drawn = FIGURES[request.param](None)
-    drawn.canvas.draw()
-    return drawn
-
-
-def test_texts_are_readable_in_print_and_inside_the_figure(figure: Figure) -> None:
-    shrunk = min(1.0, PRINT_WIDTH / figure.get_figwidth())
-    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
-    assert texts and figure.get_figwidth() <= WIDTH
-    assert min(text.get_fontsize() for text in texts) * shrunk >= 7
-    axes_texts = [
-        text
-        for axes in figure.axes
-        for text in (
-            *axes.texts,
-            axes.title,
-            axes._left_title,
-            axes._right_title,
-            axes.xaxis.label,
-            axes.yaxis.label,
-        )
-    ]
-    labels = [
-        label
-        for axes in figure.axes
-        for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim()))
-        for place, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)
-        if min(low, high) <= place <= max(low, high)  # others are not drawn
-    ]
-    legend = [text for legend in figure.legends for text in legend.get_texts()]
-    for text in (*axes_texts, *labels, *legend, figure._suptitle):
-        if text is not None and text.get_text() and text.get_visible():
-            extent = text.get_window_extent()
-            assert extent.x0 >= -2 and extent.x1 <= figure.bbox.width + 2, text.get_text()
-            assert extent.y0 >= -2 and extent.y1 <= figure.bbox.height + 2, text.get_text()
 
 
 def _shown(figure: Figure) -> str:
