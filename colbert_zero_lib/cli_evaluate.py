@@ -21,8 +21,6 @@ from .terminal import Quiet, print_table
 if TYPE_CHECKING:
     from .evaluation import Evaluation
 
-_LEVEL = 0.95
-
 
 def evaluate(
     models: Annotated[
@@ -171,7 +169,7 @@ def _print(found: Mapping[str, Evaluation]) -> None:
 
 
 def _row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
-    interval = evaluation.interval(level=_LEVEL)
+    interval = evaluation.interval()
     figures = (*interval, evaluation.mean("recall@100"), evaluation.mean("mrr@10"))
     return name, str(len(evaluation.per_query)), *(f"{figure:.4f}" for figure in figures)
 
@@ -184,7 +182,7 @@ def _print_differences(found: Mapping[str, Evaluation]) -> None:
     from .verdicts import holm
 
     pairs = list(combinations(found, 2))
-    differences = [difference(found[a], found[b], level=_LEVEL) for a, b in pairs]
+    differences = [difference(found[a], found[b]) for a, b in pairs]
     adjusted = holm(np.array([one.p for one in differences]))
     rows = [
         (f"{a} - {b}", f"{one.delta:+.4f}", f"{one.low:+.4f}", f"{one.high:+.4f}", f"{p:.4f}")

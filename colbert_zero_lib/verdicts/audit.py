@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ParameterError
-from ..evaluation.statistics import bootstrap_mean_interval
+from ..evaluation.statistics import DRAWS, bootstrap_mean_interval
 from ..published.claims import CLAIMS
 from ..published.comparison import Claim, Clause
 from ..published.tables import BEIR
 from ..published.training_mix import beir_queries, domains
-from .evidence import DRAWS, TableEvidence
+from .evidence import TableEvidence
 from .verdict import holm
 
 _LARGEST_EXACT = 20  # 2 ** 20 sign patterns are a second's work

@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..evaluation.statistics import LEVEL
 from ..published.comparison import Relation
-from .evidence import LEVEL, POWER, RunEvidence
+from .evidence import POWER, RunEvidence
 from .verdict import NO_FIGURES, decide, holm, lent_words
 
 # What a row of a table says of itself, and the comparison that it makes: arms (printed recipes) and their weights.

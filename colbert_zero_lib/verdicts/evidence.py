@@ -20,12 +20,14 @@ import pandas as pd
 
 from ..evaluation.power import smallest_effect
 from ..evaluation.statistics import (
+    LEVEL,
     Variances,
-    decompose,
     mean_test,
+    paired_scores,
     percentiles,
     pooled_spread,
-    resamples,
+    redrawn_means,
+    split,
     steadied,
 )
 from ..published.comparison import Measure
@@ -36,9 +38,7 @@ from ..runs.passport import paper_recipe
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
 
-LEVEL = 0.95
 POWER = 0.8
-DRAWS = 10_000  # of data sets: cheap, so that the ends of an interval do not depend on the seed
 BORROWED = "borrowed from trainings of several seeds under the paper's switches"
 BORROWED_AGAIN = "borrowed from trainings of several seeds that were evaluated under other switches, too"
 
@@ -62,12 +62,10 @@ class Estimate:
 
     def p_of(self, bound: float) -> float:
         """Two-sided p-value of the sum being ``bound`` in truth; NaN of hours, and where seeds are not known."""
+        if self.blind:
+            return math.nan
         if self.variances:
-            return (
-                math.nan
-                if self.blind
-                else mean_test(replace(self.variances, value=self.value - bound), LEVEL).p
-            )
+            return mean_test(replace(self.variances, value=self.value - bound)).p
         # A draw at the bound itself speaks for neither side, so it counts for both.
         sides = [int((self.drawn <= bound).sum()), int((self.drawn >= bound).sum())]
         return min(1.0, 2 * (1 + min(sides)) / (1 + self.drawn.size)) if self.drawn.size else math.nan
@@ -119,9 +117,8 @@ class TableEvidence:
             hours = float(sum(weight * self.hours[arm] for arm, weight in arms.items()))
             return Estimate(hours, hours, hours, "none, hours are not resampled", 1)
         values = self.per_collection(arms).to_numpy(float)
-        drawn = values[resamples(len(values), DRAWS)].mean(axis=1)
-        ends = percentiles(drawn, LEVEL)
-        return Estimate(float(values.mean()), *ends, f"{len(values)} data sets", 1, drawn)
+        drawn = redrawn_means(values)
+        return Estimate(float(values.mean()), *percentiles(drawn), f"{len(values)} data sets", 1, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +211,10 @@ class RunEvidence:
         if self.missing(arms, measure) or not seeds:
             return None
         sides = [(weight, [self._of(arm, seed) for seed in seeds]) for arm, weight in arms.items()]
-        found = decompose(sides)
+        found = split(paired_scores(sides))
         if lent := self._lent_spread(arms):
             found = steadied(found, *lent)
-        test = mean_test(found, LEVEL)
+        test = mean_test(found)
         over = "queries" if math.isnan(found.seeds) else "queries and seeds"
         return Estimate(test.value, test.low, test.high, over, len(seeds), variances=found)
 

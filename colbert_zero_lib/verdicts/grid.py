@@ -13,12 +13,13 @@ import pandas as pd
 
 from ..errors import ParameterError
 from ..evaluation.power import seeds_needed
+from ..evaluation.statistics import LEVEL
 from ..published.tables import paper_table
 from ..recipes import Recipe
 from ..runs.arms import arm_name, baseline_of
 from .deltas import Comparison, caption, findings
 from .effects import EFFECTS, blocks, contrast, start_of
-from .evidence import LEVEL, POWER, RunEvidence
+from .evidence import POWER, RunEvidence
 from .verdict import EFFECT, NOTHING, SIGN_RULE
 
 # `sum` is no question of its own: it is what both would be without an interaction.

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation.statistics import UNKNOWN
+from ..evaluation.statistics import LEVEL, UNKNOWN
 from ..published.claims import find_claim
 from ..published.comparison import Claim, Clause, Relation
-from .evidence import BORROWED, BORROWED_AGAIN, LEVEL, POWER, Estimate, Evidence, TableEvidence
+from .evidence import BORROWED, BORROWED_AGAIN, POWER, Estimate, Evidence, TableEvidence
 
 AGREES, WITHIN_NOISE, DIFFERS = "agrees", "within noise", "differs"
 NO_FIGURES = "no figures"
