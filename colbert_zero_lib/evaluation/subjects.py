@@ -21,7 +21,7 @@ from colbert_zero_lib.reading import existing
 from colbert_zero_lib.recipes import Interaction
 
 from .bm25 import BM25
-from .choice import SEARCHES, choose_search, retriever_for
+from .choice import choose_search
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 BM25_NAME = "bm25"
+SEARCHES = ("auto", "exact", "index")
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class Subject:
 
         from colbert_zero_lib.training.devices import native_precision
 
+        from .dense import DenseRetriever
+        from .late_interaction import LateInteractionRetriever
+        from .plaid import PlaidRetriever
+        from .vectors import VectorStore
+
         model = self.model
         precision = options.precision or native_precision(str(model.device))
         settings: dict[str, Any] = {"precision": precision, "prompts": dict(model.prompts or {})}
@@ -101,18 +107,16 @@ class Subject:
             if options.query_expansion is not None:
                 model.do_query_expansion = options.query_expansion
             model.query_length, model.document_length = query, document
-            search = choose_search(model, collection, options.search)
+            search = choose_search(model, collection) if options.search == "auto" else options.search
             settings |= {
                 "lengths": [query, document],
                 "expansion": model.do_query_expansion,
                 "search": search,
             }
-            from .vectors import VectorStore
-
+            if search == "index":
+                return PlaidRetriever(model, precision), settings
             store = VectorStore(options.vectors) if options.vectors else None
-            return retriever_for(model, search, precision, store), settings
-        from .dense import DenseRetriever
-
+            return LateInteractionRetriever(model, precision, store=store), settings
         given = [n for n in (options.query_length, options.document_length) if n is not None]
         if given:
             model.max_seq_length = max(given)
