@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from filelock import FileLock
@@ -21,7 +20,6 @@ from filelock import FileLock
 from colbert_zero_lib.corpora import (
     TEST_COLLECTIONS,
     Collection,
-    OfflineCorpora,
     load_offline,
     read_collection,
 )
@@ -48,7 +46,7 @@ Loader = Callable[[], Collection]
 
 @dataclass(frozen=True)
 class Result:
-    """What one model reached on one collection: the content of a result file.
+    """What one model reached on one collection, as a result file has it.
 
     ``per_query`` has the columns of an `Evaluation` but for the collection's; ``scores`` are means under MTEB's names.
     """
@@ -58,9 +56,7 @@ class Result:
     collection: str
     split: str
     revision: str | None
-    settings: dict[str, Any]
     seconds: float
-    notes: tuple[str, ...]
     scores: dict[str, float]
     per_query: pd.DataFrame
 
@@ -86,15 +82,17 @@ def find_sets(
             raise DataError(f"Two sets are called {name!r}: give each once, and folders different names.")
         found[name] = load
 
+    def offline(name: str) -> Collection:
+        return corpora().collections[name]
+
     for word in words:
         if isinstance(word, Collection):
             add(word.name, partial(_itself, word))
             continue
         folder, text = existing(word), str(word)
-        offline = TEST_COLLECTIONS if text == "offline" else (text,) if text in TEST_COLLECTIONS else ()
-        if offline:
-            for name in offline:
-                add(name, partial(_offline, corpora, name))
+        if text == "offline" or text in TEST_COLLECTIONS:
+            for name in TEST_COLLECTIONS if text == "offline" else (text,):
+                add(name, partial(offline, name))
         elif folder and folder.is_dir():
             load = partial(read_collection, folder, None, split, identical_ids_out)
             add(folder.resolve().name, load)
@@ -106,10 +104,6 @@ def find_sets(
 
 def _itself(collection: Collection) -> Collection:
     return collection
-
-
-def _offline(corpora: Callable[[], OfflineCorpora], name: str) -> Collection:
-    return corpora().collections[name]
 
 
 def _expanded(text: str) -> tuple[str, ...]:
@@ -229,7 +223,7 @@ def read_result(file: Path) -> Result:
         per_query = pd.DataFrame(content["per_query"])[["query", *METRICS]]
         Evaluation(per_query.assign(collection=""))  # refuses what is none
         fields = {name: content[name] for name in Result.__dataclass_fields__}
-        return Result(**fields | {"per_query": per_query, "notes": tuple(content["notes"])})
+        return Result(**fields | {"per_query": per_query})
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise DataError(f"{file} is no readable result ({error}): it is measured again.") from error
 
