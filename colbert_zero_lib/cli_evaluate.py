@@ -153,13 +153,14 @@ def _may_need_the_hub(models: Sequence[str], sets: Sequence[str]) -> bool:
 
 
 def _print(found: Mapping[str, Evaluation]) -> None:
-    from .evaluation.statistics import group_of
+    from .evaluation.statistics import groups_of
 
     for name, evaluation in found.items():
-        groups: dict[str, list[str]] = {}
-        for collection in evaluation.collections:
-            groups.setdefault(group_of(collection), []).append(collection)
-        rows = [_row(group, evaluation.only(names)) for group, names in groups.items()]
+        names = evaluation.collections
+        rows = [
+            _row(group, evaluation.only(names[place] for place in places))
+            for group, places in groups_of(names).items()
+        ]
         if len(rows) > 1:
             rows.append(_row("mean", evaluation))
         columns = ("collection", "queries", "nDCG@10", "low", "high", "recall@100", "MRR@10")

@@ -128,20 +128,10 @@ def evaluate_model(
 ) -> Evaluation:
     """How well ``model`` searches ``sets``, collection by collection; goes on where it was stopped.
 
-    Parameters
-    ----------
-    model
-        As `find_subject` takes it: a run, a folder, a hub id, or ``bm25``.
-    sets
-        As `find_sets` takes or returns them.
-    home
-        Results are kept under ``home/evaluations``, found by the model's identity, the collection's text and judgements
-        and all settings; by default the suite's home.
-    output
-        A folder that gets the results in MTEB's layout, if given.
-    say
-        Told of each collection as it is done, and of what was left out of it; nobody by default.
-
+    ``model`` is named as `find_subject` takes it, ``sets`` are as `find_sets` takes or returns them. Results are kept
+    under ``home/evaluations`` (by default the suite's home), found by the model's identity, the collection's text and
+    judgements and all settings; ``output``, a folder, gets them in MTEB's layout. ``say`` is told of each collection as
+    it is done, and of what was left out of it.
     """
     home = home or default_home()
     say = say or (lambda sentence: None)

@@ -17,6 +17,8 @@ import numpy as np
 from colbert_zero_lib.errors import DataError, ParameterError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .results import Evaluation
 
 
@@ -56,16 +58,17 @@ def percentiles(drawn: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def group_of(collection: str) -> str:
-    """What a collection counts as part of: ``beir/cqadupstack`` for each of its forums, else itself."""
-    return "/".join(collection.split("/")[:2])
+def groups_of(collections: Sequence[str]) -> dict[str, list[int]]:
+    """The places of what counts as one: of all forums of ``beir/cqadupstack``, else of a collection alone."""
+    groups: dict[str, list[int]] = {}
+    for place, name in enumerate(collections):
+        groups.setdefault("/".join(name.split("/")[:2]), []).append(place)
+    return groups
 
 
 def over_collections(values: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Mean of ``values`` [..., collections], the parts of a group counting as one (BEIR's way with CQADupstack)."""
-    groups: dict[str, list[int]] = {}
-    for place, name in enumerate(names):
-        groups.setdefault(group_of(name), []).append(place)
+    groups = groups_of(names)
     if len(groups) == len(names):
         return values.mean(axis=-1)
     return np.stack([values[..., places].mean(axis=-1) for places in groups.values()], axis=-1).mean(axis=-1)
@@ -262,51 +265,37 @@ def paired_scores(
     seed have in common. Hence every arm needs the same seeds, in the same order; ParameterError if their numbers
     differ, DataError if collections or queries do. Nothing is left for a covariate to explain (tests/unit/test_power).
     """
-    weights = [float(weight) for weight, _ in arms]
-    sides = [_several(evaluations) for _, evaluations in arms]
+    sides = [list(side) if isinstance(side, Sequence) else [side] for _, side in arms]
+    if not all(sides):
+        raise ParameterError("there is nothing to compare: pass at least one evaluation.")
     if len({len(side) for side in sides}) != 1:
         raise ParameterError(
             "A contrast needs the same seeds of every arm: leave out those that some arm lacks."
         )
-    names, matrices = _aligned(sides, metric)
-    summed = (
-        sum(weight * matrix for weight, matrix in zip(weights, of_collection, strict=True))
-        for of_collection in zip(*matrices, strict=True)
-    )
-    return dict(zip(names, map(np.asarray, summed), strict=True))
-
-
-def _several(evaluations: Evaluation | Sequence[Evaluation]) -> list[Evaluation]:
-    found = list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
-    if not found:
-        raise ParameterError("there is nothing to compare: pass at least one evaluation.")
-    return found
-
-
-def _aligned(sides: Sequence[list[Evaluation]], metric: str) -> tuple[list[str], list[list[np.ndarray]]]:
-    """Collection names, and of every side each one's figures [seeds, queries], queries in the same order."""
     first = sides[0][0].scores(metric)
-    found: list[list[np.ndarray]] = []
-    for evaluations in sides:
-        scored = [evaluation.scores(metric) for evaluation in evaluations]
-        for other in scored:
-            if set(other) != set(first):
-                name = min(set(other) ^ set(first))
+    aligned = [[_in_order_of(first, evaluation.scores(metric)) for evaluation in side] for side in sides]
+    weighed = [(float(weight), side) for (weight, _), side in zip(arms, aligned, strict=True)]
+    return {
+        name: np.asarray(sum(weight * np.stack([one[name] for one in side]) for weight, side in weighed))
+        for name in first
+    }
+
+
+def _in_order_of(first: Mapping[str, pd.Series], scores: Mapping[str, pd.Series]) -> dict[str, np.ndarray]:
+    """Each collection's figures, collections and queries in the order of ``first``."""
+    if odd := set(scores) ^ set(first):
+        raise DataError(
+            f"collection {min(odd)!r} is missing from one evaluation: compare on the same collections."
+        )
+    found = {}
+    for name, series in first.items():
+        values = scores[name]
+        if not values.index.equals(series.index):  # it mostly is, and sets of words take long
+            if odd := set(series.index) ^ set(values.index):
                 raise DataError(
-                    f"collection {name!r} is missing from one evaluation: compare on the same collections."
+                    f"query {min(odd)!r} of collection {name!r} is missing from one evaluation: "
+                    "compare on the same queries."
                 )
-        side = []
-        for name, series in first.items():
-            figures = []
-            for values in (other[name] for other in scored):
-                if not values.index.equals(series.index):  # it mostly is, and sets of words take long
-                    if odd := set(series.index) ^ set(values.index):
-                        raise DataError(
-                            f"query {min(odd)!r} of collection {name!r} is missing from one evaluation: "
-                            "compare on the same queries."
-                        )
-                    values = values.reindex(series.index)
-                figures.append(values.to_numpy())
-            side.append(np.stack(figures))
-        found.append(side)
-    return list(first), found
+            values = values.reindex(series.index)
+        found[name] = values.to_numpy()
+    return found

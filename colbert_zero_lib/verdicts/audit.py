@@ -64,11 +64,6 @@ def paired_test(differences: Sequence[float] | np.ndarray | pd.Series) -> Paired
     return PairedTest(*interval, float((sums >= reached).mean()))
 
 
-def leave_one_out(differences: pd.Series) -> pd.Series:
-    """The mean without each data set in turn."""
-    return (differences.sum() - differences) / (len(_differences(differences)) - 1)
-
-
 def fewest_to_flip(differences: pd.Series) -> int | None:
     """How few data sets must be left out for the mean to lose its sign; None where no choice does it."""
     numbers = np.sort(_differences(differences))
@@ -131,7 +126,8 @@ def robustness(evidence: TableEvidence, claims: Iterable[Claim] = CLAIMS) -> pd.
         if clause.measure != "nDCG@10" or estimate is None:
             continue
         values = evidence.per_collection(clause.weights).astype(float)
-        left, holds = leave_one_out(values), clause.holds(values.mean())
+        left = (values.sum() - values) / (len(values) - 1)
+        holds = clause.holds(values.mean())
         breakers = ", ".join(name for name in values.index if clause.holds(left[name]) != holds)
         figures = (estimate.value, estimate.low, estimate.high, holds, left.min(), left.max(), breakers)
         row = (claim.id, clause.label, clause.asked(), *figures)
