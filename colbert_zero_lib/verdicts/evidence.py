@@ -195,10 +195,9 @@ class RunEvidence:
                 differences.append((recipe.training, shared))
         return pooled_spread(differences, alike=0.5)  # each is less the same figure
 
-    def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
-        """Those of ``arms`` without a run; GH200 hours are known of none."""
-        known = {arm for arm, of_seeds in self.evaluations.items() if of_seeds} | {*self.marks}
-        return tuple(arm for arm in arms if measure != "nDCG@10" or arm not in known)
+    def missing(self, arms: Iterable[str]) -> tuple[str, ...]:
+        """Those of ``arms`` without a run."""
+        return tuple(arm for arm in arms if arm not in self.marks and not self.evaluations.get(arm))
 
     def seeds(self, arms: Iterable[str]) -> tuple[int, ...]:
         """The seeds that every one of ``arms`` was run with; a mark has any."""
@@ -206,9 +205,9 @@ class RunEvidence:
         return tuple(sorted(set.intersection(*common))) if common else ()
 
     def contrast(self, arms: Mapping[str, float], measure: Measure = "nDCG@10") -> Estimate | None:
-        """The weighted sum over the seeds that all arms share, paired by query and by seed."""
+        """The weighted sum over the seeds that all arms share, paired by query and by seed; hours are not known."""
         seeds = self.seeds(arms)
-        if self.missing(arms, measure) or not seeds:
+        if measure != "nDCG@10" or not seeds:
             return None
         sides = [(weight, [self._of(arm, seed) for seed in seeds]) for arm, weight in arms.items()]
         found = split(paired_scores(sides))
