@@ -1,5 +1,4 @@
-"""Evaluation of one retriever on several collections: per-query figures, their means, and the file they live
-in.
+"""Evaluation of one retriever on several collections: per-query figures, their means, and their file.
 
 Intervals and tests are computed in `statistics`; searching is the retriever's business.
 """

@@ -87,7 +87,7 @@ def find_sets(
 
     for word in words:
         if isinstance(word, Collection):
-            add(word.name, partial(_itself, word))
+            add(word.name, lambda given=word: given)
             continue
         folder, text = existing(word), str(word)
         if text == "offline" or text in TEST_COLLECTIONS:
@@ -97,23 +97,17 @@ def find_sets(
             load = partial(read_collection, folder, None, split, identical_ids_out)
             add(folder.resolve().name, load)
         else:
-            for name in (part for entry in _expanded(text) for part in parts(entry)):
+            try:
+                entries = expand(text)
+            except UnknownNameError:
+                raise UnknownNameError(
+                    f"No set is called {text!r}, and there is no such folder: choose offline, one of it "
+                    f"({', '.join(TEST_COLLECTIONS)}), nanobeir, beir, one of them (beir/scifact) or a folder in "
+                    "BEIR's layout."
+                ) from None
+            for name in (part for entry in entries for part in parts(entry)):
                 add(name, partial(evaluation_set, name, progress))
     return found
-
-
-def _itself(collection: Collection) -> Collection:
-    return collection
-
-
-def _expanded(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(expand(text))
-    except UnknownNameError:
-        raise UnknownNameError(
-            f"No set is called {text!r}, and there is no such folder: choose offline, one of it "
-            f"({', '.join(TEST_COLLECTIONS)}), nanobeir, beir, one of them (beir/scifact) or a folder in BEIR's layout."
-        ) from None
 
 
 def evaluate_model(

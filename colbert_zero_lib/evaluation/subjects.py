@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from colbert_zero_lib.errors import CheckpointError, ParameterError, RunError
 from colbert_zero_lib.reading import existing
 from colbert_zero_lib.recipes import Interaction
 
+from .baselines import bm25_settings
 from .bm25 import BM25
 from .choice import choose_search
 
@@ -88,8 +88,7 @@ class Subject:
         the prompt's tokens on top, and documents of a model that says no length are cut where PyLate cuts them.
         """
         if self.open is None:
-            found = BM25()
-            return found, {**vars(found), "bm25s": version("bm25s"), "PyStemmer": version("PyStemmer")}
+            return BM25(), bm25_settings()
         from pylate.models import ColBERT
 
         from colbert_zero_lib.training.devices import native_precision

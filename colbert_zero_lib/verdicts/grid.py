@@ -119,9 +119,8 @@ def effect_findings(source: RunEvidence) -> pd.DataFrame:
 def _weighed(arms: pd.DataFrame, weights: Mapping[Any, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The paper's figure of a weighted sum of a block's arms with its interval, and the weights by printed recipe."""
     found = contrast(arms, weights)
-    recipes = dict(
-        zip(arms.index, arms["recipe"], strict=True)
-    )  # .loc with a tuple would look for a row and a column
+    # .loc with a tuple would look for a row and a column
+    recipes = dict(zip(arms.index, arms["recipe"], strict=True))
     paper = {"paper": found.mean, "paper_low": found.low, "paper_high": found.high}
     return paper, {recipes[arm]: weight for arm, weight in weights.items()}
 
