@@ -227,7 +227,7 @@ def _about(start: Recipe, arm: PrefixArm, prompts: Prompts) -> dict[str, Any]:
 
 
 def _findings(
-    source: RunEvidence, prompts: Prompts, rows: Iterator[Comparison], family: str | None = None
+    source: RunEvidence, prompts: Prompts, rows: Iterator[Comparison], family: str = "source"
 ) -> pd.DataFrame:
     """The findings of ``rows``, runs of one training under one name; a run that has that name already comes first."""
     if prompts:

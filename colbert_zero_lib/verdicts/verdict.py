@@ -188,14 +188,10 @@ def judge_all(claims: Iterable[Claim], evidences: Sequence[Evidence]) -> pd.Data
             found = judge(claim, evidence, _paper(evidences))
             label = found.weakest.clause.label if found.weakest else ""
             ends = _ends(found.weakest)
-            rows.append(
-                (claim.id, evidence.name, label, *ends, found.holds, found.verdict, found.p, math.nan)
-            )
-    columns = ["claim", "source", "clause", "value", "low", "high", "holds", "verdict", "p", "p_holm"]
+            rows.append((claim.id, evidence.name, label, *ends, found.holds, found.verdict, found.p))
+    columns = ["claim", "source", "clause", "value", "low", "high", "holds", "verdict", "p"]
     table = pd.DataFrame(rows, columns=columns)
-    for _, own in table.groupby("source"):
-        table.loc[own.index, "p_holm"] = holm(own["p"].to_numpy())
-    return table
+    return table.assign(p_holm=table.groupby("source")["p"].transform(lambda p: holm(p.to_numpy())))
 
 
 def _ends(found: Finding | None) -> tuple[float, float, float]:
