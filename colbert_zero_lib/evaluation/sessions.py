@@ -17,12 +17,7 @@ from pathlib import Path
 import pandas as pd
 from filelock import FileLock
 
-from colbert_zero_lib.corpora import (
-    TEST_COLLECTIONS,
-    Collection,
-    load_offline,
-    read_collection,
-)
+from colbert_zero_lib.corpora import TEST_COLLECTIONS, Collection, load_offline, read_collection
 from colbert_zero_lib.corpora.evaluation_sets import evaluation_set, expand, parts
 from colbert_zero_lib.errors import DataError, UnknownNameError
 from colbert_zero_lib.home import home as default_home

@@ -224,7 +224,8 @@ class RunEvidence:
         """The variance between seeds of a weighted sum of arms, as the arms of several seeds have it.
 
         Evaluations of one training cancel its luck as far as their weights do; each of them under other switches than
-        the training's adds the luck of such an evaluation. With the degrees of freedom (Satterthwaite's, where both
+        the training's adds the luck of such an evaluation. Trainings that share steps vary less against each other than
+        this says, which errs on the side of caution. With the degrees of freedom (Satterthwaite's, where both
         count) and the words for where it comes from. None where no arm of several seeds tells.
         """
         trained: dict[str, float] = defaultdict(float)
