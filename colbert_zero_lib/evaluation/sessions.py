@@ -77,12 +77,15 @@ def find_sets(
             raise DataError(f"Two sets are called {name!r}: give each once, and folders different names.")
         found[name] = load
 
+    def itself(collection: Collection) -> Collection:
+        return collection
+
     def offline(name: str) -> Collection:
         return corpora().collections[name]
 
     for word in words:
         if isinstance(word, Collection):
-            add(word.name, lambda given=word: given)
+            add(word.name, partial(itself, word))
             continue
         folder, text = existing(word), str(word)
         if text == "offline" or text in TEST_COLLECTIONS:
