@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from pylate.indexes import PLAID
 
-from colbert_zero_lib.evaluation import PlaidRetriever, token_vectors
+from colbert_zero_lib.evaluation import token_vectors
 from colbert_zero_lib.evaluation.encode import TokenBatch, encode_batches
 from colbert_zero_lib.evaluation.maxsim import ExactMaxSim
+from colbert_zero_lib.evaluation.plaid import BITS, FULL_SCORES, PROBES, SEED
 from colbert_zero_lib.scaling_cost import SEARCH, fitted
 
 from .search import evenly, open_limited
@@ -33,16 +34,15 @@ FITTED = 10_000
 
 def open_plaid(folder: Path) -> PLAID:
     """PyLate's own index in a folder, with the settings that the suite's has, one worker a search."""
-    own = PlaidRetriever(cast(Any, None))
     return PLAID(
         index_folder=str(folder),
         index_name="index",
-        nbits=own.bits,
-        n_ivf_probe=own.probes,
-        n_full_scores=own.full_scores,
-        seed=own.seed,
+        nbits=BITS,
+        n_ivf_probe=PROBES,
+        n_full_scores=FULL_SCORES,
+        seed=SEED,
         use_triton=False,
-        num_threads=own.threads,
+        num_threads=1,
         show_progress=False,
         device="cpu",
     )

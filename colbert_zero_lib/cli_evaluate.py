@@ -21,8 +21,6 @@ from .terminal import Quiet, print_table
 if TYPE_CHECKING:
     from .evaluation import Evaluation
 
-_LEVEL = 0.95
-
 
 def evaluate(
     models: Annotated[
@@ -155,13 +153,14 @@ def _may_need_the_hub(models: Sequence[str], sets: Sequence[str]) -> bool:
 
 
 def _print(found: Mapping[str, Evaluation]) -> None:
-    from .evaluation.statistics import group_of
+    from .evaluation.statistics import groups_of
 
     for name, evaluation in found.items():
-        groups: dict[str, list[str]] = {}
-        for collection in evaluation.collections:
-            groups.setdefault(group_of(collection), []).append(collection)
-        rows = [_row(group, evaluation.only(names)) for group, names in groups.items()]
+        names = evaluation.collections
+        rows = [
+            _row(group, evaluation.only(names[place] for place in places))
+            for group, places in groups_of(names).items()
+        ]
         if len(rows) > 1:
             rows.append(_row("mean", evaluation))
         columns = ("collection", "queries", "nDCG@10", "low", "high", "recall@100", "MRR@10")
@@ -171,7 +170,7 @@ def _print(found: Mapping[str, Evaluation]) -> None:
 
 
 def _row(name: str, evaluation: Evaluation) -> tuple[str, ...]:
-    interval = evaluation.interval(level=_LEVEL)
+    interval = evaluation.interval()
     figures = (*interval, evaluation.mean("recall@100"), evaluation.mean("mrr@10"))
     return name, str(len(evaluation.per_query)), *(f"{figure:.4f}" for figure in figures)
 
@@ -184,7 +183,7 @@ def _print_differences(found: Mapping[str, Evaluation]) -> None:
     from .verdicts import holm
 
     pairs = list(combinations(found, 2))
-    differences = [difference(found[a], found[b], level=_LEVEL) for a, b in pairs]
+    differences = [difference(found[a], found[b]) for a, b in pairs]
     adjusted = holm(np.array([one.p for one in differences]))
     rows = [
         (f"{a} - {b}", f"{one.delta:+.4f}", f"{one.low:+.4f}", f"{one.high:+.4f}", f"{p:.4f}")

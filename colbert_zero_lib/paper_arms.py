@@ -62,13 +62,13 @@ def _table2() -> Iterator[tuple[str, Recipe | None]]:
 def _table3() -> Iterator[tuple[str, Recipe]]:
     # Table 3 prints only prompts; its values are those of Table 4's rows with both switches on or both off.
     bases = (
-        ("modernbert-embed-unsupervised", _DENSE_UNSUPERVISED, (True, False)),
-        ("colbert-zero-unsupervised", _COLBERT_UNSUPERVISED, (True, False)),
-        ("colbert-zero-unsupervised without prompts", _COLBERT_UNSUPERVISED_BARE, (True, False)),
+        ("modernbert-embed-unsupervised", _DENSE_UNSUPERVISED),
+        ("colbert-zero-unsupervised", _COLBERT_UNSUPERVISED),
+        ("colbert-zero-unsupervised without prompts", _COLBERT_UNSUPERVISED_BARE),
     )
-    for name, base, finetunings in bases:
+    for name, base in bases:
         yield name, Recipe((base,))
-        for both in finetunings:
+        for both in (True, False):
             yield f"{name}, supervised + kd {_switches(both, both)}", _arm((base,), _DISTILLED, both, both)
 
 
@@ -97,6 +97,6 @@ PAPER_ROWS: tuple[PaperRow, ...] = tuple(
 )
 
 
-def paper_rows(recipe: Recipe, table: int | None = None) -> tuple[PaperRow, ...]:
-    """Every printed row that ``recipe`` answers, in the order of the tables; only ``table``'s if given."""
-    return tuple(row for row in PAPER_ROWS if row.recipe == recipe and table in (None, row.table))
+def paper_rows(recipe: Recipe) -> tuple[PaperRow, ...]:
+    """Every printed row that ``recipe`` answers, in the order of the tables."""
+    return tuple(row for row in PAPER_ROWS if row.recipe == recipe)

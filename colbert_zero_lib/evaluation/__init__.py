@@ -9,86 +9,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .baselines import evaluate_baselines
-    from .bm25 import BM25
-    from .choice import choose_search, measured_costs, retriever_for
-    from .contributions import contribution_intervals, score_contributions
-    from .dense import DenseRetriever
-    from .encode import token_vectors
-    from .late_interaction import LateInteractionRetriever
-    from .metrics import METRICS, score_ranking
-    from .plaid import PlaidRetriever
-    from .ranking import Ranking, Retriever
-    from .results import Difference, Evaluation, by_collection, difference, evaluate
-    from .sessions import evaluate_model, find_sets
-    from .statistics import Interval
-    from .subjects import SearchOptions, find_subject
-    from .vectors import VectorStore
+    from .baselines import evaluate_baselines as evaluate_baselines
+    from .bm25 import BM25 as BM25
+    from .contributions import contribution_intervals as contribution_intervals
+    from .contributions import score_contributions as score_contributions
+    from .dense import DenseRetriever as DenseRetriever
+    from .encode import token_vectors as token_vectors
+    from .late_interaction import LateInteractionRetriever as LateInteractionRetriever
+    from .metrics import score_ranking as score_ranking
+    from .plaid import PlaidRetriever as PlaidRetriever
+    from .ranking import Ranking as Ranking
+    from .ranking import Retriever as Retriever
+    from .results import Difference as Difference
+    from .results import Evaluation as Evaluation
+    from .results import by_collection as by_collection
+    from .results import difference as difference
+    from .results import evaluate as evaluate
+    from .sessions import evaluate_model as evaluate_model
+    from .sessions import find_sets as find_sets
+    from .statistics import Interval as Interval
+    from .subjects import SearchOptions as SearchOptions
+    from .subjects import find_subject as find_subject
 
-_HOMES = {
-    "evaluate_baselines": "baselines",
-    "BM25": "bm25",
-    "score_contributions": "contributions",
-    "contribution_intervals": "contributions",
-    "choose_search": "choice",
-    "measured_costs": "choice",
-    "retriever_for": "choice",
-    "DenseRetriever": "dense",
-    "token_vectors": "encode",
-    "LateInteractionRetriever": "late_interaction",
-    "METRICS": "metrics",
-    "score_ranking": "metrics",
-    "PlaidRetriever": "plaid",
-    "Ranking": "ranking",
-    "Retriever": "ranking",
-    "Evaluation": "results",
-    "evaluate": "results",
-    "evaluate_model": "sessions",
-    "find_sets": "sessions",
-    "by_collection": "results",
-    "Difference": "results",
-    "Interval": "statistics",
-    "difference": "results",
-    "SearchOptions": "subjects",
-    "find_subject": "subjects",
-    "VectorStore": "vectors",
+_ROOMS = {
+    "baselines": ("evaluate_baselines",),
+    "bm25": ("BM25",),
+    "contributions": ("contribution_intervals", "score_contributions"),
+    "dense": ("DenseRetriever",),
+    "encode": ("token_vectors",),
+    "late_interaction": ("LateInteractionRetriever",),
+    "metrics": ("score_ranking",),
+    "plaid": ("PlaidRetriever",),
+    "ranking": ("Ranking", "Retriever"),
+    "results": ("Difference", "Evaluation", "by_collection", "difference", "evaluate"),
+    "sessions": ("evaluate_model", "find_sets"),
+    "statistics": ("Interval",),
+    "subjects": ("SearchOptions", "find_subject"),
 }
-
-__all__ = [
-    "BM25",
-    "METRICS",
-    "DenseRetriever",
-    "Difference",
-    "Evaluation",
-    "Interval",
-    "LateInteractionRetriever",
-    "PlaidRetriever",
-    "Ranking",
-    "Retriever",
-    "SearchOptions",
-    "VectorStore",
-    "by_collection",
-    "choose_search",
-    "contribution_intervals",
-    "difference",
-    "evaluate",
-    "evaluate_baselines",
-    "evaluate_model",
-    "find_sets",
-    "find_subject",
-    "measured_costs",
-    "retriever_for",
-    "score_contributions",
-    "score_ranking",
-    "token_vectors",
-]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{room}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

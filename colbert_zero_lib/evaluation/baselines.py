@@ -134,7 +134,8 @@ def cross_encoder() -> Retriever:
     return Reranker(teacher, CROSS_ENCODER, RERANKED)
 
 
-def _bm25_settings() -> dict[str, Any]:
+def bm25_settings() -> dict[str, Any]:
+    """What a result of BM25 depends on."""
     return {**vars(BM25()), "bm25s": version("bm25s"), "PyStemmer": version("PyStemmer")}
 
 
@@ -159,7 +160,7 @@ def _minilm_precision() -> str:
 
 
 _BUILDERS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[], Retriever]]] = {
-    "BM25": (_bm25_settings, BM25),
+    "BM25": (bm25_settings, BM25),
     "all-MiniLM-L6-v2": (_minilm_settings, minilm),
     CROSS_ENCODER: (_cross_encoder_settings, cross_encoder),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from colbert_zero_lib import committed
-from colbert_zero_lib.errors import DataError, ParameterError
+from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.home import data_folder
 from colbert_zero_lib.reading import read_json
 
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from pylate.models import ColBERT
 
     from colbert_zero_lib.corpora import Collection
-
-    from .ranking import Retriever
-    from .vectors import VectorStore
-
-SEARCHES = ("auto", "exact", "index")
 
 
 @dataclass(frozen=True)
@@ -34,17 +29,10 @@ class SearchCosts:
     index_document: float
     index_query: float
 
-    def seconds(self, documents: int, queries: int) -> tuple[float, float]:
-        """Predicted (exact, index) seconds after encoding; exact grows with both numbers, look-ups with one."""
-        return (
-            self.exact_pair * documents * queries,
-            self.index_document * documents + self.index_query * queries,
-        )
-
     def index_pays(self, documents: int, queries: int) -> bool:
-        """Whether building an index and looking up is faster than scoring every document."""
-        exact, index = self.seconds(documents, queries)
-        return index < exact
+        """Whether building an index and looking up is faster than scoring every document; encoding is the same."""
+        indexed = self.index_document * documents + self.index_query * queries
+        return indexed < self.exact_pair * documents * queries
 
 
 def measured_costs(file: Path | None = None) -> SearchCosts:
@@ -72,25 +60,18 @@ def measured_costs(file: Path | None = None) -> SearchCosts:
         ) from error
 
 
-def choose_search(
-    model: ColBERT, collection: Collection, search: str = "auto", costs: SearchCosts | None = None
-) -> str:
-    """``exact`` or ``index``: as ``search`` says, or for ``auto`` the one that ``costs`` say is faster.
+def choose_search(model: ColBERT, collection: Collection) -> str:
+    """``exact`` or ``index``: the one that the recorded costs say is faster.
 
-    The recorded costs, the default, were measured on a CPU: a GPU searches exactly, and so does a machine whose memory
-    could not hold the vectors that an index is built of. ParameterError for an unknown ``search``.
+    They were measured on a CPU: a GPU searches exactly, and so does a machine whose memory could not hold the vectors
+    that an index is built of.
     """
-    if search not in SEARCHES:
-        raise ParameterError(f"search must be one of {', '.join(SEARCHES)}, not {search!r}.")
-    if search != "auto":
-        return search
-    if costs is None:
-        if model.device.type != "cpu":
-            return "exact"
-        try:
-            costs = measured_costs()
-        except DataError:
-            return "exact"
+    if model.device.type != "cpu":
+        return "exact"
+    try:
+        costs = measured_costs()
+    except DataError:
+        return "exact"
     documents = len(collection.corpus)
     pays = costs.index_pays(documents, len(collection.queries))
     return "index" if pays and _fits(model, documents) else "exact"
@@ -104,15 +85,3 @@ def _fits(model: ColBERT, documents: int) -> bool:
     dimensions = model.get_sentence_embedding_dimension() or 128
     vectors = 4 * documents * int(model.document_length or 0) * dimensions
     return memory is None or vectors < memory / 2
-
-
-def retriever_for(
-    model: ColBERT, search: str, precision: str = "float32", store: VectorStore | None = None
-) -> Retriever:
-    """The retriever of a search that `choose_search` chose; only exact search reads from a ``store``."""
-    from .late_interaction import LateInteractionRetriever
-    from .plaid import PlaidRetriever
-
-    if search == "index":
-        return PlaidRetriever(model, precision=precision)
-    return LateInteractionRetriever(model, precision, store=store)

@@ -9,15 +9,17 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+import pandas as pd
 import torch
 
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.prompts import prefix_positions
 
 from .encode import encode_positions
+from .statistics import percentiles
 
 if TYPE_CHECKING:
-    import pandas as pd
     from pylate.models import ColBERT
 
     from colbert_zero_lib.corpora import Collection
@@ -56,8 +58,6 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
     documents: those relevant to the query, or ``others`` documents that are not, drawn once for all queries in the
     order of their names' hashes (fewer where the corpus is small). ParameterError when ``others`` is not positive.
     """
-    import pandas as pd
-
     if others < 1:
         raise ParameterError(f"others must be at least 1, not {others}.")
     relevant = {
@@ -68,9 +68,8 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
         ]
         for query in collection.queries
     }
-    drawn = sorted(collection.corpus, key=lambda name: hashlib.sha1(name.encode()).hexdigest())
-    most = max((len(names) for names in relevant.values()), default=0)
-    drawn = drawn[: others + most]
+    by_hash = sorted(collection.corpus, key=lambda name: hashlib.sha1(name.encode()).hexdigest())
+    drawn = by_hash[: others + max(map(len, relevant.values()), default=0)]
     needed = list(dict.fromkeys([*drawn, *(name for names in relevant.values() for name in names)]))
     queries = labelled_texts(model, list(collection.queries.values()), True)
     encoded = labelled_texts(model, [collection.corpus[name] for name in needed], False)
@@ -87,9 +86,7 @@ def score_contributions(model: ColBERT, collection: Collection, others: int = 50
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def contribution_intervals(
-    frame: pd.DataFrame, level: float = 0.95, samples: int = 2000, seed: int = 0
-) -> pd.DataFrame:
+def contribution_intervals(frame: pd.DataFrame, samples: int = 2000) -> pd.DataFrame:
     """What each part brings in, with percentile bootstrap intervals over queries: ``frame`` of `score_contributions`.
 
     Columns: side, part, what, tokens, value, low, high. ``what`` is ``relevant`` or ``others``, whose value is the
@@ -98,9 +95,6 @@ def contribution_intervals(
     a share of the score and none of the lead. ``tokens`` is the share of the tokens (for ``lead``, against relevant
     documents). Queries count that have figures of both kinds of document. DataError when there is none.
     """
-    import numpy as np
-    import pandas as pd
-
     both = frame.pivot_table(
         index="query", columns=["side", "part", "relevant"], values=["tokens", "score", "sum"]
     ).dropna()
@@ -108,7 +102,7 @@ def contribution_intervals(
         raise DataError(
             "No query has both a relevant and another document: take a collection with more of them."
         )
-    draws = np.random.default_rng(seed).integers(len(both), size=(samples, len(both)))
+    draws = np.random.default_rng(0).integers(len(both), size=(samples, len(both)))
     rows = []
     for side in ("query", "document"):
         lead = {
@@ -125,8 +119,7 @@ def contribution_intervals(
                     values = both["score", side, part, what == "relevant"].to_numpy()
                     point, drawn = values.mean(), values[draws].mean(1)
                 tokens = both["tokens", side, part, what != "others"].mean()
-                low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-                rows.append((side, part, what, tokens, point, low, high))
+                rows.append((side, part, what, tokens, point, *percentiles(drawn)))
     return pd.DataFrame(rows, columns=["side", "part", "what", "tokens", "value", "low", "high"])
 
 

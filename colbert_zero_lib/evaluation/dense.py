@@ -47,8 +47,7 @@ class DenseRetriever:
         positions: int | None = None,
         together: bool = False,
     ) -> None:
-        self.together = together
-        self.model, self.precision = model, precision
+        self.model, self.precision, self.together = model, precision, together
         self.positions = positions or positions_of(model.device)
         self._kind = precision_type(precision)
 
@@ -66,7 +65,8 @@ class DenseRetriever:
 
     def _encode(self, texts: Sequence[str], name: str, together: bool = False) -> torch.Tensor:
         """Unit vectors [texts, dim]; ``together``: each batch is encoded by one process, and all get all of them."""
-        vectors = torch.zeros(len(texts), self._dimension, dtype=torch.float32, device=self.model.device)
+        dimension = int(self.model.get_sentence_embedding_dimension() or 0)
+        vectors = torch.zeros(len(texts), dimension, dtype=torch.float32, device=self.model.device)
         prompt_name = name if (self.model.prompts or {}).get(name) else None
         batches = length_batches(self._lengths(texts), self.positions)
         shared = together and group.size() > 1
@@ -85,10 +85,6 @@ class DenseRetriever:
         if shared:
             dist.all_reduce(vectors)
         return vectors
-
-    @property
-    def _dimension(self) -> int:
-        return int(self.model.get_sentence_embedding_dimension() or 0)
 
     def _lengths(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens of each text, prompts not counted: they are as many for all."""

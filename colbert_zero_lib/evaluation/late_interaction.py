@@ -23,14 +23,17 @@ if TYPE_CHECKING:
     from .vectors import VectorStore
 
 
+# Documents tokenised together: they bound the memory that a corpus of millions takes, and do not change its ranking.
+_BLOCK = 1 << 18
+
+
 class LateInteractionRetriever:
     """Ranks with a PyLate ColBERT model, using the prompts, lengths and query expansion saved in it.
 
     ``precision`` is ``float32`` (the reference) or ``bfloat16`` (encoder and MaxSim; several times faster
     where the processor has bfloat16 instructions, and a few neighbours in the top ten change places).
     ``positions`` bounds the padded tokens of one forward pass. With a ``store``, documents are encoded once for each
-    checkpoint and read from disk afterwards. ``documents_at_once`` are tokenised together and bound the memory that a
-    corpus of millions takes; the ranking does not depend on it.
+    checkpoint and read from disk afterwards.
 
     ``together``: all processes of the job search, each encodes and scores its share of the batches that one process
     would form, and each gets the whole ranking, equal to the last bit. With one process nothing changes.
@@ -42,14 +45,13 @@ class LateInteractionRetriever:
         precision: str = "float32",
         positions: int | None = None,
         store: VectorStore | None = None,
-        documents_at_once: int = 1 << 18,
         together: bool = False,
     ) -> None:
         precision_type(precision)
         if together and store is not None and group.size() > 1:
             raise ParameterError("several processes cannot share a store of vectors: search without one.")
-        self.documents_at_once, self.together = documents_at_once, together
-        self.model, self.precision, self.positions, self.store = model, precision, positions, store
+        self.model, self.precision, self.positions = model, precision, positions
+        self.store, self.together = store, together
 
     def search(self, collection: Collection, k: int = 100) -> Ranking:
         """Documents are encoded (or read) and scored in one pass: their vectors are never all in memory."""
@@ -65,7 +67,7 @@ class LateInteractionRetriever:
         )
         texts = iter(collection.corpus.values())
         start = 0
-        while documents := list(islice(texts, self.documents_at_once)):
+        while documents := list(islice(texts, _BLOCK)):
             batches = (
                 self.store.batches(self.model, documents, self.precision, self.positions)
                 if self.store

@@ -6,6 +6,7 @@ Everything is in points of nDCG@10 (or another metric times 100); what is compar
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,14 +21,12 @@ _ESTIMATES = 400  # of the spread between seeds, over which power is averaged
 
 @dataclass(frozen=True)
 class SeedsNeeded:
-    """The smallest number of seeds that shows ``effect``; None where no number does, or the spread is not known.
+    """The smallest number of seeds that shows an effect; None where no number does, or the spread is not known.
 
     ``smallest``: the smallest effect that the collections can show however many seeds are run, in points (NaN where
     nothing is known); ``reason``: one sentence.
     """
 
-    effect: float
-    power: float
     seeds: int | None
     smallest: float
     reason: str
@@ -66,30 +65,25 @@ def seeds_needed(
         )
     if math.isnan(variances.seeds):
         reason = "The spread between seeds is not known from one seed: run a second, or borrow another arm's."
-        return SeedsNeeded(effect, power, None, math.nan, reason)
+        return SeedsNeeded(None, math.nan, reason)
     smallest = smallest_effect(variances, None, power, alpha)
     told = f"spread between seeds: {variances.source}"
     asked = f"{effect:g} points with {power:.0%} power at the {alpha:.0%} level"
-    if predicted_power(variances, effect, MOST_SEEDS, alpha) < power:
+
+    def shown(seeds: int) -> bool:
+        return predicted_power(variances, effect, seeds, alpha) >= power
+
+    if not shown(MOST_SEEDS):
         alone = (
             "the queries alone hide" if variances.count > 1 else "as far as one seed tells, the queries hide"
         )
         reason = f"No number of seeds shows {asked}: {alone} differences below {smallest:.2f} points."
-        return SeedsNeeded(effect, power, None, smallest, reason)
+        return SeedsNeeded(None, smallest, reason)
     # Up to those at hand the spread may be a lent one, known better than so many seeds would tell it.
     few = range(2, max(variances.count, 2) + 1)
-    low, high = few[-1], MOST_SEEDS
-    if found := next(
-        (count for count in few if predicted_power(variances, effect, count, alpha) >= power), None
-    ):
-        low, high = found - 1, found
-    while high - low > 1:
-        middle = (low + high) // 2
-        if predicted_power(variances, effect, middle, alpha) < power:
-            low = middle
-        else:
-            high = middle
-    return SeedsNeeded(effect, power, high, smallest, f"{high} seeds show {asked} ({told}).")
+    more = range(few.stop, MOST_SEEDS)
+    seeds = next(filter(shown, few), None) or few.stop + bisect_left(more, True, key=shown)
+    return SeedsNeeded(seeds, smallest, f"{seeds} seeds show {asked} ({told}).")
 
 
 def smallest_effect(

@@ -64,14 +64,10 @@ class Retriever(Protocol):
 
 
 def rank(retriever: Retriever, collection: Collection, k: int = 100) -> Ranking:
-    """Search ``collection`` and apply its rule on identical ids before the ranking is cut to ``k``."""
+    """The first ``k`` of each query; where the collection says so, without the document that has the query's own id."""
     if not collection.identical_ids_out:
         return retriever.search(collection, k)
-    return without_identical_ids(retriever.search(collection, k + 1), collection, k)
-
-
-def without_identical_ids(ranking: Ranking, collection: Collection, k: int) -> Ranking:
-    """The first ``k`` of each query but for the document that has the query's own id; those below move up."""
+    ranking = retriever.search(collection, k + 1)
     place = {document: number for number, document in enumerate(collection.corpus)}
     own = np.array([place.get(query, -2) for query in ranking.query_ids], dtype=np.int32)[:, None]
     identical = ranking.indices == own

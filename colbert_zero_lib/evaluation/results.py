@@ -1,5 +1,4 @@
-"""Evaluation of one retriever on several collections: per-query figures, their means, and the file they live
-in.
+"""Evaluation of one retriever on several collections: per-query figures, their means, and their file.
 
 Intervals and tests are computed in `statistics`; searching is the retriever's business.
 """
@@ -95,9 +94,9 @@ class Evaluation:
         means = {name: series.mean() for name, series in self.scores(metric).items()}
         return float(over_collections(np.array(list(means.values())), list(means)))
 
-    def interval(self, metric: str = "ndcg@10", level: float = 0.95) -> Interval:
+    def interval(self, metric: str = "ndcg@10") -> Interval:
         """Interval of `mean` over queries; of other trainings of the same recipe it knows nothing."""
-        found = tested({name: values.to_numpy()[None] for name, values in self.scores(metric).items()}, level)
+        found = tested({name: values.to_numpy()[None] for name, values in self.scores(metric).items()})
         return Interval(found.value / 100, found.low / 100, found.high / 100)
 
     def only(self, names: Iterable[str]) -> Evaluation:
@@ -143,46 +142,37 @@ def difference(
     a: Evaluation | Sequence[Evaluation],
     b: Evaluation | Sequence[Evaluation],
     metric: str = "ndcg@10",
-    level: float = 0.95,
 ) -> Difference:
     """A less B, paired by query and, with one evaluation a seed on each side, by seed: see `mean_test`.
 
     Of single evaluations it speaks of queries alone: whether these weights are better, not whether their recipe is.
     """
-    found = tested(paired_scores([(1.0, a), (-1.0, b)], metric), level)
+    found = tested(paired_scores([(1.0, a), (-1.0, b)], metric))
     return Difference(found.value / 100, found.low / 100, found.high / 100, found.p)
 
 
-def by_collection(
-    evaluations: Evaluation | Sequence[Evaluation], metric: str = "ndcg@10", level: float = 0.95
-) -> pd.DataFrame:
+def by_collection(evaluations: Evaluation | Sequence[Evaluation], metric: str = "ndcg@10") -> pd.DataFrame:
     """Each collection's mean, over seeds if there are several, with its interval: mean, low, high (0 to 1)."""
     scores = paired_scores([(1.0, evaluations)], metric)
-    tests = [tested({name: matrix}, level) for name, matrix in scores.items()]
+    tests = [tested({name: matrix}) for name, matrix in scores.items()]
     rows = [(test.value / 100, test.low / 100, test.high / 100) for test in tests]
     return pd.DataFrame(rows, index=pd.Index(scores, name="collection"), columns=["mean", "low", "high"])
 
 
 def evaluate(
-    retriever: Retriever,
-    collections: Mapping[str, Collection],
-    k: int = 100,
-    progress: bool = False,
+    retriever: Retriever, collections: Mapping[str, Collection], progress: bool = False
 ) -> Evaluation:
-    """Search every collection with ``retriever`` and judge the rankings.
+    """Search every collection with ``retriever``, 100 documents a query, and judge the rankings.
 
-    ``k`` documents are ranked for each query (at least 100, for recall@100); ``progress`` shows a bar over
-    collections. Queries without a relevant document are searched but not judged.
+    ``progress`` shows a bar over collections. Queries without a relevant document are searched but not judged.
     """
     from tqdm.auto import tqdm
 
     if not collections:
         raise ParameterError("there is nothing to evaluate on: pass at least one collection.")
-    if k < 100:
-        raise ParameterError(f"recall@100 needs k of 100 or more, not {k}.")
     frames = []
     for name, collection in tqdm(collections.items(), desc="collections", disable=not progress, leave=False):
-        scored = score_ranking(rank(retriever, collection, k), collection)
+        scored = score_ranking(rank(retriever, collection), collection)
         scored.insert(0, "collection", name)
         frames.append(scored)
     return Evaluation(pd.concat(frames, ignore_index=True))

@@ -13,18 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from colbert_zero_lib.corpora import (
-    TEST_COLLECTIONS,
-    Collection,
-    OfflineCorpora,
-    load_offline,
-    read_collection,
-)
+from colbert_zero_lib.corpora import TEST_COLLECTIONS, Collection, load_offline, read_collection
 from colbert_zero_lib.corpora.evaluation_sets import evaluation_set, expand, parts
 from colbert_zero_lib.errors import DataError, UnknownNameError
 from colbert_zero_lib.home import home as default_home
@@ -48,7 +41,7 @@ Loader = Callable[[], Collection]
 
 @dataclass(frozen=True)
 class Result:
-    """What one model reached on one collection: the content of a result file.
+    """What one model reached on one collection, as a result file has it.
 
     ``per_query`` has the columns of an `Evaluation` but for the collection's; ``scores`` are means under MTEB's names.
     """
@@ -58,9 +51,7 @@ class Result:
     collection: str
     split: str
     revision: str | None
-    settings: dict[str, Any]
     seconds: float
-    notes: tuple[str, ...]
     scores: dict[str, float]
     per_query: pd.DataFrame
 
@@ -86,40 +77,35 @@ def find_sets(
             raise DataError(f"Two sets are called {name!r}: give each once, and folders different names.")
         found[name] = load
 
+    def itself(collection: Collection) -> Collection:
+        return collection
+
+    def offline(name: str) -> Collection:
+        return corpora().collections[name]
+
     for word in words:
         if isinstance(word, Collection):
-            add(word.name, partial(_itself, word))
+            add(word.name, partial(itself, word))
             continue
         folder, text = existing(word), str(word)
-        offline = TEST_COLLECTIONS if text == "offline" else (text,) if text in TEST_COLLECTIONS else ()
-        if offline:
-            for name in offline:
-                add(name, partial(_offline, corpora, name))
+        if text == "offline" or text in TEST_COLLECTIONS:
+            for name in TEST_COLLECTIONS if text == "offline" else (text,):
+                add(name, partial(offline, name))
         elif folder and folder.is_dir():
             load = partial(read_collection, folder, split, identical_ids_out)
             add(folder.resolve().name, load)
         else:
-            for name in (part for entry in _expanded(text) for part in parts(entry)):
+            try:
+                entries = expand(text)
+            except UnknownNameError:
+                raise UnknownNameError(
+                    f"No set is called {text!r}, and there is no such folder: choose offline, one of it "
+                    f"({', '.join(TEST_COLLECTIONS)}), nanobeir, beir, one of them (beir/scifact) or a folder in "
+                    "BEIR's layout."
+                ) from None
+            for name in (part for entry in entries for part in parts(entry)):
                 add(name, partial(evaluation_set, name, progress))
     return found
-
-
-def _itself(collection: Collection) -> Collection:
-    return collection
-
-
-def _offline(corpora: Callable[[], OfflineCorpora], name: str) -> Collection:
-    return corpora().collections[name]
-
-
-def _expanded(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(expand(text))
-    except UnknownNameError:
-        raise UnknownNameError(
-            f"No set is called {text!r}, and there is no such folder: choose offline, one of it "
-            f"({', '.join(TEST_COLLECTIONS)}), nanobeir, beir, one of them (beir/scifact) or a folder in BEIR's layout."
-        ) from None
 
 
 def evaluate_model(
@@ -134,20 +120,10 @@ def evaluate_model(
 ) -> Evaluation:
     """How well ``model`` searches ``sets``, collection by collection; goes on where it was stopped.
 
-    Parameters
-    ----------
-    model
-        As `find_subject` takes it: a run, a folder, a hub id, or ``bm25``.
-    sets
-        As `find_sets` takes or returns them.
-    home
-        Results are kept under ``home/evaluations``, found by the model's identity, the collection's text and judgements
-        and all settings; by default the suite's home.
-    output
-        A folder that gets the results in MTEB's layout, if given.
-    say
-        Told of each collection as it is done, and of what was left out of it; nobody by default.
-
+    ``model`` is named as `find_subject` takes it, ``sets`` are as `find_sets` takes or returns them. Results are kept
+    under ``home/evaluations`` (by default the suite's home), found by the model's identity, the collection's text and
+    judgements and all settings; ``output``, a folder, gets them in MTEB's layout. ``say`` is told of each collection as
+    it is done, and of what was left out of it.
     """
     home = home or default_home()
     say = say or (lambda sentence: None)
@@ -229,7 +205,7 @@ def read_result(file: Path) -> Result:
         per_query = pd.DataFrame(content["per_query"])[["query", *METRICS]]
         Evaluation(per_query.assign(collection=""))  # refuses what is none
         fields = {name: content[name] for name in Result.__dataclass_fields__}
-        return Result(**fields | {"per_query": per_query, "notes": tuple(content["notes"])})
+        return Result(**fields | {"per_query": per_query})
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise DataError(f"{file} is no readable result ({error}): it is measured again.") from error
 

@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,9 @@ from colbert_zero_lib.errors import CheckpointError, ParameterError, RunError
 from colbert_zero_lib.reading import existing
 from colbert_zero_lib.recipes import Interaction
 
+from .baselines import bm25_settings
 from .bm25 import BM25
-from .choice import SEARCHES, choose_search, retriever_for
+from .choice import choose_search
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 BM25_NAME = "bm25"
+SEARCHES = ("auto", "exact", "index")
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,15 @@ class Subject:
         the prompt's tokens on top, and documents of a model that says no length are cut where PyLate cuts them.
         """
         if self.open is None:
-            found = BM25()
-            return found, {**vars(found), "bm25s": version("bm25s"), "PyStemmer": version("PyStemmer")}
+            return BM25(), bm25_settings()
         from pylate.models import ColBERT
 
         from colbert_zero_lib.training.devices import native_precision
+
+        from .dense import DenseRetriever
+        from .late_interaction import LateInteractionRetriever
+        from .plaid import PlaidRetriever
+        from .vectors import VectorStore
 
         model = self.model
         precision = options.precision or native_precision(str(model.device))
@@ -101,18 +106,16 @@ class Subject:
             if options.query_expansion is not None:
                 model.do_query_expansion = options.query_expansion
             model.query_length, model.document_length = query, document
-            search = choose_search(model, collection, options.search)
+            search = choose_search(model, collection) if options.search == "auto" else options.search
             settings |= {
                 "lengths": [query, document],
                 "expansion": model.do_query_expansion,
                 "search": search,
             }
-            from .vectors import VectorStore
-
+            if search == "index":
+                return PlaidRetriever(model, precision), settings
             store = VectorStore(options.vectors) if options.vectors else None
-            return retriever_for(model, search, precision, store), settings
-        from .dense import DenseRetriever
-
+            return LateInteractionRetriever(model, precision, store=store), settings
         given = [n for n in (options.query_length, options.document_length) if n is not None]
         if given:
             model.max_seq_length = max(given)

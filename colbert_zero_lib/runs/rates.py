@@ -137,8 +137,8 @@ def judge(
         if found is None or best is None:
             rows.append(RateResult(rate, source=dict(sources.get(rate, {}))))
             continue
-        interval = found.interval(METRIC, level=LEVEL)
-        behind = difference(best, found, METRIC, level=LEVEL)
+        interval = found.interval(METRIC)
+        behind = difference(best, found, METRIC)
         rows.append(
             RateResult(
                 rate,

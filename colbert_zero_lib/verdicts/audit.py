@@ -6,7 +6,7 @@ Paired tests over data sets, leaving some out, ranks; scores and the mix are rea
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 
 from ..errors import ParameterError
-from ..evaluation.statistics import bootstrap_mean_interval
+from ..evaluation.statistics import DRAWS, bootstrap_mean_interval
 from ..published.claims import CLAIMS
-from ..published.comparison import Claim, Clause
+from ..published.comparison import Claim
 from ..published.tables import BEIR
 from ..published.training_mix import beir_queries, domains
-from .evidence import DRAWS, TableEvidence
-from .verdict import holm
+from .evidence import TableEvidence
+from .verdict import clauses_of, holm
 
 _LARGEST_EXACT = 20  # 2 ** 20 sign patterns are a second's work
 
@@ -62,11 +62,6 @@ def paired_test(differences: Sequence[float] | np.ndarray | pd.Series) -> Paired
     reached = abs(float(numbers.sum())) - 1e-9 * max(1.0, float(np.abs(numbers).sum()))
     interval = bootstrap_mean_interval(numbers)
     return PairedTest(*interval, float((sums >= reached).mean()))
-
-
-def leave_one_out(differences: pd.Series) -> pd.Series:
-    """The mean without each data set in turn."""
-    return (differences.sum() - differences) / (len(_differences(differences)) - 1)
 
 
 def fewest_to_flip(differences: pd.Series) -> int | None:
@@ -116,17 +111,8 @@ def query_noise(deviation: float, folder: Path | None = None) -> pd.DataFrame:
     return table.astype({"queries": int})
 
 
-def _answered(evidence: TableEvidence, claims: Iterable[Claim]) -> Iterator[tuple[Claim, Clause, pd.Series]]:
-    """Each clause on nDCG@10 whose arms the source has, with its weighted sum on every data set."""
-    for claim in claims:
-        for clause in claim.clauses:
-            weights = clause.weights
-            if clause.measure == "nDCG@10" and not evidence.missing(weights):
-                yield claim, clause, evidence.per_collection(weights).astype(float)
-
-
 def robustness(evidence: TableEvidence, claims: Iterable[Claim] = CLAIMS) -> pd.DataFrame:
-    """Every clause that the source can answer, and what it takes to change the answer; points of nDCG@10.
+    """Every clause on nDCG@10 whose arms the source has, and what it takes to change the answer; in points.
 
     Columns: claim, clause (label), asked, value with its interval low, high (bootstrap over data sets), holds;
     ``lowest`` and ``highest`` value with one data set left out, ``breakers`` (data sets without which the answer
@@ -135,10 +121,13 @@ def robustness(evidence: TableEvidence, claims: Iterable[Claim] = CLAIMS) -> pd.
     which no single data set can be for or against.
     """
     rows: list[tuple[object, ...]] = []
-    for claim, clause, values in _answered(evidence, claims):
-        left, holds = leave_one_out(values), clause.holds(values.mean())
+    for claim, clause in clauses_of(claims):
         estimate = evidence.contrast(clause.weights)
-        assert estimate is not None  # no arm is missing
+        if clause.measure != "nDCG@10" or estimate is None:
+            continue
+        values = evidence.per_collection(clause.weights).astype(float)
+        left = (values.sum() - values) / (len(values) - 1)
+        holds = clause.holds(values.mean())
         breakers = ", ".join(name for name in values.index if clause.holds(left[name]) != holds)
         figures = (estimate.value, estimate.low, estimate.high, holds, left.min(), left.max(), breakers)
         row = (claim.id, clause.label, clause.asked(), *figures)

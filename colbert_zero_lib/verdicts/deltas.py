@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
+from ..evaluation.statistics import LEVEL
 from ..published.comparison import Relation
-from .evidence import LEVEL, POWER, RunEvidence
+from .evidence import POWER, RunEvidence
 from .verdict import NO_FIGURES, decide, holm, lent_words
 
 # What a row of a table says of itself, and the comparison that it makes: arms (printed recipes) and their weights.
@@ -20,14 +21,14 @@ Comparison = tuple[Mapping[str, Any], Mapping[str, float]]
 
 
 def findings(
-    source: RunEvidence, comparisons: Iterable[Comparison], family: str | None = None, signs: bool = True
+    source: RunEvidence, comparisons: Iterable[Comparison], family: str = "source", signs: bool = True
 ) -> pd.DataFrame:
     """Comparisons held against a source's runs, one a row, in points.
 
     Columns: what each row says of itself, source, value, low, high, p, smallest, seeds, spread (as in `Estimate`),
-    p_holm (p after Holm's correction over the rows alike in ``family``, or over all) and verdict: with ``signs`` on the
-    sign of what the paper prints (column ``paper``, `SIGN_RULE`), else on any difference, corrected (`CORRECTED_RULE`).
-    NaN and 0 seeds where an arm was not run.
+    p_holm (p after Holm's correction over the rows alike in ``family``, by default all) and verdict: with ``signs`` on
+    the sign of what the paper prints (column ``paper``, `SIGN_RULE`), else on any difference, corrected
+    (`CORRECTED_RULE`). NaN and 0 seeds where an arm was not run.
     """
     named = [(about, source.contrast(weights)) for about, weights in comparisons]
     estimates = [found for _, found in named]
@@ -38,8 +39,7 @@ def findings(
         for about, found in named
     ]
     table = pd.DataFrame(rows)
-    for _, of_family in table.groupby(family) if family else [(None, table)]:
-        table.loc[of_family.index, "p_holm"] = holm(of_family["p"].to_numpy(float))
+    table["p_holm"] = table.groupby(family)["p"].transform(lambda p: holm(p.to_numpy(float)))
     if signs:
         said = [
             decide(found, _relation(paper), size=abs(paper)) if not math.isnan(paper) else NO_FIGURES

@@ -88,7 +88,15 @@ def blocks(table4: pd.DataFrame) -> Iterator[tuple[str, str, bool, pd.DataFrame]
     for (section, base_prompts, stage), block in table4.groupby(
         ["section", "base_prompts", "stage"], sort=False
     ):
-        yield start_of(section, base_prompts), stage, base_prompts == "yes", _arms(block)
+        rows = block[["plus_prompt", "plus_length", "note"]].itertuples(index=False, name=None)
+        switches: list[Any] = ["evaluation" if note else (prompt, length) for prompt, length, note in rows]
+        arms = block.set_index(pd.Index(switches, dtype=object, tupleize_cols=False))
+        if _NEITHER not in arms.index or _BOTH not in arms.index:
+            raise DataError(
+                f"Table 4 lacks an arm of {section!r}, {stage}: each block needs one with neither switch and one with "
+                "both, so restore its file."
+            )
+        yield start_of(section, base_prompts), stage, base_prompts == "yes", arms
 
 
 def switch_gains(table4: pd.DataFrame) -> pd.DataFrame:
@@ -96,21 +104,6 @@ def switch_gains(table4: pd.DataFrame) -> pd.DataFrame:
     rows = {(start, stage): per_dataset(arms, EFFECTS["both"]) for start, stage, _, arms in blocks(table4)}
     gains = pd.DataFrame(rows).T[list(BEIR)]
     return gains.rename_axis(["start", "stage"])
-
-
-def _arms(block: pd.DataFrame) -> pd.DataFrame:
-    """A block of Table 4 by its switches (prompts, length); the arm lengthened late is ``evaluation``."""
-    switches: list[Any] = list(zip(block["plus_prompt"], block["plus_length"], strict=True))
-    for place, note in enumerate(block["note"]):
-        if note:
-            switches[place] = "evaluation"
-    arms = block.set_index(pd.Index(switches, dtype=object, tupleize_cols=False))
-    if _NEITHER not in arms.index or _BOTH not in arms.index:
-        raise DataError(
-            f"Table 4 lacks an arm of {block['section'].iloc[0]!r}, {block['stage'].iloc[0]}: each block needs one "
-            "with neither switch and one with both, so restore its file."
-        )
-    return arms
 
 
 def alignment(table3: pd.DataFrame) -> pd.DataFrame:

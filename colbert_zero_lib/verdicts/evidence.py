@@ -20,12 +20,14 @@ import pandas as pd
 
 from ..evaluation.power import smallest_effect
 from ..evaluation.statistics import (
+    LEVEL,
     Variances,
-    decompose,
     mean_test,
+    paired_scores,
     percentiles,
     pooled_spread,
-    resamples,
+    redrawn_means,
+    split,
     steadied,
 )
 from ..published.comparison import Measure
@@ -36,9 +38,7 @@ from ..runs.passport import paper_recipe
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
 
-LEVEL = 0.95
 POWER = 0.8
-DRAWS = 10_000  # of data sets: cheap, so that the ends of an interval do not depend on the seed
 BORROWED = "borrowed from trainings of several seeds under the paper's switches"
 BORROWED_AGAIN = "borrowed from trainings of several seeds that were evaluated under other switches, too"
 
@@ -62,12 +62,10 @@ class Estimate:
 
     def p_of(self, bound: float) -> float:
         """Two-sided p-value of the sum being ``bound`` in truth; NaN of hours, and where seeds are not known."""
+        if self.blind:
+            return math.nan
         if self.variances:
-            return (
-                math.nan
-                if self.blind
-                else mean_test(replace(self.variances, value=self.value - bound), LEVEL).p
-            )
+            return mean_test(replace(self.variances, value=self.value - bound)).p
         # A draw at the bound itself speaks for neither side, so it counts for both.
         sides = [int((self.drawn <= bound).sum()), int((self.drawn >= bound).sum())]
         return min(1.0, 2 * (1 + min(sides)) / (1 + self.drawn.size)) if self.drawn.size else math.nan
@@ -119,9 +117,8 @@ class TableEvidence:
             hours = float(sum(weight * self.hours[arm] for arm, weight in arms.items()))
             return Estimate(hours, hours, hours, "none, hours are not resampled", 1)
         values = self.per_collection(arms).to_numpy(float)
-        drawn = values[resamples(len(values), DRAWS)].mean(axis=1)
-        ends = percentiles(drawn, LEVEL)
-        return Estimate(float(values.mean()), *ends, f"{len(values)} data sets", 1, drawn)
+        drawn = redrawn_means(values)
+        return Estimate(float(values.mean()), *percentiles(drawn), f"{len(values)} data sets", 1, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,10 +195,9 @@ class RunEvidence:
                 differences.append((recipe.training, shared))
         return pooled_spread(differences, alike=0.5)  # each is less the same figure
 
-    def missing(self, arms: Iterable[str], measure: Measure = "nDCG@10") -> tuple[str, ...]:
-        """Those of ``arms`` without a run; GH200 hours are known of none."""
-        known = {arm for arm, of_seeds in self.evaluations.items() if of_seeds} | {*self.marks}
-        return tuple(arm for arm in arms if measure != "nDCG@10" or arm not in known)
+    def missing(self, arms: Iterable[str]) -> tuple[str, ...]:
+        """Those of ``arms`` without a run."""
+        return tuple(arm for arm in arms if arm not in self.marks and not self.evaluations.get(arm))
 
     def seeds(self, arms: Iterable[str]) -> tuple[int, ...]:
         """The seeds that every one of ``arms`` was run with; a mark has any."""
@@ -209,15 +205,15 @@ class RunEvidence:
         return tuple(sorted(set.intersection(*common))) if common else ()
 
     def contrast(self, arms: Mapping[str, float], measure: Measure = "nDCG@10") -> Estimate | None:
-        """The weighted sum over the seeds that all arms share, paired by query and by seed."""
+        """The weighted sum over the seeds that all arms share, paired by query and by seed; hours are not known."""
         seeds = self.seeds(arms)
-        if self.missing(arms, measure) or not seeds:
+        if measure != "nDCG@10" or not seeds:
             return None
         sides = [(weight, [self._of(arm, seed) for seed in seeds]) for arm, weight in arms.items()]
-        found = decompose(sides)
+        found = split(paired_scores(sides))
         if lent := self._lent_spread(arms):
             found = steadied(found, *lent)
-        test = mean_test(found, LEVEL)
+        test = mean_test(found)
         over = "queries" if math.isnan(found.seeds) else "queries and seeds"
         return Estimate(test.value, test.low, test.high, over, len(seeds), variances=found)
 
@@ -228,7 +224,8 @@ class RunEvidence:
         """The variance between seeds of a weighted sum of arms, as the arms of several seeds have it.
 
         Evaluations of one training cancel its luck as far as their weights do; each of them under other switches than
-        the training's adds the luck of such an evaluation. With the degrees of freedom (Satterthwaite's, where both
+        the training's adds the luck of such an evaluation. Trainings that share steps vary less against each other than
+        this says, which errs on the side of caution. With the degrees of freedom (Satterthwaite's, where both
         count) and the words for where it comes from. None where no arm of several seeds tells.
         """
         trained: dict[str, float] = defaultdict(float)

@@ -13,12 +13,13 @@ import pandas as pd
 
 from ..errors import ParameterError
 from ..evaluation.power import seeds_needed
+from ..evaluation.statistics import LEVEL
 from ..published.tables import paper_table
 from ..recipes import Recipe
 from ..runs.arms import arm_name, baseline_of
 from .deltas import Comparison, caption, findings
 from .effects import EFFECTS, blocks, contrast, start_of
-from .evidence import LEVEL, POWER, RunEvidence
+from .evidence import POWER, RunEvidence
 from .verdict import EFFECT, NOTHING, SIGN_RULE
 
 # `sum` is no question of its own: it is what both would be without an interaction.
@@ -118,9 +119,8 @@ def effect_findings(source: RunEvidence) -> pd.DataFrame:
 def _weighed(arms: pd.DataFrame, weights: Mapping[Any, float]) -> tuple[dict[str, float], dict[str, float]]:
     """The paper's figure of a weighted sum of a block's arms with its interval, and the weights by printed recipe."""
     found = contrast(arms, weights)
-    recipes = dict(
-        zip(arms.index, arms["recipe"], strict=True)
-    )  # .loc with a tuple would look for a row and a column
+    # .loc with a tuple would look for a row and a column
+    recipes = dict(zip(arms.index, arms["recipe"], strict=True))
     paper = {"paper": found.mean, "paper_low": found.low, "paper_high": found.high}
     return paper, {recipes[arm]: weight for arm, weight in weights.items()}
 

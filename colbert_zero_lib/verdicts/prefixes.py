@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..prefixes import NO_PREFIX, PROMPTS, Prefix
@@ -65,9 +67,9 @@ def _arm_findings(source: RunEvidence, prompts: Prompts, matched: bool) -> pd.Da
 
 def explanations(start: Recipe, prompts: Prompts = None) -> tuple[Claim, ...]:
     """What prompts might do, as predictions on arms that begin with ``start``: none is a claim of the paper."""
-    nothing, longer = (_named(start, NO_PREFIX, extra_length=length) for length in (False, True))
+    nothing, longer = (str(_recipe(start, NO_PREFIX, length)) for length in (False, True))
     own, random, mask, learned, swapped, same, context = (
-        _named(start, Prefix(kind))
+        str(_recipe(start, Prefix(kind)))
         for kind in ("prompts", "random", "mask", "learned", "swapped", "same", "context")
     )
     unseen = str(replace(Recipe.parse(own), evaluation_prefix=CONTEXT))
@@ -76,7 +78,7 @@ def explanations(start: Recipe, prompts: Prompts = None) -> tuple[Claim, ...]:
     aligned.append(_less(own, {learned: 1.0}, "the prompts less as many learned tokens"))
     if start.steps[-1].interaction is Interaction.COLBERT:
         bare = Recipe(tuple(replace(s, prompts=False, extra_length=False) for s in start.steps))
-        without = {_named(bare, PROMPTS): -1.0, _named(bare, NO_PREFIX, extra_length=False): 1.0}
+        without = {str(_recipe(bare, PROMPTS)): -1.0, str(_recipe(bare, NO_PREFIX, False)): 1.0}
         label = "what prompts add to a start that had them, less what they add to one that had not"
         aligned.append(Clause(tuple({own: 1.0, nothing: -1.0, **without}.items()), label=label))
     told = (
@@ -166,33 +168,25 @@ def expansion_findings(source: RunEvidence) -> pd.DataFrame:
         for start in STARTS:
             arms = expansion_arms(start)
             for longer in (True, False):
-                arm = {(p, x): arms[p, longer, x] for p in (False, True) for x in (False, True)}
-                own = {key: str(recipe) for key, recipe in arm.items()}
+                own = {(p, x): str(arms[p, longer, x]) for p in (False, True) for x in (False, True)}
                 turned = {
-                    key: str(replace(recipe, evaluation_expansion=not key[1])) for key, recipe in arm.items()
+                    (p, x): str(replace(arms[p, longer, x], evaluation_expansion=not x)) for p, x in own
                 }
                 alone = {own[True, False]: 1.0, own[False, False]: -1.0}
                 beside = {own[True, True]: 1.0, own[False, True]: -1.0}
+                asked = {
+                    "prompts less none, without expansion": alone,
+                    "prompts less none, with expansion": beside,
+                    "the second less the first": beside | {name: -weight for name, weight in alone.items()},
+                    "expansion less none, without prompts": {own[False, True]: 1.0, own[False, False]: -1.0},
+                    "expansion less none, with prompts": {own[True, True]: 1.0, own[True, False]: -1.0},
+                }
+                for x, p in product((False, True), repeat=2):
+                    trained = f"trained with{'' if x else 'out'} expansion, prompts {'on' if p else 'off'}"
+                    on, off = (own, turned) if x else (turned, own)
+                    asked[f"{trained}: evaluated with it less without it"] = {on[p, x]: 1.0, off[p, x]: -1.0}
                 about = {"start": arm_name(start).stage, "length": f"{'+' if longer else '−'}length"}
-                for words, weights in (
-                    ("prompts less none, without expansion", alone),
-                    ("prompts less none, with expansion", beside),
-                    ("the second less the first", beside | {name: -weight for name, weight in alone.items()}),
-                    (
-                        "expansion less none, without prompts",
-                        {own[False, True]: 1.0, own[False, False]: -1.0},
-                    ),
-                    ("expansion less none, with prompts", {own[True, True]: 1.0, own[True, False]: -1.0}),
-                    *(
-                        (
-                            f"trained with{'' if x else 'out'} expansion, prompts {'on' if p else 'off'}: evaluated "
-                            "with it less without it",
-                            {(own if x else turned)[p, x]: 1.0, (turned if x else own)[p, x]: -1.0},
-                        )
-                        for x in (False, True)
-                        for p in (False, True)
-                    ),
-                ):
+                for words, weights in asked.items():
                     yield about | {"comparison": words}, weights
 
     return findings(source, rows(), signs=False)
@@ -208,25 +202,18 @@ def _recipe(start: Recipe, prefix: Prefix, extra_length: bool = True) -> Recipe:
     return Recipe((*start.steps, step.under(prefix)))
 
 
-def _named(start: Recipe, prefix: Prefix, extra_length: bool = True) -> str:
-    return str(_recipe(start, prefix, extra_length))
-
-
 def _less(arm: str, others: Mapping[str, float], label: str) -> Clause:
     return Clause(((arm, 1.0), *((other, -weight) for other, weight in others.items())), label=label)
 
 
 def _trend(start: Recipe, prompts: Prompts) -> dict[str, float]:
     """Weights whose sum is the slope of nDCG@10 over log2 of the number of slots, random words and [MASK] alike."""
-    doublings = [math.log2(count) for count in SLOTS]
-    middle = sum(doublings) / len(doublings)
-    squares = sum((doubling - middle) ** 2 for doubling in doublings)
+    doublings = np.log2(SLOTS) - np.log2(SLOTS).mean()
+    slopes = doublings / (doublings**2).sum() / 2  # of two kinds
     found = {}
-    for kind in ("random", "mask"):
-        for count, doubling in zip(SLOTS, doublings, strict=True):
-            recipe = _recipe(start, Prefix(kind, count))
-            recipe = in_default_size(recipe, prompts) if prompts else recipe
-            found[str(recipe)] = (doubling - middle) / squares / 2
+    for kind, (count, slope) in product(("random", "mask"), zip(SLOTS, slopes.tolist(), strict=True)):
+        recipe = _recipe(start, Prefix(kind, count))
+        found[str(in_default_size(recipe, prompts) if prompts else recipe)] = slope
     return found
 
 
@@ -240,7 +227,7 @@ def _about(start: Recipe, arm: PrefixArm, prompts: Prompts) -> dict[str, Any]:
 
 
 def _findings(
-    source: RunEvidence, prompts: Prompts, rows: Iterator[Comparison], family: str | None = None
+    source: RunEvidence, prompts: Prompts, rows: Iterator[Comparison], family: str = "source"
 ) -> pd.DataFrame:
     """The findings of ``rows``, runs of one training under one name; a run that has that name already comes first."""
     if prompts:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pandas as pd
 
 from ..evaluation.statistics import bootstrap_mean_interval
-from ..home import data_folder
 from ..published.models import model_cards
 from ..published.tables import BEIR, MTEB_MODELS, mteb_beir, mteb_scores, paper_table
 from ..published.training_mix import beir_queries
@@ -20,16 +19,10 @@ NOTICEABLE = 0.5  # points of nDCG@10
 _FEW_QUERIES = 100
 
 
-def _folders(folder: Path | None) -> tuple[Path, Path]:
-    root = folder or data_folder()
-    return root / "paper", root / "mteb"
-
-
 def rerun_gaps(folder: Path | None = None) -> pd.DataFrame:
     """MTEB's nDCG@10 minus the paper's, in points: a row a model, columns the 15 data sets and ``average``."""
-    paper, mteb = _folders(folder)
-    printed = paper_table(2, paper).set_index("model")[list(BEIR)].astype(float)
-    again = mteb_beir(mteb)[list(BEIR)]
+    printed = paper_table(2, folder and folder / "paper").set_index("model")[list(BEIR)].astype(float)
+    again = mteb_beir(folder and folder / "mteb")[list(BEIR)]
     rows = {
         model: again.loc[name] - printed.loc[model]
         for model, name in MTEB_MODELS.items()
@@ -46,7 +39,7 @@ def rerun_summary(folder: Path | None = None) -> pd.DataFrame:
     size of a gap (median, maximum), and ``copied``: MTEB repeats the model's own card (revision "external").
     """
     gaps = rerun_gaps(folder)
-    facts = mteb_scores(_folders(folder)[1]).drop_duplicates("model").set_index("model")
+    facts = mteb_scores(folder and folder / "mteb").drop_duplicates("model").set_index("model")
     rows = {}
     for model, gap in gaps[list(BEIR)].iterrows():
         rows[model] = bootstrap_mean_interval(gap.to_numpy(float))._asdict() | {
@@ -63,10 +56,10 @@ def likely_causes(folder: Path | None = None) -> pd.DataFrame:
     Columns model, data_set, paper, rerun, gap (points), queries, likely_cause. The gap is measured; the cause follows
     from facts in the files (revisions, number of queries, how much of the model's row moves) and is not proven.
     """
-    paper, mteb = _folders(folder)
     gaps, queries = rerun_gaps(folder)[list(BEIR)], beir_queries(folder)
-    printed = paper_table(2, paper).set_index("model")
-    revisions = mteb_scores(mteb).drop_duplicates(["model", "beir_name"]).set_index(["model", "beir_name"])
+    printed = paper_table(2, folder and folder / "paper").set_index("model")
+    scores = mteb_scores(folder and folder / "mteb")
+    revisions = scores.drop_duplicates(["model", "beir_name"]).set_index(["model", "beir_name"])
     usual = revisions["dataset_revision"].groupby("beir_name").agg(lambda found: found.mode().iloc[0])
     rows = []
     for model, gap in gaps.iterrows():
@@ -91,7 +84,7 @@ def likely_causes(folder: Path | None = None) -> pd.DataFrame:
 
 def forum_scores(folder: Path | None = None) -> pd.DataFrame:
     """MTEB's nDCG@10 in percent on each of CQADupstack's 12 forums: one row a model, columns the forums."""
-    scores = mteb_scores(_folders(folder)[1])
+    scores = mteb_scores(folder and folder / "mteb")
     forums = scores[(scores["beir_name"] == "CQADupstack") & (scores["task"] != COMBINED)]
     named = forums.assign(
         forum=forums["task"].str.removeprefix("CQADupstack").str.removesuffix("Retrieval").str.lower()
@@ -107,7 +100,7 @@ def forum_check(folder: Path | None = None) -> pd.DataFrame:
     Columns: ``combined`` and ``forums`` (their mean) in points, ``agrees`` (to half a unit of the fraction's fourth
     decimal).
     """
-    scores = mteb_scores(_folders(folder)[1])
+    scores = mteb_scores(folder and folder / "mteb")
     combined = 100 * scores[scores["task"] == COMBINED].set_index("model")["ndcg_at_10"]
     forums = forum_scores(folder).mean(axis=1)
     agrees = (forums - combined).abs() < 0.0051
@@ -120,7 +113,7 @@ def field_since(folder: Path | None = None) -> pd.DataFrame:
     Columns ``kind`` (colbert, dense, lexical; "" where models.csv lacks it), ``in_paper``, ``average``,
     ``difference`` to it with its bootstrap interval over data sets ``low`` .. ``high``; NaN for the model itself.
     """
-    scores = mteb_beir(_folders(folder)[1])
+    scores = mteb_beir(folder and folder / "mteb")
     cards = {card.hub_id: card for card in model_cards(folder)}
     base = scores.loc[MTEB_MODELS["colbert-zero"], list(BEIR)]
     rows = {}

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..evaluation.statistics import UNKNOWN
+from ..evaluation.statistics import LEVEL, UNKNOWN
 from ..published.claims import find_claim
 from ..published.comparison import Claim, Clause, Relation
-from .evidence import BORROWED, BORROWED_AGAIN, LEVEL, POWER, Estimate, Evidence, TableEvidence
+from .evidence import BORROWED, BORROWED_AGAIN, POWER, Estimate, Evidence, TableEvidence
 
 AGREES, WITHIN_NOISE, DIFFERS = "agrees", "within noise", "differs"
 NO_FIGURES = "no figures"
@@ -99,7 +99,6 @@ class Finding:
     """
 
     clause: Clause
-    asked: str
     estimate: Estimate | None
     verdict: str
     holds: bool | None
@@ -160,17 +159,16 @@ def judge(claim: Claim, evidence: Evidence, paper: TableEvidence | None = None) 
 
 def finding(clause: Clause, evidence: Evidence, paper: TableEvidence | None = None) -> Finding:
     """Hold one clause against one source; a difference worth showing is as large as ``paper`` has it."""
-    full = evidence.full_scale
-    asked, bound = clause.asked(full), clause.bound(full)
+    bound = clause.bound(evidence.full_scale)
     estimate = evidence.contrast(clause.weights, clause.measure)
     if estimate is None:
-        return Finding(clause, asked, None, NO_FIGURES, None, math.nan)
+        return Finding(clause, None, NO_FIGURES, None, math.nan)
     printed = paper.contrast(clause.weights, clause.measure) if paper else None
     size = bound if clause.relation == "about" else abs(printed.value - bound) if printed else EFFECT
     said = decide(estimate, clause.relation, bound, size)
     # Of two bounds the nearer one decides.
     p = max(estimate.p_of(bound), estimate.p_of(-bound) if clause.relation == "about" else 0.0)
-    return Finding(clause, asked, estimate, said, clause.holds(estimate.value, full), p)
+    return Finding(clause, estimate, said, clause.holds(estimate.value, evidence.full_scale), p)
 
 
 def _paper(evidences: Iterable[Evidence]) -> TableEvidence | None:
@@ -190,14 +188,10 @@ def judge_all(claims: Iterable[Claim], evidences: Sequence[Evidence]) -> pd.Data
             found = judge(claim, evidence, _paper(evidences))
             label = found.weakest.clause.label if found.weakest else ""
             ends = _ends(found.weakest)
-            rows.append(
-                (claim.id, evidence.name, label, *ends, found.holds, found.verdict, found.p, math.nan)
-            )
-    columns = ["claim", "source", "clause", "value", "low", "high", "holds", "verdict", "p", "p_holm"]
+            rows.append((claim.id, evidence.name, label, *ends, found.holds, found.verdict, found.p))
+    columns = ["claim", "source", "clause", "value", "low", "high", "holds", "verdict", "p"]
     table = pd.DataFrame(rows, columns=columns)
-    for _, own in table.groupby("source"):
-        table.loc[own.index, "p_holm"] = holm(own["p"].to_numpy())
-    return table
+    return table.assign(p_holm=table.groupby("source")["p"].transform(lambda p: holm(p.to_numpy())))
 
 
 def _ends(found: Finding | None) -> tuple[float, float, float]:
@@ -205,7 +199,8 @@ def _ends(found: Finding | None) -> tuple[float, float, float]:
     return (estimate.value, estimate.low, estimate.high) if estimate else (math.nan,) * 3
 
 
-def _clauses(claims: Iterable[Claim | str]) -> list[tuple[Claim, Clause]]:
+def clauses_of(claims: Iterable[Claim | str]) -> list[tuple[Claim, Clause]]:
+    """Every clause of claims (or their ids), beside its claim."""
     known = [find_claim(claim) if isinstance(claim, str) else claim for claim in claims]
     return [(claim, clause) for claim in known for clause in claim.clauses]
 
@@ -216,7 +211,7 @@ def clause_table(claims: Iterable[Claim | str], evidences: Sequence[Evidence]) -
     Columns: claim (id), clause (label), row (both in words), source, value, low, high, verdict.
     """
     rows = []
-    for claim, clause in _clauses(claims):
+    for claim, clause in clauses_of(claims):
         row = ": ".join(filter(None, (claim.title, clause.label)))
         for evidence in evidences:
             one = finding(clause, evidence, _paper(evidences))
@@ -233,7 +228,7 @@ def claims_table(claims: Iterable[Claim | str], evidences: Sequence[Evidence]) -
     the paper's, is asked less than the text says. What the intervals know stands in ``attrs["caption"]``.
     """
     rows, estimates = [], []
-    for claim, clause in _clauses(claims):
+    for claim, clause in clauses_of(claims):
         found = {one.name.split(" (")[0]: finding(clause, one, _paper(evidences)) for one in evidences}
         estimates += [one.estimate for one in found.values() if one.estimate]
         text = ": ".join(filter(None, (claim.text.rstrip("."), clause.label)))

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from colbert_zero_lib import __version__
 from colbert_zero_lib.cli import app
-from colbert_zero_lib.evaluation import METRICS, Evaluation
+from colbert_zero_lib.evaluation import Evaluation
+from colbert_zero_lib.evaluation.metrics import METRICS
 from colbert_zero_lib.published.recorded import recorded_marks
 from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json

@@ -92,8 +92,6 @@ def test_evaluate_judges_every_query_of_every_collection(toy_collection: Collect
     assert evaluation.scores("mrr@10")["toy"].tolist() == pytest.approx([1, 1 / 3, 1 / 5, 1 / 9, 1 / 8])
 
 
-def test_evaluate_refuses_a_shallow_search_and_an_empty_list(toy_collection: Collection):
-    with pytest.raises(ParameterError, match="100 or more"):
-        evaluate(ByPosition(), {"toy": toy_collection}, k=10)
+def test_evaluate_refuses_an_empty_list():
     with pytest.raises(ParameterError, match="at least one collection"):
         evaluate(ByPosition(), {})

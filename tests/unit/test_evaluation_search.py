@@ -24,16 +24,17 @@ from colbert_zero_lib.evaluation import (
     PlaidRetriever,
     Ranking,
     Retriever,
-    VectorStore,
-    choose_search,
-    measured_costs,
-    retriever_for,
+    SearchOptions,
+    choice,
+    late_interaction,
     token_vectors,
     vectors,
 )
-from colbert_zero_lib.evaluation.choice import SearchCosts
+from colbert_zero_lib.evaluation.choice import SearchCosts, choose_search, measured_costs
 from colbert_zero_lib.evaluation.encode import TokenBatch, encode_batches
 from colbert_zero_lib.evaluation.maxsim import ExactMaxSim
+from colbert_zero_lib.evaluation.subjects import Subject
+from colbert_zero_lib.evaluation.vectors import VectorStore
 from colbert_zero_lib.training import packing
 
 if TYPE_CHECKING:
@@ -250,13 +251,12 @@ def test_a_store_encodes_a_corpus_once_for_each_checkpoint(
 
 
 def test_a_corpus_searched_in_parts_has_the_same_ranking(
-    tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path
+    tiny_colbert: models.ColBERT, toy_collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole = LateInteractionRetriever(tiny_colbert).search(toy_collection)
     for size, store in ((1, None), (5, None), (5, VectorStore(tmp_path)), (5, VectorStore(tmp_path))):
-        found = LateInteractionRetriever(tiny_colbert, store=store, documents_at_once=size).search(
-            toy_collection
-        )
+        monkeypatch.setattr(late_interaction, "_BLOCK", size)
+        found = LateInteractionRetriever(tiny_colbert, store=store).search(toy_collection)
         assert np.array_equal(found.indices, whole.indices)
         assert np.allclose(found.scores, whole.scores, atol=1e-5)
     assert len(list(tmp_path.iterdir())) == 3
@@ -291,17 +291,17 @@ def test_an_index_is_chosen_where_the_measured_costs_say_so(
     costs = SearchCosts(exact_pair=1e-5, index_document=1e-2, index_query=0.2)
     assert not costs.index_pays(10_000, 300)  # 30 s of exact search against 160 s
     assert costs.index_pays(100_000, 3000)  # 3000 s against 1600 s
-    assert choose_search(tiny_colbert, toy_collection, costs=costs) == "exact"
     dear = SearchCosts(exact_pair=1.0, index_document=0.0, index_query=0.0)
-    assert choose_search(tiny_colbert, toy_collection, costs=dear) == "index"
-    assert choose_search(tiny_colbert, toy_collection, "exact", dear) == "exact"
     with monkeypatch.context() as patched:
+        patched.setattr(choice, "measured_costs", lambda: costs)
+        assert choose_search(tiny_colbert, toy_collection) == "exact"
+        patched.setattr(choice, "measured_costs", lambda: dear)
+        assert choose_search(tiny_colbert, toy_collection) == "index"
         patched.setattr("colbert_zero_lib.training.memory.device_memory", lambda device: 1000)
-        assert choose_search(tiny_colbert, toy_collection, costs=dear) == "exact"
-    with pytest.raises(ParameterError, match="fast"):
-        choose_search(tiny_colbert, toy_collection, "fast")
-    assert isinstance(retriever_for(tiny_colbert, "exact"), LateInteractionRetriever)
-    assert isinstance(retriever_for(tiny_colbert, "index"), PlaidRetriever)
+        assert choose_search(tiny_colbert, toy_collection) == "exact"
+    subject = Subject("tiny", "tiny", lambda: tiny_colbert)
+    for search, kind in (("exact", LateInteractionRetriever), ("index", PlaidRetriever)):
+        assert isinstance(subject.retriever(toy_collection, SearchOptions(search))[0], kind)
     file = tmp_path / "search.json"
     row = {"ours_seconds_per_query": 0.1, "peer_build_seconds": 50.0, "peer_seconds_per_query": 0.2}
     rows = [row | {"documents": 1000, "peer_build_seconds": 9.0}, row | {"documents": 5000}, {"documents": 9}]

@@ -14,10 +14,9 @@ from colbert_zero_lib.evaluation.power import predicted_power, seeds_needed, sma
 from colbert_zero_lib.evaluation.statistics import (
     MOST_STEADIED,
     Variances,
-    borrow,
-    decompose,
     margin_of,
     mean_test,
+    paired_scores,
     pooled_spread,
     split,
     steadied,
@@ -184,7 +183,7 @@ def test_by_hand_one_collection_of_two_queries_and_two_seeds() -> None:
     assert found.seeds == pytest.approx(1e4 * 0.02)
     assert (found.count, found.degrees, found.seed_degrees) == (2, 1.0, 1.0)
     test = mean_test(found)
-    assert test.error == pytest.approx(math.sqrt(25 + 100))
+    assert found.standard_error(2) == pytest.approx(math.sqrt(25 + 100))
     t = 12.7062  # of one degree of freedom, at 0.975
     assert (test.low, test.high) == (
         pytest.approx(25 - t * math.sqrt(125), rel=1e-4),
@@ -203,7 +202,7 @@ def test_one_seed_speaks_of_queries_alone_until_a_spread_is_borrowed() -> None:
         assert math.isnan(found.seeds) and math.isnan(smallest_effect(found, 1))
         alone.append(mean_test(found).p < 0.05)
         arm = rng.normal(0, 100 * mix[1], 8)  # eight seeds of another delta
-        lent.append(mean_test(borrow(found, float(arm.var(ddof=1)), 7, "elsewhere")).p < 0.05)
+        lent.append(mean_test(steadied(found, float(arm.var(ddof=1)), 7.0, "elsewhere")).p < 0.05)
     assert np.mean(alone) > 0.3
     assert np.mean(lent) <= 0.08
 
@@ -233,7 +232,7 @@ def test_arms_that_share_their_luck_do_not_lend_more_certainty_than_one_of_them(
         spread, degrees = pooled_spread(arms)
         found = Variances(rng.normal(0, 1), 1e-6, math.nan, 1, 300.0, 0.0, "nobody")
         for rates, own in ((wrong, degrees), (naive, 16.0)):
-            lent = borrow(found, spread, own, "others")
+            lent = steadied(found, spread, own, "others")
             rates.append(abs(lent.value) > margin_of(lent, lent.seeds, own, 0.002))
     assert np.mean(wrong) <= 0.002 + 2 * math.sqrt(0.002 / 4000) < 0.006 < np.mean(naive)
 
@@ -274,7 +273,7 @@ def test_pairing_takes_out_what_arms_share() -> None:
         (weight, [evaluation_of({n: np.clip(v + shift, 0, 1) for n, v in hard.items()}) for _ in range(2)])
         for weight, shift in ((1.0, 0.02), (-1.0, 0.0))
     ]
-    found = decompose(arms)
+    found = split(paired_scores(arms))
     assert found.value == pytest.approx(2.0)
     assert found.queries == pytest.approx(0.0) and found.seeds == pytest.approx(0.0)
     test = mean_test(found)
@@ -289,8 +288,6 @@ def test_pairing_takes_out_what_arms_share() -> None:
         lambda known: seeds_needed(known, effect=0.0),
         lambda known: seeds_needed(known, power=0.01),
         lambda known: smallest_effect(known, 1),
-        lambda known: borrow(known, -1.0, 2, "nowhere"),
-        lambda known: borrow(known, 1.0, 0, "nowhere"),
         lambda known: split({"one": np.zeros((2, 1))}),
         lambda known: split({}),
     ],

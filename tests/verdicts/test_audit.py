@@ -32,7 +32,6 @@ from colbert_zero_lib.verdicts import TableEvidence, mteb_evidence, paper_eviden
 from colbert_zero_lib.verdicts.audit import (
     domain_gaps,
     fewest_to_flip,
-    leave_one_out,
     paired_test,
     query_deviation,
     query_noise,
@@ -107,11 +106,6 @@ def test_a_paired_test_says_what_it_takes(bad: list) -> None:
 
 
 # One data set at a time ---------------------------------------------------------------------------------
-
-
-def test_leaving_one_out_by_hand() -> None:
-    means = leave_one_out(_values(3.0, -1.0, -0.5, -1.0))
-    assert means.tolist() == pytest.approx([-2.5 / 3, 1.5 / 3, 1 / 3, 1.5 / 3])
 
 
 @settings(max_examples=100, deadline=None)

