@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, ParameterError, RecipeError
+from ..paper_arms import PAPER_ROWS
 from ..prefixes import Prefix
 from ..reading import UnreadableError, existing, read_lines
-from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
+from ..recipes import PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
 from ..steps import TEACHER, TEMPERATURE
 from .change_arms import dense_arms, lateon_arms, temperature_arms
 from .prefix_arms import STARTS, expansion_arms, prefix_arms

@@ -24,9 +24,10 @@ from .. import committed
 from ..errors import ColbertZeroError, ProfileError, RunError
 from ..home import recording_folder, repository
 from ..keeping import replacing, write_whole
+from ..paper_arms import paper_rows
 from ..profiles import get_profile
 from ..reading import UnreadableError, is_number, read_json
-from ..recipes import PIPELINES, Recipe, paper_rows
+from ..recipes import PIPELINES, Recipe
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbert_zero_lib.errors import RunError
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, ZERO, Recipe
+from colbert_zero_lib.paper_arms import PAPER_ROWS
+from colbert_zero_lib.recipes import PIPELINES, ZERO, Recipe
 from colbert_zero_lib.runs import (
     Ledger,
     Run,

@@ -23,9 +23,10 @@ from colbert_zero_lib.errors import ColbertZeroError, ParameterError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import grid as drawings
 from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.paper_arms import PAPER_ROWS
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published import paper_table
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, ZERO, Recipe
+from colbert_zero_lib.recipes import PIPELINES, ZERO, Recipe
 from colbert_zero_lib.runs import Run
 from colbert_zero_lib.runs.arms import Job, arm_name, baseline_of, grid_jobs, grid_recipes
 from colbert_zero_lib.runs.grid import plan_grid, read_seeds, run_grid
