@@ -14,7 +14,7 @@ from typing import Any
 from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.errors import DivergedError, ParameterError, RecipeError
 from colbert_zero_lib.evaluation import Evaluation
-from colbert_zero_lib.profiles import Before, Profile
+from colbert_zero_lib.profiles import Profile
 from colbert_zero_lib.recipes import Recipe, Step
 from colbert_zero_lib.runs import Ledger, Run, RunKey, environment_versions, git_commit
 from colbert_zero_lib.runs.execute import (
@@ -31,7 +31,7 @@ from colbert_zero_lib.steps import check_seed
 _SHARED = ("source", "ledger", "precision", "development", "_checkpoints")
 
 
-def with_rate(profile: Profile, recipe: Recipe, rate: float, start: Before | None = None) -> Profile:
+def with_rate(profile: Profile, recipe: Recipe, rate: float, start: Checkpoint | None = None) -> Profile:
     """The profile with another learning rate for the last step of ``recipe``, which begins from ``start``.
 
     Where that step turns a dense model into a ColBERT one, it is the rate of the conversion that is replaced.
@@ -46,7 +46,7 @@ def with_rate(profile: Profile, recipe: Recipe, rate: float, start: Before | Non
     return replace(profile, budgets={**profile.budgets, place: replace(profile.budgets[place], **changed)})
 
 
-def _last(recipe: Recipe, start: Before | None = None) -> tuple[Step, Before | None]:
+def _last(recipe: Recipe, start: Checkpoint | None = None) -> tuple[Step, Step | Checkpoint | None]:
     if not recipe.steps or not recipe.trains:
         raise RecipeError(
             f"A sweep trains the last step of a recipe, and '{recipe}' ends in none: give one such as "
