@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbert_zero_lib.errors import RecipeError, RunError, UnknownNameError
+from colbert_zero_lib.errors import RunError, UnknownNameError
 from colbert_zero_lib.keeping import digest_of
 from colbert_zero_lib.runs import Ledger, RunKey, canonical_json, key_versions
 
@@ -84,7 +84,9 @@ def test_a_disk_without_file_locks_is_one_sentence_whoever_asks(
 
 
 def test_the_folder_name_is_the_slug_and_the_digest() -> None:
-    long = replace(KEY, recipe="dense:unsupervised>colbert:supervised[-prompts,-length]>colbert:distillation")
+    long = replace(
+        KEY, recipe="dense:unsupervised > colbert:supervised[-prompts,-length] > colbert:distillation"
+    )
     assert KEY.folder_name == f"colbert-unsupervised-{KEY.digest[:12]}"
     slug, digest = long.folder_name.rsplit("-", 1)
     assert digest == long.digest[:12]
@@ -107,21 +109,13 @@ def test_whatever_changes_a_result_changes_the_digest(change: dict[str, Any]) ->
     assert replace(KEY, **change).digest != KEY.digest
 
 
-def test_spelling_does_not_change_the_digest() -> None:
+def test_the_order_of_settings_and_versions_does_not_change_the_digest() -> None:
     same = replace(
         KEY,
-        recipe=" colbert : unsupervised ",
         settings='{"learning_rates": {"unsupervised": 0.0003}, "batch_size": 16}',
         versions=KEY.versions[::-1],
     )
-    assert same.digest == KEY.digest and same == KEY
-
-
-def test_a_key_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(RecipeError):
-        replace(KEY, recipe="colbert:kd")
-    with pytest.raises(RunError, match="settings"):
-        replace(KEY, settings="{batch_size: 16}")
+    assert same.digest == KEY.digest
 
 
 json_values = st.recursive(
