@@ -192,7 +192,7 @@ def explain(
     from .runs.explain import moved_queries
 
     ledger = _ledger()
-    first, second = ledger.find(a).sound(), ledger.find(b).sound()
+    first, second = ledger.find(a), ledger.find(b)
     typer.echo(printable(explain_runs(first, second).to_text()))
     if queries:
         moved = moved_queries(first, second)
