@@ -38,7 +38,7 @@ from colbert_zero_lib.runs import (
     origins,
     thin,
 )
-from colbert_zero_lib.runs.needs import needs
+from colbert_zero_lib.runs.grid import needs
 from colbert_zero_lib.runs.passport import arm_of
 from colbert_zero_lib.runs.saved import maximum_lengths, store_settings
 from colbert_zero_lib.runs.workshop import BASE_SEED, Workshop, workshop
@@ -74,7 +74,7 @@ def run_recipe(
     recipe = shop.profile.begun(find_recipe(recipe) if isinstance(recipe, str) else recipe)
     if say:
         for need in needs(shop, recipe, seed):
-            say(str(need))
+            say(need)
     run = obtain_steps(shop, recipe, seed)
     if isinstance(run, Checkpoint):
         run = shop.ledger.obtain(shop.key(recipe.training, seed), partial(_adopt, shop, recipe.training, run))
