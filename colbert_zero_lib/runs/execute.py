@@ -218,15 +218,13 @@ def _passport(
         development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
         store_settings(model, model_folder)
     evaluation_seconds = time.perf_counter() - started
-    earlier = dict(before.passport["wall_seconds"]) if before else {}
-    for other in ("pretraining", "evaluation"):
-        earlier.pop(other, None)
-    wall = {
-        **earlier,
-        **{name: result.wall_seconds for name, result in trained},
-        "evaluation": evaluation_seconds,
-    }
-    spent = float(before.passport["gpu_hours"]) if before and _trains(before) else 0.0
+    wall: dict[str, float] = {}
+    spent = 0.0  # hours; what a base encoder took is not counted with the steps
+    if before and Recipe.parse(before.passport["recipe"]).steps:
+        wall = {**before.passport["wall_seconds"]}
+        spent = float(before.passport["gpu_hours"])
+    wall |= {name: result.wall_seconds for name, result in trained}
+    wall["evaluation"] = evaluation_seconds
     spent += sum(result.device_seconds or result.wall_seconds for _, result in trained) / 3600
     passport = {
         "profile": shop.profile.name,
@@ -261,13 +259,13 @@ def _passport(
         passport["prefix"] = describe_prefix(model)
     start, checkpoint = origins.start_of(shop.profile, recipe), shop.checkpoint(recipe)
     if start is not None and checkpoint is not None:
-        passport["start"] = origins.start_entry(start, checkpoint)
+        passport["start"] = {
+            "name": start.name,
+            "revision": start.revision,
+            "identity": checkpoint.identity,
+            "interaction": checkpoint.interaction,
+        }
     return passport
-
-
-def _trains(run: Run) -> bool:
-    """Whether a run's recipe has steps: what a base encoder took is not counted with them."""
-    return bool(Recipe.parse(run.passport["recipe"]).steps)
 
 
 def retriever_of(model: SentenceTransformer, precision: str = "float32") -> Retriever:

@@ -9,9 +9,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ..checkpoint import Checkpoint, describe_checkpoint, find_checkpoint
+from ..checkpoint import Checkpoint, find_checkpoint
 from ..corpora import minilm_folder
 from ..errors import RecipeError
 from ..hub import MODEL_FILES
@@ -86,15 +85,3 @@ def copy_model(checkpoint: Checkpoint, folder: Path) -> None:
             if not any(part.startswith(".") for part in inside.parts):
                 (folder / inside).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, folder / inside)
-
-
-def described(folder: Path) -> Checkpoint:
-    """A finished run's own copy of its start, as a checkpoint."""
-    return describe_checkpoint(folder, str(folder), "")
-
-
-def start_entry(start: Start, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a passport says of it."""
-    kind = checkpoint.interaction and checkpoint.interaction.value
-    named = {"name": start.name, "revision": start.revision}
-    return {**named, "identity": checkpoint.identity, "interaction": kind}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from colbert_zero_lib import group
-from colbert_zero_lib.checkpoint import Checkpoint
+from colbert_zero_lib.checkpoint import Checkpoint, describe_checkpoint
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.corpora.sources import Source, open_source, sampling, taught_by
 from colbert_zero_lib.home import home as default_home
@@ -22,7 +22,7 @@ from colbert_zero_lib.keeping import damage
 from colbert_zero_lib.models import open_model, open_tokenizer, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
 from colbert_zero_lib.prompts import prefix_tokens
-from colbert_zero_lib.recipes import ZERO, Phase, Recipe
+from colbert_zero_lib.recipes import ZERO, Phase, Recipe, Step
 from colbert_zero_lib.runs import (
     Ledger,
     Run,
@@ -74,7 +74,9 @@ class Workshop:
     @property
     def device_name(self) -> str:
         """What a passport calls this device."""
-        return _device_name(self.device)
+        if self.device.startswith("cuda"):
+            return torch.cuda.get_device_name()
+        return f"cpu ({torch.get_num_threads()} threads)"
 
     @cached_property
     def collections(self) -> Mapping[str, Collection]:
@@ -159,18 +161,10 @@ class Workshop:
         """The model in a folder, as it is evaluated after the last step of ``recipe``."""
         step, lengths = recipe.evaluated_step, None
         if not recipe.steps and origins.start_of(self.profile, recipe):
-            step, lengths = origins.as_measured(origins.described(folder), recipe)
+            step, lengths = origins.as_measured(describe_checkpoint(folder, str(folder), ""), recipe)
         size = self.profile.evaluation
-        return open_model(
-            folder,
-            step,
-            lengths=lengths or step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts),
-            prompts=prompts,
-            projection=self.profile.projection,
-            query_expansion=self.profile.query_expansion,
-            seed=BASE_SEED,
-            device=self.device,
-        )
+        lengths = lengths or step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts)
+        return self._open(folder, step, lengths, prompts, BASE_SEED)
 
     def open_for_training(
         self, folder: Path, recipe: Recipe, seed: int
@@ -180,7 +174,12 @@ class Workshop:
         before = recipe.steps[-2] if len(recipe) > 1 else self.checkpoint(recipe)
         budget = self.profile.budget(step, before)
         lengths = step_lengths(step, budget, open_tokenizer(folder), prompts)
-        model = open_model(
+        return self._open(folder, step, lengths, prompts, seed), budget, lengths
+
+    def _open(
+        self, folder: Path, step: Step, lengths: tuple[int, int], prompts: tuple[str, str], seed: int
+    ) -> SentenceTransformer:
+        return open_model(
             folder,
             step,
             lengths=lengths,
@@ -190,16 +189,9 @@ class Workshop:
             seed=seed,
             device=self.device,
         )
-        return model, budget, lengths
 
 
 def workshop(profile: str | Profile, home: Path | None = None, progress: bool = True) -> Workshop:
     """Open a profile for work; :class:`ProfileError` when there is none of that name."""
     found = get_profile(profile) if isinstance(profile, str) else profile
     return Workshop(found, home or default_home(), device_of_choice(), progress)
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"cpu ({torch.get_num_threads()} threads)"
