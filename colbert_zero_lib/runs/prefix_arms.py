@@ -57,23 +57,22 @@ def prefix_label(prefix: Prefix) -> str:
 
 def prefix_arms(
     start: Recipe = STARTS[0],
-    phase: Phase = Phase.SUPERVISED,
     slots: Sequence[int] = SLOTS,
     mismatched: bool = True,
     prompts: tuple[int, int] | None = None,
 ) -> tuple[PrefixArm, ...]:
-    """The arms of the study: ``start``, then one ColBERT step of ``phase`` under each prefix.
+    """The arms of the study: ``start``, then a supervised ColBERT step under each prefix.
 
     First nothing, nothing with the extra length, the prompts, and every other prefix with as many tokens as the
     prompts take; then random words, learned tokens and ``[MASK]`` in each number of ``slots``. Each arm but the first
     has the extra length of its own prefix. With ``mismatched``, each is followed by what the same weights score, at the
     same lengths, with nothing and with the prompts before the texts, and the prompts by what is left of theirs when
     MaxSim does not see them. Where the tokens that the ``prompts`` take are
-    known (`in_default_size`), an arm that would stand there twice does so once. RecipeError when ``phase`` cannot
-    follow ``start``.
+    known (`in_default_size`), an arm that would stand there twice does so once. RecipeError when the step cannot follow
+    ``start``.
     """
     found: dict[Recipe, PrefixArm] = {}
-    for arm in _arms(start, Step(Interaction.COLBERT, phase), slots, mismatched):
+    for arm in _arms(start, slots, mismatched):
         recipe = in_default_size(arm.recipe, prompts) if prompts else arm.recipe
         found.setdefault(recipe, arm._replace(recipe=recipe))
     return tuple(found.values())
@@ -121,9 +120,10 @@ def has_sizes(recipes: Iterable[Recipe]) -> bool:
     )
 
 
-def _arms(start: Recipe, step: Step, slots: Sequence[int], mismatched: bool) -> Iterator[PrefixArm]:
-    bare = Step(step.interaction, step.phase, prompts=False, extra_length=False)
-    longer = Step(step.interaction, step.phase, prompts=False)
+def _arms(start: Recipe, slots: Sequence[int], mismatched: bool) -> Iterator[PrefixArm]:
+    step = Step(Interaction.COLBERT, Phase.SUPERVISED)
+    longer = replace(step, prompts=False)
+    bare = replace(longer, extra_length=False)
     arms = [("nothing", bare), ("nothing, extra length", longer), (prefix_label(PROMPTS), step)]
     others = [Prefix(kind) for kind in TRAINED_KINDS]
     others += [Prefix(kind, count) for kind in SIZED_KINDS for count in slots]

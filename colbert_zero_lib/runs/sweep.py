@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.errors import DivergedError, ParameterError, RecipeError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.profiles import Profile
@@ -31,28 +30,17 @@ from colbert_zero_lib.steps import check_seed
 _SHARED = ("source", "ledger", "precision", "development", "_checkpoints")
 
 
-def with_rate(profile: Profile, recipe: Recipe, rate: float, start: Checkpoint | None = None) -> Profile:
-    """The profile with another learning rate for the last step of ``recipe``, which begins from ``start``.
-
-    Where that step turns a dense model into a ColBERT one, it is the rate of the conversion that is replaced.
-    """
-    step, before = _last(recipe, start)
-    converts = before is not None and before.interaction not in (None, step.interaction)
-    changed: dict[str, Any] = {"conversion_learning_rate" if converts else "learning_rate": rate}
-    if step.muon:  # one rate for matrices and the rest, as in the profiles
-        changed["muon_learning_rate"] = rate
+def with_rate(profile: Profile, step: Step, rate: float) -> Profile:
+    """The profile with another learning rate for ``step``, whatever it follows and whichever weights it trains."""
     # Of the profile's own budget: what the step's switches change stays theirs.
     place = step.phase, step.interaction
-    return replace(profile, budgets={**profile.budgets, place: replace(profile.budgets[place], **changed)})
-
-
-def _last(recipe: Recipe, start: Checkpoint | None = None) -> tuple[Step, Step | Checkpoint | None]:
-    if not recipe.steps or not recipe.trains:
-        raise RecipeError(
-            f"A sweep trains the last step of a recipe, and '{recipe}' ends in none: give one such as "
-            "colbert:unsupervised."
-        )
-    return recipe.steps[-1], recipe.steps[-2] if len(recipe) > 1 else start
+    changed = replace(
+        profile.budgets[place],
+        learning_rate=rate,
+        conversion_learning_rate=rate,
+        muon_learning_rate=rate,
+    )
+    return replace(profile, budgets={**profile.budgets, place: changed})
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +60,19 @@ class RateSweep:
     given: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _last(self.recipe)
+        if not self.recipe.steps or not self.recipe.trains:
+            raise RecipeError(
+                f"A sweep trains the last step of a recipe, and '{self.recipe}' ends in none: give one such as "
+                "colbert:unsupervised."
+            )
         check_seed(self.seed)
         if any(not rate > 0 for rate in self.given):
             raise ParameterError(f"A learning rate to sweep is above 0, not {min(self.given)}.")
 
-    @property
-    def _start(self) -> Checkpoint | None:
-        return self.shop.checkpoint(self.recipe)
-
     @cached_property
     def present(self) -> float:
         """The profile's learning rate of the step."""
-        return self.shop.profile.budget(*_last(self.recipe, self._start)).learning_rate
+        return self.shop.budget(self.recipe).learning_rate
 
     @cached_property
     def rates(self) -> tuple[float, ...]:
@@ -104,7 +92,11 @@ class RateSweep:
 
     def done(self) -> tuple[float, ...]:
         """The rates that need no training any more."""
-        return tuple(rate for rate in self.rates if self._finished(rate))
+        return tuple(
+            rate
+            for rate in self.rates
+            if self._is_ordinary(rate) or self.ledger.folder(self.key(rate)).is_dir()
+        )
 
     def is_being_trained(self, rate: float) -> bool:
         """Whether a process is training this learning rate now."""
@@ -116,8 +108,9 @@ class RateSweep:
             found := self.shop.ledger.get(self._shop(rate).key(self.recipe, self.seed))
         ):
             return found
-        if self._start is not None and len(self.recipe) == 1:
-            check_start(self._start, self.recipe, self.shop.profile)
+        start = self.shop.checkpoint(self.recipe)
+        if start is not None and len(self.recipe) == 1:
+            check_start(start, self.recipe, self.shop.profile)
         before = obtain_steps(self.shop, self.recipe.first(len(self.recipe) - 1), self.seed)
         shop = self._shop(rate, development_only=True)
 
@@ -149,14 +142,11 @@ class RateSweep:
             measured, str(self.recipe), self.shop.profile.name, self.seed, self.present, sources=sources
         )
 
-    def _finished(self, rate: float) -> bool:
-        return self._is_ordinary(rate) or self.ledger.folder(self.key(rate)).is_dir()
-
     def _is_ordinary(self, rate: float) -> bool:
         return self.shop.ledger.folder(self._shop(rate).key(self.recipe, self.seed)).is_dir()
 
     def _shop(self, rate: float, development_only: bool = False) -> Workshop:
-        profile = with_rate(self.shop.profile, self.recipe, rate, self._start)
+        profile = with_rate(self.shop.profile, self.recipe.steps[-1], rate)
         shop = replace(self.shop, profile=profile, development_only=development_only)
         shop.__dict__.update({name: getattr(self.shop, name) for name in _SHARED})
         return shop

@@ -166,13 +166,16 @@ class Workshop:
         lengths = lengths or step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts)
         return self._open(folder, step, lengths, prompts, BASE_SEED)
 
+    def budget(self, recipe: Recipe) -> PhaseBudget:
+        """That of the last step of ``recipe``, after what it follows."""
+        before = recipe.steps[-2] if len(recipe) > 1 else self.checkpoint(recipe)
+        return self.profile.budget(recipe.steps[-1], before)
+
     def open_for_training(
         self, folder: Path, recipe: Recipe, seed: int
     ) -> tuple[SentenceTransformer, PhaseBudget, tuple[int, int]]:
         """The checkpoint in ``folder`` as the last step of ``recipe`` trains it, that step's budget and its lengths."""
-        step, prompts = recipe.steps[-1], self.prompts(recipe)
-        before = recipe.steps[-2] if len(recipe) > 1 else self.checkpoint(recipe)
-        budget = self.profile.budget(step, before)
+        step, prompts, budget = recipe.steps[-1], self.prompts(recipe), self.budget(recipe)
         lengths = step_lengths(step, budget, open_tokenizer(folder), prompts)
         return self._open(folder, step, lengths, prompts, seed), budget, lengths
 

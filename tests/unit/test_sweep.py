@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures.sweep import step_name, sweep_figure, sweep_table
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published.recorded import read_sweep, record_sweep, recorded_sweeps, sweep_file
-from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase, Recipe
+from colbert_zero_lib.recipes import PIPELINES, TABLE1, Phase, Recipe
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 from colbert_zero_lib.runs.sweep import RateSweep, sweep, with_rate
 from colbert_zero_lib.runs.workshop import Workshop
@@ -122,19 +121,17 @@ def test_a_sweep_without_its_present_rate_or_without_any_figure_is_refused() -> 
         planted({1e-4: None, 3e-4: None}, present=1e-4)
 
 
-def test_a_conversion_sweeps_its_own_rate_and_leaves_the_others() -> None:
+def test_a_conversion_sweeps_its_own_rate_and_leaves_those_of_other_steps() -> None:
     profile = get_profile("laptop")
     for recipe in (PIPELINES["a"], Recipe.parse("dense:unsupervised > colbert:supervised")):
         *_, before, step = recipe.steps
-        changed = with_rate(profile, recipe, 5e-4)
+        changed = with_rate(profile, step, 5e-4)
         assert changed.budget(step, before).learning_rate == 5e-4
-        colbert = replace(before, interaction=Interaction.COLBERT)
-        assert changed.budget(step, colbert).learning_rate == profile.budget(step, colbert).learning_rate
-        kept = with_rate(profile, recipe, profile.budget(step, before).learning_rate)
+        kept = with_rate(profile, step, profile.budget(step, before).learning_rate)
         assert kept.settings(recipe.steps) == profile.settings(recipe.steps)
         assert changed.settings(recipe.steps[:-1]) == profile.settings(recipe.steps[:-1])
-    plain = with_rate(profile, PIPELINES["c"], 5e-4)
-    assert plain.budget(PIPELINES["c"].steps[-1], PIPELINES["c"].steps[-2]).learning_rate == 5e-4
+    *_, before, step = PIPELINES["c"].steps
+    assert with_rate(profile, step, 5e-4).budget(step, before).learning_rate == 5e-4
 
 
 def test_only_a_recipe_that_trains_a_step_can_be_swept(tmp_path: Path) -> None:
