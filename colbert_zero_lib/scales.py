@@ -103,7 +103,6 @@ class Profile:
     """
 
     name: str
-    summary: str
     source: str
     encoder: EncoderShape | None
     base: str
