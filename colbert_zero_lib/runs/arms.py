@@ -48,14 +48,9 @@ class Job:
     seed: int
 
     @property
-    def trains(self) -> bool:
-        """Whether weights are trained, and not only measured at another length or under another prefix."""
-        return self.recipe.trains
-
-    @property
     def before(self) -> Recipe | None:
         """The recipe whose run this one starts from; None for the base encoder."""
-        if not self.trains:
+        if not self.recipe.trains:
             return self.recipe.training
         return self.recipe.first(len(self.recipe) - 1) if self.recipe.steps else None
 

@@ -19,7 +19,7 @@ from ..recipes import Interaction, Recipe, Step
 from ..steps import MOST_SEED, check_seed
 from .arms import Job, grid_jobs
 from .passport import read_passport
-from .prefix_arms import has_sizes, in_default_size, without_duplicates
+from .prefix_arms import has_sizes, in_default_size
 from .run import Run
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ class Plan:
     @property
     def bytes(self) -> int | None:
         """Predicted bytes on disk of the missing runs; those that only measure share weights and count for none."""
-        trained = sum(job.trains for job in self.missing)
+        trained = sum(job.recipe.trains for job in self.missing)
         return 0 if not trained else self.forecast.bytes and trained * self.forecast.bytes
 
     def to_text(self) -> str:
         """The plan as a few aligned lines."""
-        missing = self.missing
+        missing, disk = self.missing, self.bytes
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
-        measured = sum(not job.trains for job in missing)
+        measured = sum(not job.recipe.trains for job in missing)
         told = f" ({measured} of them only measure again)" if measured else ""
         lines = {
             "arms": f"{len(self.recipes)} at profile {self.profile}, {seeds}",
@@ -91,7 +91,7 @@ class Plan:
             "in the ledger": str(len(self.done)),
             "to run": f"{len(missing)}{told}",
             "time": self._time(),
-            "disk": {0: "none", None: "unknown"}.get(self.bytes) or f"about {size(self.bytes)}",
+            "disk": "unknown" if disk is None else f"about {size(disk)}" if disk else "none",
         }
         return "\n".join(f"{name:>14}  {text}" for name, text in lines.items())
 
@@ -141,18 +141,17 @@ def plan_grid(
     by default; their times count where the ledger has none. ParameterError without a seed.
     """
     seeds = tuple(dict.fromkeys(map(check_seed, seeds)))
-    recipes = list(dict.fromkeys(map(shop.profile.begun, recipes)))
+    recipes = [shop.profile.begun(recipe) for recipe in recipes]
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
     prompts = shop.prompt_lengths() if runs and has_sizes(recipes) else None
-    if prompts:
-        recipes = without_duplicates(recipes, prompts)
+    recipes = tuple(dict.fromkeys(in_default_size(recipe, prompts) for recipe in recipes))
     jobs = grid_jobs(recipes, seeds, own_base=shop.profile.encoder is not None)
     done = {
         job: run
         for job in (jobs if runs else ())
         if (run := shop.ledger.get(shop.key(job.recipe, job.seed), sizes_alone=True))
     }
-    return Plan(shop.profile.name, tuple(recipes), seeds, jobs, done, _forecast(shop, runs, recorded))
+    return Plan(shop.profile.name, recipes, seeds, jobs, done, _forecast(shop, runs, recorded))
 
 
 def _forecast(shop: Workshop, runs: Iterable[Run], recorded: Path | None) -> Forecast:
@@ -198,7 +197,7 @@ def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
     prompts: tuple[int, int] | None = None
 
     def wanted(job: Job) -> Recipe:
-        return in_default_size(job.recipe, prompts) if prompts else job.recipe
+        return in_default_size(job.recipe, prompts)
 
     def needed(job: Job) -> Job | None:
         if job.before is None:

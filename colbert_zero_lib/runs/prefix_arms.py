@@ -73,7 +73,7 @@ def prefix_arms(
     """
     found: dict[Recipe, PrefixArm] = {}
     for arm in _arms(start, slots, mismatched):
-        recipe = in_default_size(arm.recipe, prompts) if prompts else arm.recipe
+        recipe = in_default_size(arm.recipe, prompts)
         found.setdefault(recipe, arm._replace(recipe=recipe))
     return tuple(found.values())
 
@@ -88,14 +88,14 @@ def expansion_arms(start: Recipe) -> dict[tuple[bool, bool, bool], Recipe]:
     }
 
 
-def in_default_size(recipe: Recipe, prompts: tuple[int, int]) -> Recipe:
+def in_default_size(recipe: Recipe, prompts: tuple[int, int] | None) -> Recipe:
     """The same recipe with each prefix that has as many tokens as the prompts take written without a number.
 
-    ``prompts``: the tokens of the (query, document) prompts with the tokenizer at hand. ``random/4`` and ``random`` are
-    one training where both prompts take 4 tokens, and two names of it. A recipe with a start of its own has other
-    prompts, perhaps, and stays as it is.
+    ``prompts``: the tokens of the (query, document) prompts, None where there is no tokenizer yet. ``random/4`` and
+    ``random`` are one training where both prompts take 4 tokens, and two names of it. A recipe with a start of its own
+    has other prompts, perhaps, and stays as it is.
     """
-    if recipe.start is not None:
+    if recipe.start is not None or prompts is None:
         return recipe
 
     def of(prefix: Prefix | None) -> Prefix | None:
@@ -104,11 +104,6 @@ def in_default_size(recipe: Recipe, prompts: tuple[int, int]) -> Recipe:
 
     steps = tuple(replace(step, prefix=of(step.prefix)) for step in recipe.steps)
     return replace(recipe, steps=steps, evaluation_prefix=of(recipe.evaluation_prefix))
-
-
-def without_duplicates(recipes: Iterable[Recipe], prompts: tuple[int, int]) -> tuple[Recipe, ...]:
-    """The recipes, each training named once; ``prompts`` as in `in_default_size`."""
-    return tuple(dict.fromkeys(in_default_size(recipe, prompts) for recipe in recipes))
 
 
 def has_sizes(recipes: Iterable[Recipe]) -> bool:

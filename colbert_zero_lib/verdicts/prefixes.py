@@ -224,8 +224,7 @@ def _trend(start: Recipe, prompts: Prompts) -> dict[str, float]:
     found = {}
     for kind in ("random", "mask"):
         for count, doubling in zip(SLOTS, doublings, strict=True):
-            recipe = _recipe(start, Prefix(kind, count))
-            recipe = in_default_size(recipe, prompts) if prompts else recipe
+            recipe = in_default_size(_recipe(start, Prefix(kind, count)), prompts)
             found[str(recipe)] = (doubling - middle) / squares / 2
     return found
 

@@ -563,7 +563,7 @@ def test_the_grid_measures_every_training_right_after_it() -> None:
     done: list[Recipe] = []
     for job in jobs:
         assert job.before is None or job.before in done
-        if not job.trains:
+        if not job.recipe.trains:
             previous = done[-1]
             assert previous.training == job.recipe.training
         done.append(job.recipe)

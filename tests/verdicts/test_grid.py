@@ -90,7 +90,7 @@ def test_a_run_never_comes_before_the_run_it_starts_from() -> None:
         seen.add((job.recipe, job.seed))
     assert jobs[0] == Job(ZERO, 2) and jobs[0].before is None
     assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
-    assert sum(not job.trains for job in jobs) == 2
+    assert sum(not job.recipe.trains for job in jobs) == 2
 
 
 def test_grids_are_files_letters_and_recipes(tmp_path: Path) -> None:

@@ -38,7 +38,6 @@ from colbert_zero_lib.runs.prefix_arms import (
     has_sizes,
     in_default_size,
     prefix_arms,
-    without_duplicates,
 )
 from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.verdicts import RunEvidence, holm, recorded_evidence
@@ -115,7 +114,7 @@ def test_the_study_leaves_doubles_out_once_the_tokenizer_is_known() -> None:
         assert len(trained) == 3 + len(TRAINED_KINDS) + len(SIZED_KINDS) * (len(SLOTS) - 1)
         # A double and its two mismatched evaluations go, for each kind.
         assert len(every) - len(known) == 3 * len(SIZED_KINDS)
-        assert {arm.recipe for arm in known} == set(without_duplicates((a.recipe for a in every), FOUR))
+        assert {arm.recipe for arm in known} == {in_default_size(arm.recipe, FOUR) for arm in every}
         assert not [str(arm) for arm in known if str(arm).startswith("4 ")]
         assert prefix_arms(start, prompts=(3, 4)) == every
     assert has_sizes(grid_recipes("prefixes")) and not has_sizes(grid_recipes("table4"))
