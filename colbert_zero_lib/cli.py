@@ -228,7 +228,7 @@ def sweep(
     from .runs.sweep import sweep as sweep_rates
 
     shop = workshop(scale, progress=progress)
-    found = sweep_rates(wanted, seed=seed, shop=shop, rates=rate or (), say=typer.echo)
+    found = sweep_rates(wanted, shop, seed, rates=rate or (), say=typer.echo)
     rows = []
     for row in found.rows:
         figures = (row.mean, row.low, row.high, row.behind, row.behind_low, row.behind_high)

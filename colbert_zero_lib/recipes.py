@@ -124,8 +124,12 @@ class Recipe:
     @property
     def measured_step(self) -> Step:
         """The last step under the evaluation's length, counted in tokens of the trained prefix, and expansion."""
-        chosen = {"extra_length": self.evaluation_extra_length, "expansion": self.evaluation_expansion}
-        return replace(self._last_step, **{name: on for name, on in chosen.items() if on is not None})
+        step, longer, expansion = self._last_step, self.evaluation_extra_length, self.evaluation_expansion
+        return replace(
+            step,
+            extra_length=step.extra_length if longer is None else longer,
+            expansion=step.expansion if expansion is None else expansion,
+        )
 
     @property
     def training(self) -> Recipe:

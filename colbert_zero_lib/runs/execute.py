@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -90,20 +89,11 @@ def obtain_steps(shop: Workshop, recipe: Recipe, seed: int) -> Run | Checkpoint:
     """
     start = shop.checkpoint(recipe)
     if start is not None:
-        check_start(start, recipe, shop.profile)
+        origins.check_start(start, recipe, shop.profile)
     before: Run | Checkpoint = start or obtain_base(shop)
     for stage in recipe.stages():
         before = shop.ledger.obtain(shop.key(stage, seed), partial(_build, shop, stage, seed, before))
     return before
-
-
-def check_start(start: Checkpoint, recipe: Recipe, profile: Profile) -> None:
-    """RecipeError where ``recipe`` cannot begin from ``start``; warnings where their settings differ."""
-    origins.check_first_step(start, recipe)
-    if not recipe.steps:
-        origins.as_measured(start, recipe)
-    for sentence in origins.mismatches(start, recipe, profile):
-        warnings.warn(sentence, stacklevel=4)
 
 
 def obtain_base(shop: Workshop) -> Run:
@@ -227,16 +217,11 @@ def _passport(
     wall["evaluation"] = evaluation_seconds
     spent += sum(result.device_seconds or result.wall_seconds for _, result in trained) / 3600
     passport = {
-        "profile": shop.profile.name,
-        "seed": seed,
-        "recipe": str(recipe),
+        **made(shop, recipe, seed),
         "pipeline": pipeline_of(shop.profile.whole(recipe)),
         "arm": arm_of(shop.profile.whole(recipe)),
-        "device": shop.device_name,
         "threads": torch.get_num_threads(),
         "precision": shop.precision,
-        "versions": environment_versions(),
-        "git_commit": git_commit(),
         "source": shop.profile.source.partition(":")[0],
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
@@ -266,6 +251,18 @@ def _passport(
             "interaction": checkpoint.interaction,
         }
     return passport
+
+
+def made(shop: Workshop, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """What a passport says of every run, even one that diverged."""
+    return {
+        "profile": shop.profile.name,
+        "seed": seed,
+        "recipe": str(recipe),
+        "device": shop.device_name,
+        "versions": environment_versions(),
+        "git_commit": git_commit(),
+    }
 
 
 def retriever_of(model: SentenceTransformer, precision: str = "float32") -> Retriever:

@@ -6,13 +6,11 @@ Plain JSON and small tables only; folders, locks and integrity are the ledger's.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -107,10 +105,6 @@ def thin(curve: Sequence[_Point]) -> list[_Point]:
 
 def plain(value: Any, path: str = "") -> Any:
     """``value`` as JSON's own types; RunError names the path of whatever JSON cannot hold (NaN included)."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        value = value.value
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -130,7 +124,7 @@ def plain(value: Any, path: str = "") -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no blanks, floats in full; dataclasses become mappings."""
+    """One text for equal values: sorted keys, no blanks, floats in full."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -15,15 +15,15 @@ from colbert_zero_lib.errors import DivergedError, ParameterError, RecipeError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.profiles import Profile
 from colbert_zero_lib.recipes import Recipe, Step
-from colbert_zero_lib.runs import Ledger, Run, RunKey, environment_versions, git_commit
+from colbert_zero_lib.runs import Ledger, Run, RunKey, origins
 from colbert_zero_lib.runs.execute import (
     DEVELOPMENT,
     _build,
-    check_start,
+    made,
     obtain_steps,
 )
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
-from colbert_zero_lib.runs.workshop import Workshop, workshop
+from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.steps import check_seed
 
 # What a workshop keeps when only learning rates change.
@@ -110,7 +110,7 @@ class RateSweep:
             return found
         start = self.shop.checkpoint(self.recipe)
         if start is not None and len(self.recipe) == 1:
-            check_start(start, self.recipe, self.shop.profile)
+            origins.check_start(start, self.recipe, self.shop.profile)
         before = obtain_steps(self.shop, self.recipe.first(len(self.recipe) - 1), self.seed)
         shop = self._shop(rate, development_only=True)
 
@@ -118,15 +118,7 @@ class RateSweep:
             try:
                 return _build(shop, self.recipe, self.seed, before, folder)
             except DivergedError as error:
-                return {
-                    "profile": shop.profile.name,
-                    "seed": self.seed,
-                    "recipe": str(self.recipe),
-                    "diverged": str(error),
-                    "device": shop.device_name,
-                    "versions": environment_versions(),
-                    "git_commit": git_commit(),
-                }
+                return {**made(shop, self.recipe, self.seed), "diverged": str(error)}
 
         return self.ledger.obtain(self.key(rate), build)
 
@@ -166,9 +158,8 @@ def _source(run: Run, step: Step) -> dict[str, Any]:
 
 def sweep(
     recipe: Recipe | str,
-    profile: str | Profile = "tiny",
+    shop: Workshop,
     seed: int = 0,
-    shop: Workshop | None = None,
     rates: Sequence[float] = (),
     say: Callable[[str], None] | None = None,
 ) -> Sweep:
@@ -178,7 +169,6 @@ def sweep(
     end.
     """
     say = say or (lambda _: None)
-    shop = shop or workshop(profile)
     recipe = shop.profile.begun(Recipe.parse(recipe) if isinstance(recipe, str) else recipe)
     plan = RateSweep(recipe, seed, shop, tuple(rates))
     say(f"{plan.recipe}: {len(plan.rates)} learning rates, {len(plan.done())} there already")

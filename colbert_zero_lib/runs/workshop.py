@@ -115,7 +115,8 @@ class Workshop:
     def prompts(self, recipe: Recipe) -> tuple[str, str]:
         """The (query, document) prompts of its steps: those its start was saved with, else the profile's."""
         checkpoint = self.checkpoint(recipe)
-        return self.profile.prompts if checkpoint is None else origins.prompts_of(checkpoint, self.profile)
+        own = checkpoint.prompts if checkpoint else None
+        return own if own and any(own) else self.profile.prompts
 
     def key(self, recipe: Recipe, seed: int) -> RunKey:
         """What makes the run of ``recipe`` the run it is: of a start, its commit or digest, whatever it is called."""
