@@ -10,7 +10,6 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ColbertZeroError, ParameterError, RunError
@@ -131,14 +130,11 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(check_seed(int(part)) for part in parts))
 
 
-def plan_grid(
-    shop: Workshop, recipes: Sequence[Recipe], seeds: Iterable[int], recorded: Path | None = None
-) -> Plan:
+def plan_grid(shop: Workshop, recipes: Sequence[Recipe], seeds: Iterable[int]) -> Plan:
     """What a grid needs at a profile, beside what its ledger has; builds nothing, and no text while there is no run.
 
     Where the base encoder is there, so that its tokenizer is known, two names of one training (prefix ``random`` and
-    ``random/4``, if the prompts take 4 tokens) are one arm. ``recorded``: where recorded passports are, ``data/runs``
-    by default; their times count where the ledger has none. ParameterError without a seed.
+    ``random/4``, if the prompts take 4 tokens) are one arm. ParameterError without a seed.
     """
     seeds = tuple(dict.fromkeys(map(check_seed, seeds)))
     recipes = [shop.profile.begun(recipe) for recipe in recipes]
@@ -151,10 +147,10 @@ def plan_grid(
         for job in (jobs if runs else ())
         if (run := shop.ledger.get(shop.key(job.recipe, job.seed), sizes_alone=True))
     }
-    return Plan(shop.profile.name, recipes, seeds, jobs, done, _forecast(shop, runs, recorded))
+    return Plan(shop.profile.name, recipes, seeds, jobs, done, _forecast(shop, runs))
 
 
-def _forecast(shop: Workshop, runs: Iterable[Run], recorded: Path | None) -> Forecast:
+def _forecast(shop: Workshop, runs: Iterable[Run]) -> Forecast:
     """Median times and sizes: of ``runs`` (finished ones of the profile), else of recorded passports.
 
     Only those count that ran on the same kind of device (processor or graphics card); a recorded passport that cannot
@@ -166,7 +162,7 @@ def _forecast(shop: Workshop, runs: Iterable[Run], recorded: Path | None) -> For
         return str(passport.get("device", "")).startswith("cpu") == on_cpu
 
     own = [run for run in runs if alike(run.passport)]
-    others = [passport for passport in _recorded_passports(shop.profile.name, recorded) if alike(passport)]
+    others = [passport for passport in _recorded_passports(shop.profile.name) if alike(passport)]
     from_own, from_others = _medians([run.passport for run in own]), _medians(others)
     told = [f"{len(own)} runs in the ledger"] if from_own else []
     if set(from_others) - set(from_own):
@@ -286,9 +282,9 @@ def _speed(
     return statistics.median(known) if known else None
 
 
-def _recorded_passports(profile: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
-    """Recorded passports of a profile, from ``data/runs`` by default; one that cannot be read is passed over."""
-    for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
+def _recorded_passports(profile: str) -> Iterator[dict[str, Any]]:
+    """Recorded passports of a profile; one that cannot be read is passed over."""
+    for file in sorted((data_folder() / "runs" / profile).glob("*.json")):
         try:
             passport = read_passport(file)
         except RunError:
