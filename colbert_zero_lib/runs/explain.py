@@ -89,16 +89,12 @@ def explain(a: Run, b: Run) -> Explanation:
     metrics_a, metrics_b = first["metrics"], second["metrics"]
     shared = [name for name in metrics_a if name in metrics_b]
     values = {name: (float(metrics_a[name][METRIC]), float(metrics_b[name][METRIC])) for name in shared}
-    intervals = _intervals(_per_query(a), _per_query(b), shared)
+    intervals = _intervals(a, b, shared)
     figures = [Moved(name, *values[name], *intervals.get(name, (None, None))) for name in shared]
     if len(shared) > 1:
         means = (float(np.mean([values[name][side] for name in shared])) for side in (0, 1))
         figures.append(Moved("mean", *means, *intervals.get("mean", (None, None))))
     return Explanation(differences, tuple(figures))
-
-
-def _per_query(run: Run) -> pd.DataFrame | None:
-    return run.per_query() if run.has_per_query else None
 
 
 def _settings(passport: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,16 +113,13 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _intervals(
-    a: pd.DataFrame | None, b: pd.DataFrame | None, collections: list[str]
-) -> dict[str, tuple[float, float]]:
+def _intervals(a: Run, b: Run, collections: list[str]) -> dict[str, tuple[float, float]]:
     """95 % intervals of the paired difference over queries: each collection, and the mean if all have one."""
-    if a is None or b is None:
+    if not (a.has_per_query and b.has_per_query):
         return {}
-    pairs = _paired(a, b)
-    delta = (pairs[f"{METRIC}_b"].astype(float) - pairs[f"{METRIC}_a"].astype(float)).to_numpy()
-    names = pairs["collection"].astype(str).to_numpy()
-    scores = {name: delta[names == name][None] for name in collections if (names == name).any()}
+    moved = moved_queries(a, b)
+    queries = {name: moved.loc[moved["collection"] == name, "moved"].to_numpy() for name in collections}
+    scores = {name: own[None] for name, own in queries.items() if len(own)}
     found = {name: tested({name: own}) for name, own in scores.items()}
     if len(scores) == len(collections) > 1:
         found["mean"] = tested(scores)
@@ -134,24 +127,22 @@ def _intervals(
     return {name: (test.low / 100, test.high / 100) for name, test in known.items()}
 
 
-def _paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    for side in (a, b):
-        missing = {"collection", "query", METRIC} - set(side.columns)
-        if missing:
-            raise RunError(f"Per-query values lack the column {min(missing)!r}: evaluate the run again.")
-    return a.merge(b, on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one")
-
-
 def moved_queries(a: Run, b: Run) -> pd.DataFrame:
     """Which queries rose or fell from a to b, those that fell most first.
 
     Columns: collection, query, a, b (nDCG@10 of each) and moved, b - a. RunError where a side has no per-query values.
     """
-    first, second = _per_query(a), _per_query(b)
-    if first is None or second is None:
+    if not (a.has_per_query and b.has_per_query):
         raise RunError("One of the two runs kept no per-query values: evaluate it again.")
-    pairs = _paired(first, second).astype({"collection": str, "query": str})
-    found = pairs[["collection", "query"]].assign(a=pairs[f"{METRIC}_a"], b=pairs[f"{METRIC}_b"])
+    tables = [run.per_query() for run in (a, b)]
+    for table in tables:
+        missing = {"collection", "query", METRIC} - set(table.columns)
+        if missing:
+            raise RunError(f"Per-query values lack the column {min(missing)!r}: evaluate the run again.")
+    pairs = tables[0].merge(
+        tables[1], on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one"
+    )
+    found = pairs[["collection", "query"]].astype(str).assign(a=pairs[f"{METRIC}_a"], b=pairs[f"{METRIC}_b"])
     found["moved"] = found["b"] - found["a"]
     return found.sort_values(["moved", "collection", "query"], ignore_index=True)
 
