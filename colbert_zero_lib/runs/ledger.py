@@ -69,10 +69,14 @@ class Ledger:
             run, wrong = self._look_up(key)
             if run is not None:
                 return self._tell(run)
-            work = self._work(key)
+            work, folder = self._work(key), self.folder(key)
             with plain_disk_errors(self.root):
                 if wrong is not None:
-                    self._set_aside(key, wrong)
+                    target = set_aside(folder)
+                    warnings.warn(
+                        f"Run folder {folder} {wrong}: it was moved to {target} and the run is built again.",
+                        stacklevel=3,
+                    )
                 if work.is_symlink() or work.is_file():
                     remove(work)
                 work.mkdir(parents=True, exist_ok=True)
@@ -80,8 +84,7 @@ class Ledger:
                     if link.name != CHECKPOINTS:  # which training refuses itself
                         remove(link)
                 # Killed between the manifest and the rename: everything is there but the name.
-                finished = self._problem(work, key) is None
-                if not finished:
+                if self._problem(work, key) is not None:
                     for left in work.iterdir():  # training goes on from checkpoints alone
                         if left.name != CHECKPOINTS:
                             remove(left)
@@ -91,7 +94,6 @@ class Ledger:
                     seal(work, without=[CHECKPOINTS])
                 with contextlib.suppress(OSError):
                     remove(work / CHECKPOINTS)
-                folder = self.folder(key)
                 work.rename(folder)
                 flush_folder(self.root)
             return self._tell(Run.read(folder))
@@ -213,13 +215,6 @@ class Ledger:
         if hashlib.sha256(described.encode()).hexdigest() != key.digest:
             return f"has a {PASSPORT} that describes another run"
         return None
-
-    def _set_aside(self, key: RunKey, wrong: str) -> None:
-        target = set_aside(self.folder(key))
-        warnings.warn(
-            f"Run folder {self.folder(key)} {wrong}: it was moved to {target} and the run is built again.",
-            stacklevel=4,
-        )
 
 
 def _of_key(run: Run, field: str) -> Any:

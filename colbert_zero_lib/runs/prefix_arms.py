@@ -31,9 +31,6 @@ class PrefixArm(NamedTuple):
         """Whether it is evaluated as it was trained."""
         return self.recipe.trains
 
-    def __str__(self) -> str:
-        return self.label if self.matched else f"{self.label}, evaluated with {self.evaluated}"
-
 
 _WORDS = {
     "none": "nothing",

@@ -41,15 +41,7 @@ class RunKey:
 
     def to_mapping(self) -> dict[str, Any]:
         """The key as it stands in ``run.json``: settings as an object, versions as a mapping."""
-        return {
-            "recipe": self.recipe,
-            "profile": self.profile,
-            "settings": json.loads(self.settings),
-            "seed": self.seed,
-            "base": self.base,
-            "data": self.data,
-            "versions": dict(self.versions),
-        }
+        return {**vars(self), "settings": json.loads(self.settings), "versions": dict(self.versions)}
 
     @property
     def digest(self) -> str:

@@ -98,10 +98,6 @@ class RateSweep:
             if self._is_ordinary(rate) or self.ledger.folder(self.key(rate)).is_dir()
         )
 
-    def is_being_trained(self, rate: float) -> bool:
-        """Whether a process is training this learning rate now."""
-        return self.ledger.is_being_built(self.key(rate))
-
     def obtain(self, rate: float) -> Run:
         """The run of one learning rate: reused, or trained and evaluated; its passport says if it diverged."""
         if self._is_ordinary(rate) and (
@@ -174,7 +170,7 @@ def sweep(
     say(f"{plan.recipe}: {len(plan.rates)} learning rates, {len(plan.done())} there already")
     left = list(plan.rates)
     while left:
-        rate = next((rate for rate in left if not plan.is_being_trained(rate)), left[0])
+        rate = next((rate for rate in left if not plan.ledger.is_being_built(plan.key(rate))), left[0])
         left.remove(rate)
         found = plan.obtain(rate).passport.get("development_mean_ndcg@10")
         reached = "diverged" if found is None else f"development nDCG@10 {found:.4f}"

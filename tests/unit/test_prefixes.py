@@ -538,7 +538,7 @@ def test_labels_name_every_scored_token(tiny_encoder_folder: Path) -> None:
 @pytest.mark.parametrize("start", STARTS, ids=str)
 def test_arms_differ_only_in_what_stands_before_texts(start: Recipe) -> None:
     arms = prefix_arms(start)
-    assert len({arm.recipe for arm in arms}) == len({str(arm) for arm in arms}) == len(arms)
+    assert len({arm.recipe for arm in arms}) == len({arm[:2] for arm in arms}) == len(arms)
     trained = [arm.recipe for arm in arms if arm.matched]
     assert len(trained) == 3 + len(TRAINED_KINDS) + len(SIZED_KINDS) * len(SLOTS)
     for recipe in trained:
