@@ -114,7 +114,7 @@ def obtain_base(shop: Workshop) -> Run:
             precision=shop.precision,
             progress=shop.progress,
         )
-        return _passport(shop, ZERO, BASE_SEED, folder / "model", folder, [("pretraining", result)])
+        return _passport(shop, ZERO, BASE_SEED, folder, {"pretraining": result})
 
     return shop.ledger.obtain(shop.key(ZERO, BASE_SEED), build)
 
@@ -123,14 +123,14 @@ def _adopt(shop: Workshop, recipe: Recipe, start: Checkpoint, folder: Path) -> d
     """A checkpoint as a run that was not trained here."""
     if group.is_first():
         origins.copy_model(start, folder / "model")
-    return _passport(shop, recipe, BASE_SEED, folder / "model", folder, [])
+    return _passport(shop, recipe, BASE_SEED, folder, {})
 
 
 def _reevaluate(shop: Workshop, recipe: Recipe, seed: int, trained: Run, folder: Path) -> dict[str, Any]:
     """The same weights at another length or under another prefix: linked, not copied, where the disk allows it."""
     if group.is_first():
         shutil.copytree(trained.model_folder, folder / "model", copy_function=_link, dirs_exist_ok=True)
-    return _passport(shop, recipe, seed, folder / "model", folder, [], trained)
+    return _passport(shop, recipe, seed, folder, {}, trained)
 
 
 def _link(source: str, target: str) -> None:
@@ -167,7 +167,7 @@ def _build(
     if group.is_first():
         save_model(model, folder / "model")
     run = before if isinstance(before, Run) else None
-    passport = _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], run)
+    passport = _passport(shop, recipe, seed, folder, {step.phase.value: result}, run)
     if best:
         passport["measured"] = best.curve
     return passport
@@ -188,15 +188,14 @@ def _passport(
     shop: Workshop,
     recipe: Recipe,
     seed: int,
-    model_folder: Path,
     folder: Path,
-    trained: list[tuple[str, TrainingResult]],
+    trained: Mapping[str, TrainingResult],
     before: Run | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the model and write down all that is known of the run."""
+    """Evaluate the model of ``folder`` and write down all that is known of the run."""
     started = time.perf_counter()
     group.barrier("save the model")
-    model = shop.open_folder(model_folder, recipe, shop.prompts(recipe))
+    model = shop.open_folder(folder / "model", recipe, shop.prompts(recipe))
     measured: dict[str, Any] = {}
     if not shop.development_only:
         test = _evaluate(model, shop.collections)
@@ -206,20 +205,21 @@ def _passport(
     development = _evaluate(model, shop.development)
     if group.is_first():
         development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
-        store_settings(model, model_folder)
+        store_settings(model, folder / "model")
     evaluation_seconds = time.perf_counter() - started
     wall: dict[str, float] = {}
     spent = 0.0  # hours; what a base encoder took is not counted with the steps
     if before and Recipe.parse(before.passport["recipe"]).steps:
         wall = {**before.passport["wall_seconds"]}
         spent = float(before.passport["gpu_hours"])
-    wall |= {name: result.wall_seconds for name, result in trained}
+    wall |= {name: result.wall_seconds for name, result in trained.items()}
     wall["evaluation"] = evaluation_seconds
-    spent += sum(result.device_seconds or result.wall_seconds for _, result in trained) / 3600
+    spent += sum(result.device_seconds or result.wall_seconds for result in trained.values()) / 3600
+    whole = shop.profile.whole(recipe)
     passport = {
         **made(shop, recipe, seed),
-        "pipeline": pipeline_of(shop.profile.whole(recipe)),
-        "arm": arm_of(shop.profile.whole(recipe)),
+        "pipeline": pipeline_of(whole),
+        "arm": arm_of(whole),
         "threads": torch.get_num_threads(),
         "precision": shop.precision,
         "source": shop.profile.source.partition(":")[0],
@@ -228,11 +228,11 @@ def _passport(
         "lengths": dict(zip(SIDES, maximum_lengths(model), strict=True)),
         "wall_seconds": wall,
         "gpu_hours": spent if shop.device.startswith("cuda") else 0.0,
-        "queries_per_second": {name: result.queries_per_second for name, result in trained},
-        "peak_memory_bytes": max((result.peak_memory_bytes for _, result in trained), default=0),
-        "loss": {name: thin(result.loss) for name, result in trained},
+        "queries_per_second": {name: result.queries_per_second for name, result in trained.items()},
+        "peak_memory_bytes": max((result.peak_memory_bytes for result in trained.values()), default=0),
+        "loss": {name: thin(result.loss) for name, result in trained.items()},
         "temperature": {
-            name: result.temperature for name, result in trained if result.temperature is not None
+            name: result.temperature for name, result in trained.items() if result.temperature is not None
         },
         **measured,
         "development": development.metrics(),
