@@ -30,13 +30,7 @@ from colbert_zero_lib.models import parameters, save_model
 from colbert_zero_lib.profiles import PhaseBudget, Profile
 from colbert_zero_lib.prompts import SIDES, describe_prefix
 from colbert_zero_lib.recipes import ZERO, Recipe, find_recipe, pipeline_of
-from colbert_zero_lib.runs import (
-    Run,
-    environment_versions,
-    git_commit,
-    origins,
-    thin,
-)
+from colbert_zero_lib.runs import Run, environment_versions, git_commit, origins, thin
 from colbert_zero_lib.runs.grid import needs
 from colbert_zero_lib.runs.passport import arm_of
 from colbert_zero_lib.runs.saved import maximum_lengths, store_settings
@@ -217,7 +211,7 @@ def _passport(
     spent += sum(result.device_seconds or result.wall_seconds for result in trained.values()) / 3600
     whole = shop.profile.whole(recipe)
     passport = {
-        **made(shop, recipe, seed),
+        **shared_fields(shop, recipe, seed),
         "pipeline": pipeline_of(whole),
         "arm": arm_of(whole),
         "threads": torch.get_num_threads(),
@@ -253,7 +247,7 @@ def _passport(
     return passport
 
 
-def made(shop: Workshop, recipe: Recipe, seed: int) -> dict[str, Any]:
+def shared_fields(shop: Workshop, recipe: Recipe, seed: int) -> dict[str, Any]:
     """What a passport says of every run, even one that diverged."""
     return {
         "profile": shop.profile.name,

@@ -16,12 +16,7 @@ from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.profiles import Profile
 from colbert_zero_lib.recipes import Recipe, Step
 from colbert_zero_lib.runs import Ledger, Run, RunKey, origins
-from colbert_zero_lib.runs.execute import (
-    DEVELOPMENT,
-    _build,
-    made,
-    obtain_steps,
-)
+from colbert_zero_lib.runs.execute import DEVELOPMENT, _build, obtain_steps, shared_fields
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.steps import check_seed
@@ -114,7 +109,7 @@ class RateSweep:
             try:
                 return _build(shop, self.recipe, self.seed, before, folder)
             except DivergedError as error:
-                return {**made(shop, self.recipe, self.seed), "diverged": str(error)}
+                return {**shared_fields(shop, self.recipe, self.seed), "diverged": str(error)}
 
         return self.ledger.obtain(self.key(rate), build)
 

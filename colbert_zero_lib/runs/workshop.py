@@ -23,13 +23,7 @@ from colbert_zero_lib.models import open_model, open_tokenizer, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
 from colbert_zero_lib.prompts import prefix_tokens
 from colbert_zero_lib.recipes import ZERO, Phase, Recipe, Step
-from colbert_zero_lib.runs import (
-    Ledger,
-    Run,
-    RunKey,
-    canonical_json,
-    origins,
-)
+from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, origins
 from colbert_zero_lib.starts import Start
 from colbert_zero_lib.training.devices import device_of_choice, native_precision
 
