@@ -20,10 +20,11 @@ import pandas as pd
 
 from colbert_zero_lib.corpora.evaluation_sets import SETS
 from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.paper_arms import PAPER_ROWS, PaperRow
 from colbert_zero_lib.published.crosswalk import PAPER_ITEMS
 from colbert_zero_lib.published.models import ModelCard, model_cards
 from colbert_zero_lib.published.tables import BEIR, mteb_scores, paper_scores
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, PaperRow, Recipe
+from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs.arms import arm_name, baseline_of
 from colbert_zero_lib.stamps import address, without_badge
 from colbert_zero_lib.suite import find_notebooks, notebooks_folder, read_notebook

@@ -192,7 +192,7 @@ def explain(
     from .runs.explain import moved_queries
 
     ledger = _ledger()
-    first, second = ledger.find(a).sound(), ledger.find(b).sound()
+    first, second = ledger.find(a), ledger.find(b)
     typer.echo(printable(explain_runs(first, second).to_text()))
     if queries:
         moved = moved_queries(first, second)
@@ -228,7 +228,7 @@ def sweep(
     from .runs.sweep import sweep as sweep_rates
 
     shop = workshop(scale, progress=progress)
-    found = sweep_rates(wanted, seed=seed, shop=shop, rates=rate or (), say=typer.echo)
+    found = sweep_rates(wanted, shop, seed, rates=rate or (), say=typer.echo)
     rows = []
     for row in found.rows:
         figures = (row.mean, row.low, row.high, row.behind, row.behind_low, row.behind_high)

@@ -90,7 +90,7 @@ def show_differences(
     from .verdicts.prefixes import effect_findings, expansion_findings
     from .verdicts.verdict import NOT_RUN
 
-    named = {str(in_default_size(recipe, prompts) if prompts else recipe) for recipe in recipes}
+    named = {str(in_default_size(recipe, prompts)) for recipe in recipes}
     study = (arm.recipe for start in STARTS for arm in prefix_arms(start, mismatched=False, prompts=prompts))
     only_there = {str(recipe) for recipe in study if recipe.steps[-1].prefix is not None}  # not in Table 5
     deltas = delta_findings(evidence)

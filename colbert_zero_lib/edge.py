@@ -39,7 +39,6 @@ _NOT_WRITTEN = {
 _NO_MEMORY = re.compile(r"out of memory|allocate memory|failed to map segment", re.IGNORECASE)
 # click's, or the copy of them that later versions of typer have.
 _Refused = typer.BadParameter.__mro__[2]
-_HELP = "NoArgsIsHelpError"
 
 
 def printable(text: object) -> str:
@@ -94,7 +93,7 @@ def end(error: BaseException) -> NoReturn:
 def _meaning(error: BaseException) -> tuple[int, str]:
     if isinstance(error, ColbertZeroError):
         return REFUSED, f"error: {error}"
-    if type(error).__name__ == _HELP:
+    if type(error).__name__ == "NoArgsIsHelpError":
         if shown := error.ctx.get_help():  # type: ignore[attr-defined]
             typer.echo(shown)
         return REFUSED, ""

@@ -10,10 +10,8 @@ LONGEST = 600  # characters of a sentence
 
 def one_line(text: object, limit: int = LONGEST) -> str:
     """A text on one line of printable characters; a long one loses its middle, since the mend stands at its end."""
-    line = str(text)
-    if not line.isprintable():
-        line = "".join(sign if sign.isprintable() else " " for sign in line)
-    line = " ".join(line.split())
+    printable = "".join(sign if sign.isprintable() else " " for sign in str(text))
+    line = " ".join(printable.split())
     if len(line) <= limit:
         return line
     end = limit // 3

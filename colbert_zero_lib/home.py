@@ -25,13 +25,10 @@ def home() -> Path:
     ``.colbert_zero`` in the checkout, else ``~/.cache/colbert_zero``. ParameterError for a user who is not known.
     """
     chosen = os.environ.get("COLBERT_ZERO_HOME")
-    root = None if chosen else repository()
+    if not chosen and (root := repository()):
+        return root / ".colbert_zero"
     try:
-        return (
-            root / ".colbert_zero"
-            if root
-            else Path(chosen or "~/.cache/colbert_zero").expanduser().absolute()
-        )
+        return Path(chosen or "~/.cache/colbert_zero").expanduser().absolute()
     except RuntimeError as error:
         raise ParameterError(
             f"The home folder of a user is not known ({error}): set COLBERT_ZERO_HOME."

@@ -94,14 +94,14 @@ def seal(
     flush_folder(folder)
 
 
-def seal_again(folder: Path, files: Iterable[str], name: str = MANIFEST) -> None:
+def seal_again(folder: Path, files: Iterable[str]) -> None:
     """Bring some entries of a manifest up to date: files that changed, that are new, or that are gone."""
-    entries = entries_of(folder / name)
+    entries = entries_of(folder / MANIFEST)
     for file in files:
         entries.pop(file, None)
         if (folder / file).is_file():
             entries[file] = _entry(folder / file)
-    write_whole(folder / name, _listing(entries))
+    write_whole(folder / MANIFEST, _listing(entries))
 
 
 def entries_of(manifest: Path) -> dict[str, Kept]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import NotebookError, ParameterError
+from .reading import existing
 from .steps import check_seed
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
@@ -67,10 +68,12 @@ class Parameter:
             raise ParameterError(f"{what} but must be of type {annotation}, like {like!r}.")
         if self.choices and value not in self.choices:
             raise ParameterError(f"{what}: choose from {', '.join(self.choices)}.")
-        if value and _FOLDER.match(self.comment or "") and not _is_folder(place := folder / value):
-            raise ParameterError(
-                f"{what}, and there is no folder {place}: make it first, or leave {self.name!r} empty."
-            )
+        if value and _FOLDER.match(self.comment or ""):
+            place = existing(folder / value)
+            if place is None or not place.is_dir():
+                raise ParameterError(
+                    f"{what}, and there is no folder {folder / value}: make it first, or leave {self.name!r} empty."
+                )
         if self.name in ("seed", "seeds"):
             for seed in value if isinstance(value, (list, tuple)) else [value]:
                 check_seed(seed)
@@ -181,10 +184,3 @@ def check_loaded() -> None:
         raise NotebookError(
             f"This kernel imported {', '.join(stale)} before they were replaced: restart it and run this cell again."
         )
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # too long, or with a NUL
-        return False

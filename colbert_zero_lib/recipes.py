@@ -8,17 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import RecipeError
 from .prefixes import EVALUATED_KINDS, SWITCH, Prefix
 from .starts import FROM, Start, read_start
 from .steps import Interaction, Phase, Step
-
-if TYPE_CHECKING:
-    from .paper_arms import PAPER_ROWS as PAPER_ROWS
-    from .paper_arms import PaperRow as PaperRow
-    from .paper_arms import paper_rows as paper_rows
 
 _ORDER = {phase: place for place, phase in enumerate(Phase)}
 
@@ -63,7 +58,7 @@ class Recipe:
                 )
         # What a start has of its own is in its files, so that no switch is known to change nothing.
         if self.steps or self.start is None:
-            if self.evaluation_extra_length == self._trained_extra_length:
+            if self.evaluation_extra_length == self._last_step.extra_length:
                 object.__setattr__(self, "evaluation_extra_length", None)
             if self.evaluation_prefix == self._last_step.prepended:
                 object.__setattr__(self, "evaluation_prefix", None)
@@ -83,10 +78,6 @@ class Recipe:
     @property
     def _last_step(self) -> Step:
         return self.steps[-1] if self.steps else _UNTRAINED
-
-    @property
-    def _trained_extra_length(self) -> bool:
-        return self._last_step.extra_length
 
     def __str__(self) -> str:
         begin = [f"{FROM} {self.start}"] if self.start else []
@@ -122,12 +113,6 @@ class Recipe:
         return cls(tuple(Step.parse(part) for part in steps.split(">")), **evaluation, start=start)
 
     @property
-    def evaluated_with_extra_length(self) -> bool:
-        """Whether texts are encoded at the longer maximum length when the recipe is evaluated."""
-        chosen = self.evaluation_extra_length
-        return self._trained_extra_length if chosen is None else chosen
-
-    @property
     def evaluated_step(self) -> Step:
         """The last step as its model is opened for evaluation: under the evaluation's length, prefix and expansion.
 
@@ -139,9 +124,12 @@ class Recipe:
     @property
     def measured_step(self) -> Step:
         """The last step under the evaluation's length, counted in tokens of the trained prefix, and expansion."""
-        chosen, step = self.evaluation_expansion, self._last_step
-        expansion = step.expansion if chosen is None else chosen
-        return replace(step, extra_length=self.evaluated_with_extra_length, expansion=expansion)
+        step, longer, expansion = self._last_step, self.evaluation_extra_length, self.evaluation_expansion
+        return replace(
+            step,
+            extra_length=step.extra_length if longer is None else longer,
+            expansion=step.expansion if expansion is None else expansion,
+        )
 
     @property
     def training(self) -> Recipe:
@@ -270,12 +258,3 @@ def find_recipe(text: str) -> Recipe:
 def pipeline_of(recipe: Recipe) -> str | None:
     """The letter of the pipeline (Figure 2) that ``recipe`` is, or None."""
     return next((letter for letter, known in PIPELINES.items() if known == recipe), None)
-
-
-def __getattr__(name: str) -> Any:
-    # The paper's rows are recipes: their module imports this one, and this one only hands them on.
-    if name not in ("PAPER_ROWS", "PaperRow", "paper_rows"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import paper_arms
-
-    return getattr(paper_arms, name)

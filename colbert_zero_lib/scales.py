@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from colbert_zero_lib.errors import ProfileError, RecipeError
 from colbert_zero_lib.recipes import Interaction, Phase, Recipe, Step
 from colbert_zero_lib.starts import Start
 from colbert_zero_lib.steps import LEARNED
+
+if TYPE_CHECKING:
+    from colbert_zero_lib.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class PhaseBudget:
     which ends where they no longer rise and leaves the best weights (``stopping``); None does neither.
     ``authors_gradient`` and ``authors_padding`` are
     those of ``Contrastive`` and ``Collator``: what PyLate does where it differs from its formulas.
-    ``muon_learning_rate`` is that of the encoder's matrices in a step with ``[+muon]``; no other step has one.
+    ``muon_learning_rate`` is that of the encoder's matrices in a step with ``[+muon]``, the learning rate where it is
+    None, since Muon's updates are scaled to the size of AdamW's; no other step has one.
     """
 
     steps: int
@@ -75,15 +79,6 @@ class PhaseBudget:
     kept_bytes: int | None = None
     muon_learning_rate: float | None = None
     measured: int | None = None
-
-
-class Before(Protocol):
-    """What a step follows: another step, or a checkpoint, whose interaction is None where it is a bare encoder."""
-
-    @property
-    def interaction(self) -> Interaction | None:
-        """How its query and document meet."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -108,7 +103,6 @@ class Profile:
     """
 
     name: str
-    summary: str
     source: str
     encoder: EncoderShape | None
     base: str
@@ -119,7 +113,7 @@ class Profile:
     seeds: tuple[int, ...] = (0,)
     prompts: tuple[str, str] = ("search_query: ", "search_document: ")
     query_expansion: bool = False
-    rows: tuple[int | None, int | None, int | None] = (None, None, None)
+    rows: tuple[int | None, ...] = (None, None, None)
     test_sets: tuple[str, ...] = ()
     development_sets: tuple[str, ...] = ()
     starts: dict[tuple[Step, ...], Start] = field(default_factory=dict, hash=False)
@@ -164,7 +158,7 @@ class Profile:
                     return replace(recipe, steps=steps + recipe.steps, start=None)
         return recipe
 
-    def budget(self, step: Step, before: Before | None = None) -> PhaseBudget:
+    def budget(self, step: Step, before: Step | Checkpoint | None = None) -> PhaseBudget:
         """The budget of a step that follows ``before``; :class:`ProfileError` when this profile has none for it."""
         try:
             budget = self.budgets[(step.phase, step.interaction)]
@@ -173,10 +167,8 @@ class Profile:
                 f"profile '{self.name}' has no budget for {step.interaction.value}:{step.phase.value};"
                 " add one to colbert_zero_lib/profiles.py"
             ) from None
-        if not step.muon:
-            budget = replace(budget, muon_learning_rate=None)
-        elif budget.muon_learning_rate is None:
-            raise ProfileError(f"profile '{self.name}' has no muon_learning_rate for {step}; leave +muon out")
+        muon = (budget.muon_learning_rate or budget.learning_rate) if step.muon else None
+        budget = replace(budget, muon_learning_rate=muon)
         if step.temperature == LEARNED:
             budget = replace(budget, learned_temperature_steps=budget.steps)
         elif step.temperature is not None:
@@ -186,15 +178,14 @@ class Profile:
             return replace(budget, learning_rate=budget.conversion_learning_rate)
         return budget
 
-    def settings(self, steps: tuple[Step, ...], before: Before | None = None) -> dict:
+    def settings(self, steps: tuple[Step, ...], before: Step | Checkpoint | None = None) -> dict:
         """Everything in the profile that changes the result of training ``steps`` after ``before`` and measuring it."""
         budgets = {
             f"{step.interaction.value}:{step.phase.value}": _set_fields(self.budget(step, earlier))
             for earlier, step in zip((before, *steps), steps, strict=False)
         }
-        shape = asdict(self.encoder) if self.encoder else None
         return {
-            "encoder": shape,
+            "encoder": asdict(self.encoder) if self.encoder else None,
             "pretraining": asdict(self.pretraining),
             "budgets": budgets,
             "evaluation": asdict(self.evaluation),

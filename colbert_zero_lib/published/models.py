@@ -11,7 +11,8 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..home import data_folder
-from ..recipes import PAPER_ROWS, Recipe
+from ..paper_arms import PAPER_ROWS
+from ..recipes import Recipe
 from .tables import layout, mteb_scores, read_csv
 
 _CARDS = layout(

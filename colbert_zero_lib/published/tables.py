@@ -17,8 +17,8 @@ import pandas as pd
 from .. import committed
 from ..errors import DataError, UnknownNameError
 from ..home import data_folder
+from ..paper_arms import PAPER_ROWS
 from ..reading import UnreadableError, is_number, read_lines
-from ..recipes import PAPER_ROWS
 
 BEIR = (
     "FiQA", "NFCorpus", "TREC-COVID", "Touche", "ArguAna", "Quora", "SCIDOCS", "SciFact", "NQ",

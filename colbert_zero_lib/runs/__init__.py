@@ -5,10 +5,9 @@ Nothing here trains, evaluates or imports torch; ``runs.execute`` does and is im
 
 from __future__ import annotations
 
-from .explain import Explanation, explain
+from .explain import explain
 from .ledger import Ledger
 from .passport import (
-    RESULT_VERSION,
     canonical_json,
     environment_versions,
     git_commit,
@@ -21,8 +20,6 @@ from .passport import (
 from .run import Run, RunKey
 
 __all__ = [
-    "RESULT_VERSION",
-    "Explanation",
     "Ledger",
     "Run",
     "RunKey",

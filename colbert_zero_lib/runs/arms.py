@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError, ParameterError, RecipeError
+from ..paper_arms import PAPER_ROWS
 from ..prefixes import Prefix
 from ..reading import UnreadableError, existing, read_lines
-from ..recipes import PAPER_ROWS, PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
+from ..recipes import PIPELINES, ZERO, Interaction, Phase, Recipe, Step, find_recipe
 from ..steps import TEACHER, TEMPERATURE
 from .change_arms import dense_arms, lateon_arms, temperature_arms
 from .prefix_arms import STARTS, expansion_arms, prefix_arms
@@ -47,14 +48,9 @@ class Job:
     seed: int
 
     @property
-    def trains(self) -> bool:
-        """Whether weights are trained, and not only measured at another length or under another prefix."""
-        return self.recipe.trains
-
-    @property
     def before(self) -> Recipe | None:
         """The recipe whose run this one starts from; None for the base encoder."""
-        if not self.trains:
+        if not self.recipe.trains:
             return self.recipe.training
         return self.recipe.first(len(self.recipe) - 1) if self.recipe.steps else None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -31,14 +30,8 @@ from colbert_zero_lib.models import parameters, save_model
 from colbert_zero_lib.profiles import PhaseBudget, Profile
 from colbert_zero_lib.prompts import SIDES, describe_prefix
 from colbert_zero_lib.recipes import ZERO, Recipe, find_recipe, pipeline_of
-from colbert_zero_lib.runs import (
-    Run,
-    environment_versions,
-    git_commit,
-    origins,
-    thin,
-)
-from colbert_zero_lib.runs.needs import needs
+from colbert_zero_lib.runs import Run, environment_versions, git_commit, origins, thin
+from colbert_zero_lib.runs.grid import needs
 from colbert_zero_lib.runs.passport import arm_of
 from colbert_zero_lib.runs.saved import maximum_lengths, store_settings
 from colbert_zero_lib.runs.workshop import BASE_SEED, Workshop, workshop
@@ -74,7 +67,7 @@ def run_recipe(
     recipe = shop.profile.begun(find_recipe(recipe) if isinstance(recipe, str) else recipe)
     if say:
         for need in needs(shop, recipe, seed):
-            say(str(need))
+            say(need)
     run = obtain_steps(shop, recipe, seed)
     if isinstance(run, Checkpoint):
         run = shop.ledger.obtain(shop.key(recipe.training, seed), partial(_adopt, shop, recipe.training, run))
@@ -90,20 +83,11 @@ def obtain_steps(shop: Workshop, recipe: Recipe, seed: int) -> Run | Checkpoint:
     """
     start = shop.checkpoint(recipe)
     if start is not None:
-        check_start(start, recipe, shop.profile)
+        origins.check_start(start, recipe, shop.profile)
     before: Run | Checkpoint = start or obtain_base(shop)
     for stage in recipe.stages():
         before = shop.ledger.obtain(shop.key(stage, seed), partial(_build, shop, stage, seed, before))
     return before
-
-
-def check_start(start: Checkpoint, recipe: Recipe, profile: Profile) -> None:
-    """RecipeError where ``recipe`` cannot begin from ``start``; warnings where their settings differ."""
-    origins.check_first_step(start, recipe)
-    if not recipe.steps:
-        origins.as_measured(start, recipe)
-    for sentence in origins.mismatches(start, recipe, profile):
-        warnings.warn(sentence, stacklevel=4)
 
 
 def obtain_base(shop: Workshop) -> Run:
@@ -124,7 +108,7 @@ def obtain_base(shop: Workshop) -> Run:
             precision=shop.precision,
             progress=shop.progress,
         )
-        return _passport(shop, ZERO, BASE_SEED, folder / "model", folder, [("pretraining", result)])
+        return _passport(shop, ZERO, BASE_SEED, folder, {"pretraining": result})
 
     return shop.ledger.obtain(shop.key(ZERO, BASE_SEED), build)
 
@@ -133,14 +117,14 @@ def _adopt(shop: Workshop, recipe: Recipe, start: Checkpoint, folder: Path) -> d
     """A checkpoint as a run that was not trained here."""
     if group.is_first():
         origins.copy_model(start, folder / "model")
-    return _passport(shop, recipe, BASE_SEED, folder / "model", folder, [])
+    return _passport(shop, recipe, BASE_SEED, folder, {})
 
 
 def _reevaluate(shop: Workshop, recipe: Recipe, seed: int, trained: Run, folder: Path) -> dict[str, Any]:
     """The same weights at another length or under another prefix: linked, not copied, where the disk allows it."""
     if group.is_first():
         shutil.copytree(trained.model_folder, folder / "model", copy_function=_link, dirs_exist_ok=True)
-    return _passport(shop, recipe, seed, folder / "model", folder, [], trained)
+    return _passport(shop, recipe, seed, folder, {}, trained)
 
 
 def _link(source: str, target: str) -> None:
@@ -177,7 +161,7 @@ def _build(
     if group.is_first():
         save_model(model, folder / "model")
     run = before if isinstance(before, Run) else None
-    passport = _passport(shop, recipe, seed, folder / "model", folder, [(step.phase.value, result)], run)
+    passport = _passport(shop, recipe, seed, folder, {step.phase.value: result}, run)
     if best:
         passport["measured"] = best.curve
     return passport
@@ -198,15 +182,14 @@ def _passport(
     shop: Workshop,
     recipe: Recipe,
     seed: int,
-    model_folder: Path,
     folder: Path,
-    trained: list[tuple[str, TrainingResult]],
+    trained: Mapping[str, TrainingResult],
     before: Run | None = None,
 ) -> dict[str, Any]:
-    """Evaluate the model and write down all that is known of the run."""
+    """Evaluate the model of ``folder`` and write down all that is known of the run."""
     started = time.perf_counter()
     group.barrier("save the model")
-    model = shop.open_folder(model_folder, recipe, shop.prompts(recipe))
+    model = shop.open_folder(folder / "model", recipe, shop.prompts(recipe))
     measured: dict[str, Any] = {}
     if not shop.development_only:
         test = _evaluate(model, shop.collections)
@@ -216,40 +199,34 @@ def _passport(
     development = _evaluate(model, shop.development)
     if group.is_first():
         development.per_query.to_parquet(folder / DEVELOPMENT, index=False)
-        store_settings(model, model_folder)
+        store_settings(model, folder / "model")
     evaluation_seconds = time.perf_counter() - started
-    earlier = dict(before.passport["wall_seconds"]) if before else {}
-    for other in ("pretraining", "evaluation"):
-        earlier.pop(other, None)
-    wall = {
-        **earlier,
-        **{name: result.wall_seconds for name, result in trained},
-        "evaluation": evaluation_seconds,
-    }
-    spent = float(before.passport["gpu_hours"]) if before and _trains(before) else 0.0
-    spent += sum(result.device_seconds or result.wall_seconds for _, result in trained) / 3600
+    wall: dict[str, float] = {}
+    spent = 0.0  # hours; what a base encoder took is not counted with the steps
+    if before and Recipe.parse(before.passport["recipe"]).steps:
+        wall = {**before.passport["wall_seconds"]}
+        spent = float(before.passport["gpu_hours"])
+    wall |= {name: result.wall_seconds for name, result in trained.items()}
+    wall["evaluation"] = evaluation_seconds
+    spent += sum(result.device_seconds or result.wall_seconds for result in trained.values()) / 3600
+    whole = shop.profile.whole(recipe)
     passport = {
-        "profile": shop.profile.name,
-        "seed": seed,
-        "recipe": str(recipe),
-        "pipeline": pipeline_of(shop.profile.whole(recipe)),
-        "arm": arm_of(shop.profile.whole(recipe)),
-        "device": shop.device_name,
+        **shared_fields(shop, recipe, seed),
+        "pipeline": pipeline_of(whole),
+        "arm": arm_of(whole),
         "threads": torch.get_num_threads(),
         "precision": shop.precision,
-        "versions": environment_versions(),
-        "git_commit": git_commit(),
         "source": shop.profile.source.partition(":")[0],
         "data": {"fingerprint": shop.source.fingerprint},
         "parameters": parameters(model),
         "lengths": dict(zip(SIDES, maximum_lengths(model), strict=True)),
         "wall_seconds": wall,
         "gpu_hours": spent if shop.device.startswith("cuda") else 0.0,
-        "queries_per_second": {name: result.queries_per_second for name, result in trained},
-        "peak_memory_bytes": max((result.peak_memory_bytes for _, result in trained), default=0),
-        "loss": {name: thin(result.loss) for name, result in trained},
+        "queries_per_second": {name: result.queries_per_second for name, result in trained.items()},
+        "peak_memory_bytes": max((result.peak_memory_bytes for result in trained.values()), default=0),
+        "loss": {name: thin(result.loss) for name, result in trained.items()},
         "temperature": {
-            name: result.temperature for name, result in trained if result.temperature is not None
+            name: result.temperature for name, result in trained.items() if result.temperature is not None
         },
         **measured,
         "development": development.metrics(),
@@ -261,13 +238,25 @@ def _passport(
         passport["prefix"] = describe_prefix(model)
     start, checkpoint = origins.start_of(shop.profile, recipe), shop.checkpoint(recipe)
     if start is not None and checkpoint is not None:
-        passport["start"] = origins.start_entry(start, checkpoint)
+        passport["start"] = {
+            "name": start.name,
+            "revision": start.revision,
+            "identity": checkpoint.identity,
+            "interaction": checkpoint.interaction,
+        }
     return passport
 
 
-def _trains(run: Run) -> bool:
-    """Whether a run's recipe has steps: what a base encoder took is not counted with them."""
-    return bool(Recipe.parse(run.passport["recipe"]).steps)
+def shared_fields(shop: Workshop, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """What a passport says of every run, even one that diverged."""
+    return {
+        "profile": shop.profile.name,
+        "seed": seed,
+        "recipe": str(recipe),
+        "device": shop.device_name,
+        "versions": environment_versions(),
+        "git_commit": git_commit(),
+    }
 
 
 def retriever_of(model: SentenceTransformer, precision: str = "float32") -> Retriever:

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import committed
 from ..errors import RunError
 from ..evaluation.statistics import tested
-from .passport import read_passport
-from .run import Run, read_per_query
+from .run import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,28 +73,23 @@ class Explanation:
         return "\n".join(lines)
 
 
-def explain(
-    a: Run | Path | Mapping[str, Any],
-    b: Run | Path | Mapping[str, Any],
-) -> Explanation:
-    """Compare two runs, recorded passports (``.json`` files) or passport mappings.
+def explain(a: Run, b: Run) -> Explanation:
+    """Compare two runs.
 
-    Intervals are over queries, paired, and need per-query values of both (in the run's folder, or in the Parquet file
-    beside a recorded passport). RunError if a passport or table cannot be read.
+    Intervals are over queries, paired, and need per-query values of both. RunError if a passport lacks what others
+    rely on, or a table cannot be read.
     """
-    (first, first_table), (second, second_table) = _open(a), _open(b)
-    _check(first)
-    _check(second)
+    first, second = a.sound().passport, b.sound().passport
     flat_a, flat_b = dict(_flatten(_settings(first))), dict(_flatten(_settings(second)))
     differences = tuple(
         Difference(path, flat_a.get(path), flat_b.get(path))
         for path in dict.fromkeys([*flat_a, *flat_b])
         if flat_a.get(path) != flat_b.get(path)
     )
-    metrics_a, metrics_b = first.get("metrics", {}), second.get("metrics", {})
-    shared = [name for name in metrics_a if METRIC in metrics_a[name] and METRIC in metrics_b.get(name, {})]
+    metrics_a, metrics_b = first["metrics"], second["metrics"]
+    shared = [name for name in metrics_a if name in metrics_b]
     values = {name: (float(metrics_a[name][METRIC]), float(metrics_b[name][METRIC])) for name in shared}
-    intervals = _intervals(first_table, second_table, shared)
+    intervals = _intervals(a, b, shared)
     figures = [Moved(name, *values[name], *intervals.get(name, (None, None))) for name in shared]
     if len(shared) > 1:
         means = (float(np.mean([values[name][side] for name in shared])) for side in (0, 1))
@@ -105,36 +97,11 @@ def explain(
     return Explanation(differences, tuple(figures))
 
 
-def _open(side: Run | Path | Mapping[str, Any]) -> tuple[Mapping[str, Any], pd.DataFrame | None]:
-    if isinstance(side, Run):
-        return side.passport, side.per_query() if side.has_per_query else None
-    if isinstance(side, (str, Path)):
-        file = Path(side)
-        table = file.with_suffix(".parquet")
-        # A passport that somebody passed on may come alone; a recorded one never does.
-        kept = table.exists() or table in committed.listed(table.parent, table.suffix)
-        committed.check(file, *([table] if kept else []))
-        return read_passport(file), read_per_query(table) if kept else None
-    return side, None
-
-
-def _check(passport: Mapping[str, Any]) -> None:
-    """RunError where a part that is looked into is no object."""
-    key = passport.get("key", {})
-    parts = {name: passport.get(name, {}) for name in ("key", "versions", "metrics")}
-    parts["key.versions"] = key.get("versions", {}) if isinstance(key, Mapping) else {}
-    if isinstance(parts["metrics"], Mapping):
-        parts |= {f"metrics.{name}": found for name, found in parts["metrics"].items()}
-    for name, part in parts.items():
-        if not isinstance(part, Mapping):
-            raise RunError(f"Field {name!r} of a passport is no object: run the recipe again.")
-
-
 def _settings(passport: Mapping[str, Any]) -> dict[str, Any]:
     """The compared fields; those of the key win, but the passport knows more versions, and its start by name."""
-    merged = {**passport, **passport.get("key", {})}
-    merged["recipe"] = passport.get("recipe", merged.get("recipe"))
-    merged["versions"] = {**passport.get("key", {}).get("versions", {}), **passport.get("versions", {})}
+    key = passport.get("key", {})
+    merged = {**passport, **key, "recipe": passport["recipe"]}
+    merged["versions"] = {**key.get("versions", {}), **passport["versions"]}
     return {name: merged[name] for name in _COMPARED if name in merged}
 
 
@@ -146,16 +113,13 @@ def _flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
 
 
-def _intervals(
-    a: pd.DataFrame | None, b: pd.DataFrame | None, collections: list[str]
-) -> dict[str, tuple[float, float]]:
+def _intervals(a: Run, b: Run, collections: list[str]) -> dict[str, tuple[float, float]]:
     """95 % intervals of the paired difference over queries: each collection, and the mean if all have one."""
-    if a is None or b is None:
+    if not (a.has_per_query and b.has_per_query):
         return {}
-    pairs = _paired(a, b)
-    delta = (pairs[f"{METRIC}_b"].astype(float) - pairs[f"{METRIC}_a"].astype(float)).to_numpy()
-    names = pairs["collection"].astype(str).to_numpy()
-    scores = {name: delta[names == name][None] for name in collections if (names == name).any()}
+    moved = moved_queries(a, b)
+    queries = {name: moved.loc[moved["collection"] == name, "moved"].to_numpy() for name in collections}
+    scores = {name: own[None] for name, own in queries.items() if len(own)}
     found = {name: tested({name: own}) for name, own in scores.items()}
     if len(scores) == len(collections) > 1:
         found["mean"] = tested(scores)
@@ -163,24 +127,22 @@ def _intervals(
     return {name: (test.low / 100, test.high / 100) for name, test in known.items()}
 
 
-def _paired(a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
-    for side in (a, b):
-        missing = {"collection", "query", METRIC} - set(side.columns)
-        if missing:
-            raise RunError(f"Per-query values lack the column {min(missing)!r}: evaluate the run again.")
-    return a.merge(b, on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one")
-
-
-def moved_queries(a: Run | Path, b: Run | Path) -> pd.DataFrame:
-    """Which queries rose or fell from a to b, those that fell most first; sides as of `explain`.
+def moved_queries(a: Run, b: Run) -> pd.DataFrame:
+    """Which queries rose or fell from a to b, those that fell most first.
 
     Columns: collection, query, a, b (nDCG@10 of each) and moved, b - a. RunError where a side has no per-query values.
     """
-    tables = [_open(side)[1] for side in (a, b)]
-    if tables[0] is None or tables[1] is None:
+    if not (a.has_per_query and b.has_per_query):
         raise RunError("One of the two runs kept no per-query values: evaluate it again.")
-    pairs = _paired(tables[0], tables[1]).astype({"collection": str, "query": str})
-    found = pairs[["collection", "query"]].assign(a=pairs[f"{METRIC}_a"], b=pairs[f"{METRIC}_b"])
+    tables = [run.per_query() for run in (a, b)]
+    for table in tables:
+        missing = {"collection", "query", METRIC} - set(table.columns)
+        if missing:
+            raise RunError(f"Per-query values lack the column {min(missing)!r}: evaluate the run again.")
+    pairs = tables[0].merge(
+        tables[1], on=["collection", "query"], suffixes=("_a", "_b"), validate="one_to_one"
+    )
+    found = pairs[["collection", "query"]].astype(str).assign(a=pairs[f"{METRIC}_a"], b=pairs[f"{METRIC}_b"])
     found["moved"] = found["b"] - found["a"]
     return found.sort_values(["moved", "collection", "query"], ignore_index=True)
 

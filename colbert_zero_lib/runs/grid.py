@@ -1,5 +1,6 @@
 """A grid of arms through the ledger: what it needs, what is there already, what the rest will take, and the run itself.
 
+A grid's hours follow from medians of whole runs, those of a single recipe from queries per second (`needs`).
 Which arms a grid has is in `arms`, how one of them is trained in `execute`; nothing here prints.
 """
 
@@ -8,17 +9,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ColbertZeroError, ParameterError, RunError
 from ..home import data_folder
-from ..recipes import Interaction, Recipe
+from ..recipes import Interaction, Recipe, Step
 from ..steps import MOST_SEED, check_seed
 from .arms import Job, grid_jobs
 from .passport import read_passport
-from .prefix_arms import has_sizes, in_default_size, without_duplicates
+from .prefix_arms import has_sizes, in_default_size
 from .run import Run
 
 if TYPE_CHECKING:
@@ -33,20 +33,16 @@ class Forecast:
     """What finished runs say of one to come: seconds by kind of work, bytes of a trained run's folder.
 
     ``source`` says how many runs that is from, and where they are; bytes are None where nothing is known.
-    ``pretrains``: whether the profile trains its base encoder itself.
     """
 
     seconds: Mapping[str, float]
     bytes: int | None
     source: str
-    pretrains: bool = True
 
     def of(self, job: Job) -> float | None:
         """Predicted wall seconds of a run, its evaluation among them; None where a part of it was never timed."""
-        kinds = (kind for kind, _ in _work(job.recipe) if self.pretrains or kind != _PRETRAINING)
-        parts = [self.seconds.get(kind) for kind in kinds]
-        known = [part for part in parts if part is not None]
-        return sum(known) if len(known) == len(parts) else None
+        kinds = [kind for kind, _ in _work(job.recipe)]
+        return sum(self.seconds[kind] for kind in kinds) if set(kinds) <= set(self.seconds) else None
 
 
 @dataclass(frozen=True)
@@ -79,26 +75,22 @@ class Plan:
     @property
     def bytes(self) -> int | None:
         """Predicted bytes on disk of the missing runs; those that only measure share weights and count for none."""
-        trained = sum(job.trains for job in self.missing)
+        trained = sum(job.recipe.trains for job in self.missing)
         return 0 if not trained else self.forecast.bytes and trained * self.forecast.bytes
 
     def to_text(self) -> str:
         """The plan as a few aligned lines."""
-        missing, arms = self.missing, len(self.recipes)
+        missing, disk = self.missing, self.bytes
         seeds = f"seed{'s' if len(self.seeds) > 1 else ''} {', '.join(map(str, self.seeds))}"
-        measured = sum(not job.trains for job in missing)
+        measured = sum(not job.recipe.trains for job in missing)
         told = f" ({measured} of them only measure again)" if measured else ""
         lines = {
-            "arms": f"{arms} at profile {self.profile}, {seeds}",
+            "arms": f"{len(self.recipes)} at profile {self.profile}, {seeds}",
             "runs needed": f"{len(self.jobs)}, each shared step once",
             "in the ledger": str(len(self.done)),
             "to run": f"{len(missing)}{told}",
             "time": self._time(),
-            "disk": "none"
-            if self.bytes == 0
-            else "unknown"
-            if not self.bytes
-            else f"about {size(self.bytes)}",
+            "disk": "unknown" if disk is None else f"about {size(disk)}" if disk else "none",
         }
         return "\n".join(f"{name:>14}  {text}" for name, text in lines.items())
 
@@ -138,63 +130,50 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(check_seed(int(part)) for part in parts))
 
 
-def plan_grid(
-    shop: Workshop, recipes: Sequence[Recipe], seeds: Iterable[int], recorded: Path | None = None
-) -> Plan:
+def plan_grid(shop: Workshop, recipes: Sequence[Recipe], seeds: Iterable[int]) -> Plan:
     """What a grid needs at a profile, beside what its ledger has; builds nothing, and no text while there is no run.
 
     Where the base encoder is there, so that its tokenizer is known, two names of one training (prefix ``random`` and
-    ``random/4``, if the prompts take 4 tokens) are one arm. ``recorded``: where recorded passports are, ``data/runs``
-    by default; their times count where the ledger has none. ParameterError without a seed.
+    ``random/4``, if the prompts take 4 tokens) are one arm. ParameterError without a seed.
     """
     seeds = tuple(dict.fromkeys(map(check_seed, seeds)))
-    recipes = list(dict.fromkeys(map(shop.profile.begun, recipes)))
+    recipes = [shop.profile.begun(recipe) for recipe in recipes]
     runs = [run for run in shop.ledger.runs() if run.passport.get("profile") == shop.profile.name]
     prompts = shop.prompt_lengths() if runs and has_sizes(recipes) else None
-    if prompts:
-        recipes = without_duplicates(recipes, prompts)
+    recipes = tuple(dict.fromkeys(in_default_size(recipe, prompts) for recipe in recipes))
     jobs = grid_jobs(recipes, seeds, own_base=shop.profile.encoder is not None)
-    found = (
-        {job: shop.ledger.get(shop.key(job.recipe, job.seed), sizes_alone=True) for job in jobs}
-        if runs
-        else {}
-    )
-    done = {job: run for job, run in found.items() if run is not None}
-    return Plan(
-        shop.profile.name,
-        tuple(recipes),
-        seeds,
-        jobs,
-        done,
-        replace(
-            forecast(shop.profile.name, shop.device, runs, recorded),
-            pretrains=shop.profile.encoder is not None,
-        ),
-    )
+    done = {
+        job: run
+        for job in (jobs if runs else ())
+        if (run := shop.ledger.get(shop.key(job.recipe, job.seed), sizes_alone=True))
+    }
+    return Plan(shop.profile.name, recipes, seeds, jobs, done, _forecast(shop, runs))
 
 
-def forecast(profile: str, device: str, runs: Iterable[Run], recorded: Path | None = None) -> Forecast:
+def _forecast(shop: Workshop, runs: Iterable[Run]) -> Forecast:
     """Median times and sizes: of ``runs`` (finished ones of the profile), else of recorded passports.
 
     Only those count that ran on the same kind of device (processor or graphics card); a recorded passport that cannot
     be read is passed over.
     """
-    on_cpu = device.startswith("cpu")
+    on_cpu = shop.device.startswith("cpu")
 
     def alike(passport: Mapping[str, Any]) -> bool:
         return str(passport.get("device", "")).startswith("cpu") == on_cpu
 
     own = [run for run in runs if alike(run.passport)]
-    others = [passport for passport in recorded_passports(profile, recorded) if alike(passport)]
+    others = [passport for passport in _recorded_passports(shop.profile.name) if alike(passport)]
     from_own, from_others = _medians([run.passport for run in own]), _medians(others)
     told = [f"{len(own)} runs in the ledger"] if from_own else []
     if set(from_others) - set(from_own):
         told.append(f"{len(others)} recorded runs")
-    sizes = [bytes_in(run.folder) for run in own]
+    sizes = [sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file()) for run in own]
     weights = [_PARAMETER_BYTES * passport["parameters"] for passport in others if passport.get("parameters")]
     per_run = sizes or weights
+    # A base encoder that others trained takes no time.
+    free = {} if shop.profile.encoder else {_PRETRAINING: 0.0}
     return Forecast(
-        {**from_others, **from_own},
+        {**from_others, **from_own, **free},
         int(statistics.median(per_run)) if per_run else None,
         " and ".join(told) or "nothing",
     )
@@ -214,7 +193,7 @@ def run_grid(shop: Workshop, plan: Plan) -> Iterator[Event]:
     prompts: tuple[int, int] | None = None
 
     def wanted(job: Job) -> Recipe:
-        return in_default_size(job.recipe, prompts) if prompts else job.recipe
+        return in_default_size(job.recipe, prompts)
 
     def needed(job: Job) -> Job | None:
         if job.before is None:
@@ -270,20 +249,48 @@ def _medians(passports: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {kind: statistics.median(seconds) for kind, seconds in found.items()}
 
 
-def recorded_passports(profile: str, folder: Path | None = None) -> Iterator[dict[str, Any]]:
-    """Recorded passports of a profile, from ``data/runs`` by default; one that cannot be read is passed over."""
-    for file in sorted(((folder or data_folder() / "runs") / profile).glob("*.json")):
+def needs(shop: Workshop, recipe: Recipe, seed: int) -> Iterator[str]:
+    """The steps of ``recipe`` that the ledger lacks, in order, each with its steps, rows (queries) and predicted time.
+
+    That follows from queries per second of runs on a device of the same name, in the ledger or recorded, that trained
+    the same step with the same budget.
+    """
+    passports = [run.passport for run in shop.ledger.runs()] + [*_recorded_passports(shop.profile.name)]
+    for stage in shop.profile.begun(recipe).stages():
+        key = shop.key(stage, seed)
+        if shop.ledger.get(key, sizes_alone=True) is None:
+            step = stage.steps[-1]
+            budget = shop.profile.budget(step)
+            rows = budget.steps * budget.batch_size
+            speed = _speed(passports, shop.device_name, step, key.to_mapping()["settings"]["budgets"])
+            time = duration(rows / speed) if speed else "unknown time: never timed on this device"
+            yield f"{step}: {budget.steps:,} steps, {rows:,} rows, {time}"
+
+
+def _speed(
+    passports: Iterable[Mapping[str, Any]], device: str, step: Step, budgets: Mapping[str, Any]
+) -> float | None:
+    name = f"{step.interaction.value}:{step.phase.value}"
+    # Neither the number of steps nor the learning rate changes how long a step takes.
+    told = {"steps": None, "learning_rate": None}
+    known = []
+    for passport in passports:
+        other = passport.get("key", {}).get("settings", {}).get("budgets", {}).get(name)
+        speed = passport.get("queries_per_second", {}).get(step.phase.value)
+        if other and speed and passport.get("device") == device and other | told == budgets[name] | told:
+            known.append(float(speed))
+    return statistics.median(known) if known else None
+
+
+def _recorded_passports(profile: str) -> Iterator[dict[str, Any]]:
+    """Recorded passports of a profile; one that cannot be read is passed over."""
+    for file in sorted((data_folder() / "runs" / profile).glob("*.json")):
         try:
             passport = read_passport(file)
         except RunError:
             continue
         if {"recipe", "wall_seconds", "device"} <= set(passport):
             yield passport
-
-
-def bytes_in(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from ..errors import ClosedError, ColbertZeroError, RunError, UnknownNameError
 from ..keeping import damage, flush_folder, remove, seal, set_aside
 from ..recipes import find_recipe
 from .locks import is_locked, locked, plain_disk_errors
-from .passport import canonical_json, plain, read_passport, write_json
+from .passport import canonical_json, read_passport, write_json
 from .run import PASSPORT, Run, RunKey
 
 CHECKPOINTS = "checkpoints"
@@ -56,7 +56,9 @@ class Ledger:
         The processes of one job call this together and each runs ``build``; the first alone touches locks and what is
         here, and tells the others what to do. GroupError when they see different keys or folders.
         """
-        group.agree(*self._same_key(key))
+        what = "agree on the run"
+        same = group.broadcast(key.digest, what) == key.digest
+        group.agree(None if same else _OTHER_KEY, what)
         return self._own(key, build) if group.is_first() else self._follow(key, build)
 
     def _own(self, key: RunKey, build: Callable[[Path], Mapping[str, Any]]) -> Run:
@@ -67,10 +69,14 @@ class Ledger:
             run, wrong = self._look_up(key)
             if run is not None:
                 return self._tell(run)
-            work = self._work(key)
+            work, folder = self._work(key), self.folder(key)
             with plain_disk_errors(self.root):
                 if wrong is not None:
-                    self._set_aside(key, wrong)
+                    target = set_aside(folder)
+                    warnings.warn(
+                        f"Run folder {folder} {wrong}: it was moved to {target} and the run is built again.",
+                        stacklevel=3,
+                    )
                 if work.is_symlink() or work.is_file():
                     remove(work)
                 work.mkdir(parents=True, exist_ok=True)
@@ -78,17 +84,16 @@ class Ledger:
                     if link.name != CHECKPOINTS:  # which training refuses itself
                         remove(link)
                 # Killed between the manifest and the rename: everything is there but the name.
-                finished = self._problem(work, key) is None
-                if not finished:
+                if self._problem(work, key) is not None:
                     for left in work.iterdir():  # training goes on from checkpoints alone
                         if left.name != CHECKPOINTS:
                             remove(left)
                     self._share_folder(work)
-                    passport = plain(build(work))
-                    self._seal(work, key, passport)
+                    passport = {**build(work), "key": key.to_mapping(), "digest": key.digest}
+                    write_json(passport, work / PASSPORT)
+                    seal(work, without=[CHECKPOINTS])
                 with contextlib.suppress(OSError):
                     remove(work / CHECKPOINTS)
-                folder = self.folder(key)
                 work.rename(folder)
                 flush_folder(self.root)
             return self._tell(Run.read(folder))
@@ -123,11 +128,6 @@ class Ledger:
 
     def _work(self, key: RunKey) -> Path:
         return self.root / ".partial" / key.folder_name
-
-    def _same_key(self, key: RunKey) -> tuple[str | None, str]:
-        what = "agree on the run"
-        firsts = group.broadcast(key.digest, what)
-        return None if firsts == key.digest else _OTHER_KEY, what
 
     def get(self, key: RunKey, sizes_alone: bool = False) -> Run | None:
         """The run of ``key`` if it is finished and intact; nothing is built, awaited or set aside.
@@ -196,11 +196,6 @@ class Ledger:
             f"recipe; `colbert-zero list` shows the {len(runs)} that there are."
         )
 
-    def check(self, run: Run) -> str | None:
-        """Re-read every byte of a run: None if intact, else one sentence that says what is wrong."""
-        wrong = damage(run.folder) or self._other_key(run.passport, run.digest)
-        return wrong and f"Run folder {run.folder} {wrong}."
-
     def _look_up(self, key: RunKey, sizes_alone: bool = False) -> tuple[Run | None, str | None]:
         """The intact run of ``key``, or what is wrong with its folder; (None, None) if there is no folder."""
         folder = self.folder(key)
@@ -214,25 +209,12 @@ class Ledger:
         if wrong is not None:
             return wrong
         try:
-            return self._other_key(read_passport(folder / PASSPORT), key.digest)
+            described = canonical_json(read_passport(folder / PASSPORT).get("key"))
         except RunError:
             return f"has no readable {PASSPORT}"
-
-    @staticmethod
-    def _other_key(passport: Mapping[str, Any], digest: str) -> str | None:
-        described = hashlib.sha256(canonical_json(passport.get("key")).encode()).hexdigest()
-        return None if described == digest else f"has a {PASSPORT} that describes another run"
-
-    def _seal(self, work: Path, key: RunKey, passport: dict[str, Any]) -> None:
-        write_json({**passport, "key": key.to_mapping(), "digest": key.digest}, work / PASSPORT)
-        seal(work, without=[CHECKPOINTS])
-
-    def _set_aside(self, key: RunKey, wrong: str) -> None:
-        target = set_aside(self.folder(key))
-        warnings.warn(
-            f"Run folder {self.folder(key)} {wrong}: it was moved to {target} and the run is built again.",
-            stacklevel=4,
-        )
+        if hashlib.sha256(described.encode()).hexdigest() != key.digest:
+            return f"has a {PASSPORT} that describes another run"
+        return None
 
 
 def _of_key(run: Run, field: str) -> Any:

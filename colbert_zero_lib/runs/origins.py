@@ -6,12 +6,12 @@ The checkpoint's files are read by ``checkpoint``; the profile's own base encode
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from ..checkpoint import Checkpoint, describe_checkpoint, find_checkpoint
+from ..checkpoint import Checkpoint, find_checkpoint
 from ..corpora import minilm_folder
 from ..errors import RecipeError
 from ..hub import MODEL_FILES
@@ -32,16 +32,21 @@ def open_start(start: Start, home: Path) -> Checkpoint:
     return replace(found, name=start.name, folder=found.folder.resolve())
 
 
-def check_first_step(checkpoint: Checkpoint, recipe: Recipe) -> None:
-    """RecipeError where the first step cannot be taken from the checkpoint."""
-    first = recipe.steps[0].interaction if recipe.steps else None
-    if first is Interaction.DENSE and checkpoint.interaction is Interaction.COLBERT:
-        raise RecipeError(
-            f"{recipe.steps[0]} cannot follow {checkpoint.name}: a ColBERT model is not turned back into a dense "
-            "one, so begin with a colbert step."
-        )
-    if recipe.steps and recipe.steps[0].head and checkpoint.interaction is Interaction.COLBERT:
-        raise RecipeError(f"{checkpoint.name} has a projection already: leave +head out.")
+def check_start(checkpoint: Checkpoint, recipe: Recipe, profile: Profile) -> None:
+    """RecipeError where the recipe cannot begin from the checkpoint; warnings where their settings differ."""
+    if not recipe.steps:
+        as_measured(checkpoint, recipe)
+    elif checkpoint.interaction is Interaction.COLBERT:
+        first = recipe.steps[0]
+        if first.interaction is Interaction.DENSE:
+            raise RecipeError(
+                f"{first} cannot follow {checkpoint.name}: a ColBERT model is not turned back into a dense "
+                "one, so begin with a colbert step."
+            )
+        if first.head:
+            raise RecipeError(f"{checkpoint.name} has a projection already: leave +head out.")
+    for sentence in _mismatches(checkpoint, recipe, profile):
+        warnings.warn(sentence, stacklevel=4)
 
 
 def has_prompts(checkpoint: Checkpoint) -> bool:
@@ -49,12 +54,7 @@ def has_prompts(checkpoint: Checkpoint) -> bool:
     return any(checkpoint.prompts or ())
 
 
-def prompts_of(checkpoint: Checkpoint, profile: Profile) -> tuple[str, str]:
-    """The (query, document) prompts of all steps that follow: the checkpoint's own, else the profile's."""
-    return checkpoint.prompts if checkpoint.prompts and has_prompts(checkpoint) else profile.prompts
-
-
-def mismatches(checkpoint: Checkpoint, recipe: Recipe, profile: Profile) -> Iterator[str]:
+def _mismatches(checkpoint: Checkpoint, recipe: Recipe, profile: Profile) -> Iterator[str]:
     """Sentences on what the checkpoint's files say and the profile or the first step does otherwise."""
     own = checkpoint.prompts
     if own and has_prompts(checkpoint) and own != profile.prompts:
@@ -86,15 +86,3 @@ def copy_model(checkpoint: Checkpoint, folder: Path) -> None:
             if not any(part.startswith(".") for part in inside.parts):
                 (folder / inside).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, folder / inside)
-
-
-def described(folder: Path) -> Checkpoint:
-    """A finished run's own copy of its start, as a checkpoint."""
-    return describe_checkpoint(folder, str(folder), "")
-
-
-def start_entry(start: Start, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a passport says of it."""
-    kind = checkpoint.interaction and checkpoint.interaction.value
-    named = {"name": start.name, "revision": start.revision}
-    return {**named, "identity": checkpoint.identity, "interaction": kind}

@@ -6,13 +6,11 @@ Plain JSON and small tables only; folders, locks and integrity are the ledger's.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -24,9 +22,10 @@ from .. import committed
 from ..errors import ColbertZeroError, ProfileError, RunError
 from ..home import recording_folder, repository
 from ..keeping import replacing, write_whole
+from ..paper_arms import paper_rows
 from ..profiles import get_profile
 from ..reading import UnreadableError, is_number, read_json
-from ..recipes import PIPELINES, Recipe, paper_rows
+from ..recipes import PIPELINES, Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,21 +96,15 @@ def git_commit(folder: Path | None = None) -> str | None:
     return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
-def thin(curve: Sequence[_Point], points: int = 100) -> list[_Point]:
-    """At most ``points`` evenly spaced elements of ``curve``, the first and the last always among them."""
-    if points < 2:
-        raise RunError(f"thin() needs points >= 2 to keep both ends of a curve, not {points}.")
-    if len(curve) <= points:
+def thin(curve: Sequence[_Point]) -> list[_Point]:
+    """At most 100 evenly spaced elements of ``curve``, the first and the last always among them."""
+    if len(curve) <= 100:
         return list(curve)
-    return [curve[round(place * (len(curve) - 1) / (points - 1))] for place in range(points)]
+    return [curve[round(place * (len(curve) - 1) / 99)] for place in range(100)]
 
 
 def plain(value: Any, path: str = "") -> Any:
     """``value`` as JSON's own types; RunError names the path of whatever JSON cannot hold (NaN included)."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        value = value.value
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, (bool, int, str)):
@@ -131,7 +124,7 @@ def plain(value: Any, path: str = "") -> Any:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for equal values: sorted keys, no blanks, floats in full; dataclasses become mappings."""
+    """One text for equal values: sorted keys, no blanks, floats in full."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

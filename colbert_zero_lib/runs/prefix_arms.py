@@ -31,9 +31,6 @@ class PrefixArm(NamedTuple):
         """Whether it is evaluated as it was trained."""
         return self.recipe.trains
 
-    def __str__(self) -> str:
-        return self.label if self.matched else f"{self.label}, evaluated with {self.evaluated}"
-
 
 _WORDS = {
     "none": "nothing",
@@ -57,24 +54,23 @@ def prefix_label(prefix: Prefix) -> str:
 
 def prefix_arms(
     start: Recipe = STARTS[0],
-    phase: Phase = Phase.SUPERVISED,
     slots: Sequence[int] = SLOTS,
     mismatched: bool = True,
     prompts: tuple[int, int] | None = None,
 ) -> tuple[PrefixArm, ...]:
-    """The arms of the study: ``start``, then one ColBERT step of ``phase`` under each prefix.
+    """The arms of the study: ``start``, then a supervised ColBERT step under each prefix.
 
     First nothing, nothing with the extra length, the prompts, and every other prefix with as many tokens as the
     prompts take; then random words, learned tokens and ``[MASK]`` in each number of ``slots``. Each arm but the first
     has the extra length of its own prefix. With ``mismatched``, each is followed by what the same weights score, at the
     same lengths, with nothing and with the prompts before the texts, and the prompts by what is left of theirs when
     MaxSim does not see them. Where the tokens that the ``prompts`` take are
-    known (`in_default_size`), an arm that would stand there twice does so once. RecipeError when ``phase`` cannot
-    follow ``start``.
+    known (`in_default_size`), an arm that would stand there twice does so once. RecipeError when the step cannot follow
+    ``start``.
     """
     found: dict[Recipe, PrefixArm] = {}
-    for arm in _arms(start, Step(Interaction.COLBERT, phase), slots, mismatched):
-        recipe = in_default_size(arm.recipe, prompts) if prompts else arm.recipe
+    for arm in _arms(start, slots, mismatched):
+        recipe = in_default_size(arm.recipe, prompts)
         found.setdefault(recipe, arm._replace(recipe=recipe))
     return tuple(found.values())
 
@@ -89,14 +85,14 @@ def expansion_arms(start: Recipe) -> dict[tuple[bool, bool, bool], Recipe]:
     }
 
 
-def in_default_size(recipe: Recipe, prompts: tuple[int, int]) -> Recipe:
+def in_default_size(recipe: Recipe, prompts: tuple[int, int] | None) -> Recipe:
     """The same recipe with each prefix that has as many tokens as the prompts take written without a number.
 
-    ``prompts``: the tokens of the (query, document) prompts with the tokenizer at hand. ``random/4`` and ``random`` are
-    one training where both prompts take 4 tokens, and two names of it. A recipe with a start of its own has other
-    prompts, perhaps, and stays as it is.
+    ``prompts``: the tokens of the (query, document) prompts, None where there is no tokenizer yet. ``random/4`` and
+    ``random`` are one training where both prompts take 4 tokens, and two names of it. A recipe with a start of its own
+    has other prompts, perhaps, and stays as it is.
     """
-    if recipe.start is not None:
+    if recipe.start is not None or prompts is None:
         return recipe
 
     def of(prefix: Prefix | None) -> Prefix | None:
@@ -105,11 +101,6 @@ def in_default_size(recipe: Recipe, prompts: tuple[int, int]) -> Recipe:
 
     steps = tuple(replace(step, prefix=of(step.prefix)) for step in recipe.steps)
     return replace(recipe, steps=steps, evaluation_prefix=of(recipe.evaluation_prefix))
-
-
-def without_duplicates(recipes: Iterable[Recipe], prompts: tuple[int, int]) -> tuple[Recipe, ...]:
-    """The recipes, each training named once; ``prompts`` as in `in_default_size`."""
-    return tuple(dict.fromkeys(in_default_size(recipe, prompts) for recipe in recipes))
 
 
 def has_sizes(recipes: Iterable[Recipe]) -> bool:
@@ -121,9 +112,10 @@ def has_sizes(recipes: Iterable[Recipe]) -> bool:
     )
 
 
-def _arms(start: Recipe, step: Step, slots: Sequence[int], mismatched: bool) -> Iterator[PrefixArm]:
-    bare = Step(step.interaction, step.phase, prompts=False, extra_length=False)
-    longer = Step(step.interaction, step.phase, prompts=False)
+def _arms(start: Recipe, slots: Sequence[int], mismatched: bool) -> Iterator[PrefixArm]:
+    step = Step(Interaction.COLBERT, Phase.SUPERVISED)
+    longer = replace(step, prompts=False)
+    bare = replace(longer, extra_length=False)
     arms = [("nothing", bare), ("nothing, extra length", longer), (prefix_label(PROMPTS), step)]
     others = [Prefix(kind) for kind in TRAINED_KINDS]
     others += [Prefix(kind, count) for kind in SIZED_KINDS for count in slots]

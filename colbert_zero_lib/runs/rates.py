@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ParameterError, RunError
+from ..errors import RunError
 from ..recipes import TABLE1, Phase
 
 if TYPE_CHECKING:
@@ -19,19 +19,14 @@ METRIC = "ndcg@10"
 LEVEL = 0.95
 
 
-def swept_rates(phase: Phase, present: float, values: int | None = None) -> tuple[float, ...]:
+def swept_rates(phase: Phase, present: float) -> tuple[float, ...]:
     """The learning rates to try, from low to high: as many and over as wide a range as Table 1 says for ``phase``.
 
     They are evenly spaced in the logarithm and rounded to 3 significant digits. ``present`` stands in the middle and
-    is kept as it is: with an even number of ``values`` there is one value more below it than above.
-    ParameterError for fewer than 2 values or a rate that is not above 0.
+    is kept as it is: of an even number of values there is one more below it than above.
     """
     printed = TABLE1[phase]
-    values = printed.learning_rates_tried if values is None else values
-    if values < 2 or not present > 0:
-        raise ParameterError(
-            f"A sweep needs 2 values or more around a learning rate above 0, not {values} around {present}."
-        )
+    values = printed.learning_rates_tried
     factor = (printed.learning_rate_high / printed.learning_rate_low) ** (1 / (values - 1))
     places = range(-(values // 2), values - values // 2)
     return tuple(float(f"{present * factor**place:.3g}") if place else present for place in places)
@@ -121,7 +116,7 @@ def judge(
     profile: str,
     seed: int,
     present: float,
-    sources: Mapping[float, Mapping[str, Any]] | None = None,
+    sources: Mapping[float, Mapping[str, Any]],
 ) -> Sweep:
     """The sweep that follows from every rate's evaluation on the development collections; None where it diverged.
 
@@ -129,13 +124,12 @@ def judge(
     """
     from ..evaluation import difference
 
-    sources = sources or {}
     reached = {rate: found.mean(METRIC) for rate, found in measured.items() if found is not None}
     best = measured[max(reached, key=lambda rate: (reached[rate], -rate))] if reached else None
     rows = []
     for rate, found in sorted(measured.items()):
         if found is None or best is None:
-            rows.append(RateResult(rate, source=dict(sources.get(rate, {}))))
+            rows.append(RateResult(rate, source=sources[rate]))
             continue
         interval = found.interval(METRIC)
         behind = difference(best, found, METRIC)
@@ -147,7 +141,7 @@ def judge(
                 behind.low,
                 behind.high,
                 {name: float(scores.mean()) for name, scores in found.scores(METRIC).items()},
-                dict(sources.get(rate, {})),
+                sources[rate],
             )
         )
     return Sweep(recipe, profile, seed, present, tuple(rows))

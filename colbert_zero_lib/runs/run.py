@@ -27,9 +27,8 @@ PER_QUERY = "per_query.parquet"
 class RunKey:
     """Everything that changes a run's result; equal keys share one folder.
 
-    ``recipe`` is the printed grammar (any spelling of it), ``settings`` the JSON of whatever in the profile
-    matters to this prefix (any order of its keys), ``base`` names the base encoder, ``data`` the fingerprint
-    of the text. A recipe or settings that cannot be read raise RecipeError or RunError.
+    ``recipe`` is printed, ``settings`` the JSON of whatever in the profile matters to this prefix (any order of its
+    keys), ``base`` names the base encoder, ``data`` the fingerprint of the text.
     """
 
     recipe: str
@@ -40,27 +39,9 @@ class RunKey:
     data: str
     versions: tuple[tuple[str, str], ...] = field(default_factory=key_versions)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "recipe", str(Recipe.parse(self.recipe)))
-        try:
-            object.__setattr__(self, "settings", canonical_json(json.loads(self.settings)))
-        except json.JSONDecodeError as error:
-            raise RunError(
-                f"The settings of a run key are not JSON ({error}): build them with canonical_json()."
-            ) from error
-        object.__setattr__(self, "versions", tuple(sorted((str(k), str(v)) for k, v in self.versions)))
-
     def to_mapping(self) -> dict[str, Any]:
         """The key as it stands in ``run.json``: settings as an object, versions as a mapping."""
-        return {
-            "recipe": self.recipe,
-            "profile": self.profile,
-            "settings": json.loads(self.settings),
-            "seed": self.seed,
-            "base": self.base,
-            "data": self.data,
-            "versions": dict(self.versions),
-        }
+        return {**vars(self), "settings": json.loads(self.settings), "versions": dict(self.versions)}
 
     @property
     def digest(self) -> str:

@@ -11,48 +11,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from colbert_zero_lib.checkpoint import Checkpoint
 from colbert_zero_lib.errors import DivergedError, ParameterError, RecipeError
 from colbert_zero_lib.evaluation import Evaluation
-from colbert_zero_lib.profiles import Before, Profile
+from colbert_zero_lib.profiles import Profile
 from colbert_zero_lib.recipes import Recipe, Step
-from colbert_zero_lib.runs import Ledger, Run, RunKey, environment_versions, git_commit
-from colbert_zero_lib.runs.execute import (
-    DEVELOPMENT,
-    _build,
-    check_start,
-    obtain_steps,
-)
+from colbert_zero_lib.runs import Ledger, Run, RunKey, origins
+from colbert_zero_lib.runs.execute import DEVELOPMENT, _build, obtain_steps, shared_fields
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
-from colbert_zero_lib.runs.workshop import Workshop, workshop
+from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.steps import check_seed
 
 # What a workshop keeps when only learning rates change.
 _SHARED = ("source", "ledger", "precision", "development", "_checkpoints")
 
 
-def with_rate(profile: Profile, recipe: Recipe, rate: float, start: Before | None = None) -> Profile:
-    """The profile with another learning rate for the last step of ``recipe``, which begins from ``start``.
-
-    Where that step turns a dense model into a ColBERT one, it is the rate of the conversion that is replaced.
-    """
-    step, before = _last(recipe, start)
-    converts = before is not None and before.interaction not in (None, step.interaction)
-    changed: dict[str, Any] = {"conversion_learning_rate" if converts else "learning_rate": rate}
-    if step.muon:  # one rate for matrices and the rest, as in the profiles
-        changed["muon_learning_rate"] = rate
+def with_rate(profile: Profile, step: Step, rate: float) -> Profile:
+    """The profile with another learning rate for ``step``, whatever it follows and whichever weights it trains."""
     # Of the profile's own budget: what the step's switches change stays theirs.
     place = step.phase, step.interaction
-    return replace(profile, budgets={**profile.budgets, place: replace(profile.budgets[place], **changed)})
-
-
-def _last(recipe: Recipe, start: Before | None = None) -> tuple[Step, Before | None]:
-    if not recipe.steps or not recipe.trains:
-        raise RecipeError(
-            f"A sweep trains the last step of a recipe, and '{recipe}' ends in none: give one such as "
-            "colbert:unsupervised."
-        )
-    return recipe.steps[-1], recipe.steps[-2] if len(recipe) > 1 else start
+    changed = replace(
+        profile.budgets[place],
+        learning_rate=rate,
+        conversion_learning_rate=rate,
+        muon_learning_rate=rate,
+    )
+    return replace(profile, budgets={**profile.budgets, place: changed})
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +55,19 @@ class RateSweep:
     given: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _last(self.recipe)
+        if not self.recipe.steps or not self.recipe.trains:
+            raise RecipeError(
+                f"A sweep trains the last step of a recipe, and '{self.recipe}' ends in none: give one such as "
+                "colbert:unsupervised."
+            )
         check_seed(self.seed)
         if any(not rate > 0 for rate in self.given):
             raise ParameterError(f"A learning rate to sweep is above 0, not {min(self.given)}.")
 
-    @property
-    def _start(self) -> Checkpoint | None:
-        return self.shop.checkpoint(self.recipe)
-
     @cached_property
     def present(self) -> float:
         """The profile's learning rate of the step."""
-        return self.shop.profile.budget(*_last(self.recipe, self._start)).learning_rate
+        return self.shop.budget(self.recipe).learning_rate
 
     @cached_property
     def rates(self) -> tuple[float, ...]:
@@ -104,11 +87,11 @@ class RateSweep:
 
     def done(self) -> tuple[float, ...]:
         """The rates that need no training any more."""
-        return tuple(rate for rate in self.rates if self._finished(rate))
-
-    def is_being_trained(self, rate: float) -> bool:
-        """Whether a process is training this learning rate now."""
-        return self.ledger.is_being_built(self.key(rate))
+        return tuple(
+            rate
+            for rate in self.rates
+            if self._is_ordinary(rate) or self.ledger.folder(self.key(rate)).is_dir()
+        )
 
     def obtain(self, rate: float) -> Run:
         """The run of one learning rate: reused, or trained and evaluated; its passport says if it diverged."""
@@ -116,8 +99,9 @@ class RateSweep:
             found := self.shop.ledger.get(self._shop(rate).key(self.recipe, self.seed))
         ):
             return found
-        if self._start is not None and len(self.recipe) == 1:
-            check_start(self._start, self.recipe, self.shop.profile)
+        start = self.shop.checkpoint(self.recipe)
+        if start is not None and len(self.recipe) == 1:
+            origins.check_start(start, self.recipe, self.shop.profile)
         before = obtain_steps(self.shop, self.recipe.first(len(self.recipe) - 1), self.seed)
         shop = self._shop(rate, development_only=True)
 
@@ -125,15 +109,7 @@ class RateSweep:
             try:
                 return _build(shop, self.recipe, self.seed, before, folder)
             except DivergedError as error:
-                return {
-                    "profile": shop.profile.name,
-                    "seed": self.seed,
-                    "recipe": str(self.recipe),
-                    "diverged": str(error),
-                    "device": shop.device_name,
-                    "versions": environment_versions(),
-                    "git_commit": git_commit(),
-                }
+                return {**shared_fields(shop, self.recipe, self.seed), "diverged": str(error)}
 
         return self.ledger.obtain(self.key(rate), build)
 
@@ -149,14 +125,11 @@ class RateSweep:
             measured, str(self.recipe), self.shop.profile.name, self.seed, self.present, sources=sources
         )
 
-    def _finished(self, rate: float) -> bool:
-        return self._is_ordinary(rate) or self.ledger.folder(self.key(rate)).is_dir()
-
     def _is_ordinary(self, rate: float) -> bool:
         return self.shop.ledger.folder(self._shop(rate).key(self.recipe, self.seed)).is_dir()
 
     def _shop(self, rate: float, development_only: bool = False) -> Workshop:
-        profile = with_rate(self.shop.profile, self.recipe, rate, self._start)
+        profile = with_rate(self.shop.profile, self.recipe.steps[-1], rate)
         shop = replace(self.shop, profile=profile, development_only=development_only)
         shop.__dict__.update({name: getattr(self.shop, name) for name in _SHARED})
         return shop
@@ -176,9 +149,8 @@ def _source(run: Run, step: Step) -> dict[str, Any]:
 
 def sweep(
     recipe: Recipe | str,
-    profile: str | Profile = "tiny",
+    shop: Workshop,
     seed: int = 0,
-    shop: Workshop | None = None,
     rates: Sequence[float] = (),
     say: Callable[[str], None] | None = None,
 ) -> Sweep:
@@ -188,13 +160,12 @@ def sweep(
     end.
     """
     say = say or (lambda _: None)
-    shop = shop or workshop(profile)
     recipe = shop.profile.begun(Recipe.parse(recipe) if isinstance(recipe, str) else recipe)
     plan = RateSweep(recipe, seed, shop, tuple(rates))
     say(f"{plan.recipe}: {len(plan.rates)} learning rates, {len(plan.done())} there already")
     left = list(plan.rates)
     while left:
-        rate = next((rate for rate in left if not plan.is_being_trained(rate)), left[0])
+        rate = next((rate for rate in left if not plan.ledger.is_being_built(plan.key(rate))), left[0])
         left.remove(rate)
         found = plan.obtain(rate).passport.get("development_mean_ndcg@10")
         reached = "diverged" if found is None else f"development nDCG@10 {found:.4f}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from colbert_zero_lib import group
-from colbert_zero_lib.checkpoint import Checkpoint
+from colbert_zero_lib.checkpoint import Checkpoint, describe_checkpoint
 from colbert_zero_lib.corpora import Collection
 from colbert_zero_lib.corpora.sources import Source, open_source, sampling, taught_by
 from colbert_zero_lib.home import home as default_home
@@ -22,14 +22,8 @@ from colbert_zero_lib.keeping import damage
 from colbert_zero_lib.models import open_model, open_tokenizer, step_lengths
 from colbert_zero_lib.profiles import PhaseBudget, Profile, get_profile
 from colbert_zero_lib.prompts import prefix_tokens
-from colbert_zero_lib.recipes import ZERO, Phase, Recipe
-from colbert_zero_lib.runs import (
-    Ledger,
-    Run,
-    RunKey,
-    canonical_json,
-    origins,
-)
+from colbert_zero_lib.recipes import ZERO, Phase, Recipe, Step
+from colbert_zero_lib.runs import Ledger, Run, RunKey, canonical_json, origins
 from colbert_zero_lib.starts import Start
 from colbert_zero_lib.training.devices import device_of_choice, native_precision
 
@@ -74,7 +68,9 @@ class Workshop:
     @property
     def device_name(self) -> str:
         """What a passport calls this device."""
-        return _device_name(self.device)
+        if self.device.startswith("cuda"):
+            return torch.cuda.get_device_name()
+        return f"cpu ({torch.get_num_threads()} threads)"
 
     @cached_property
     def collections(self) -> Mapping[str, Collection]:
@@ -113,7 +109,8 @@ class Workshop:
     def prompts(self, recipe: Recipe) -> tuple[str, str]:
         """The (query, document) prompts of its steps: those its start was saved with, else the profile's."""
         checkpoint = self.checkpoint(recipe)
-        return self.profile.prompts if checkpoint is None else origins.prompts_of(checkpoint, self.profile)
+        own = checkpoint.prompts if checkpoint else None
+        return own if own and any(own) else self.profile.prompts
 
     def key(self, recipe: Recipe, seed: int) -> RunKey:
         """What makes the run of ``recipe`` the run it is: of a start, its commit or digest, whatever it is called."""
@@ -159,28 +156,28 @@ class Workshop:
         """The model in a folder, as it is evaluated after the last step of ``recipe``."""
         step, lengths = recipe.evaluated_step, None
         if not recipe.steps and origins.start_of(self.profile, recipe):
-            step, lengths = origins.as_measured(origins.described(folder), recipe)
+            step, lengths = origins.as_measured(describe_checkpoint(folder, str(folder), ""), recipe)
         size = self.profile.evaluation
-        return open_model(
-            folder,
-            step,
-            lengths=lengths or step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts),
-            prompts=prompts,
-            projection=self.profile.projection,
-            query_expansion=self.profile.query_expansion,
-            seed=BASE_SEED,
-            device=self.device,
-        )
+        lengths = lengths or step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts)
+        return self._open(folder, step, lengths, prompts, BASE_SEED)
+
+    def budget(self, recipe: Recipe) -> PhaseBudget:
+        """That of the last step of ``recipe``, after what it follows."""
+        before = recipe.steps[-2] if len(recipe) > 1 else self.checkpoint(recipe)
+        return self.profile.budget(recipe.steps[-1], before)
 
     def open_for_training(
         self, folder: Path, recipe: Recipe, seed: int
     ) -> tuple[SentenceTransformer, PhaseBudget, tuple[int, int]]:
         """The checkpoint in ``folder`` as the last step of ``recipe`` trains it, that step's budget and its lengths."""
-        step, prompts = recipe.steps[-1], self.prompts(recipe)
-        before = recipe.steps[-2] if len(recipe) > 1 else self.checkpoint(recipe)
-        budget = self.profile.budget(step, before)
+        step, prompts, budget = recipe.steps[-1], self.prompts(recipe), self.budget(recipe)
         lengths = step_lengths(step, budget, open_tokenizer(folder), prompts)
-        model = open_model(
+        return self._open(folder, step, lengths, prompts, seed), budget, lengths
+
+    def _open(
+        self, folder: Path, step: Step, lengths: tuple[int, int], prompts: tuple[str, str], seed: int
+    ) -> SentenceTransformer:
+        return open_model(
             folder,
             step,
             lengths=lengths,
@@ -190,16 +187,9 @@ class Workshop:
             seed=seed,
             device=self.device,
         )
-        return model, budget, lengths
 
 
 def workshop(profile: str | Profile, home: Path | None = None, progress: bool = True) -> Workshop:
     """Open a profile for work; :class:`ProfileError` when there is none of that name."""
     found = get_profile(profile) if isinstance(profile, str) else profile
     return Workshop(found, home or default_home(), device_of_choice(), progress)
-
-
-def _device_name(device: str) -> str:
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name()
-    return f"cpu ({torch.get_num_threads()} threads)"

@@ -212,8 +212,7 @@ def _trend(start: Recipe, prompts: Prompts) -> dict[str, float]:
     slopes = doublings / (doublings**2).sum() / 2  # of two kinds
     found = {}
     for kind, (count, slope) in product(("random", "mask"), zip(SLOTS, slopes.tolist(), strict=True)):
-        recipe = _recipe(start, Prefix(kind, count))
-        found[str(in_default_size(recipe, prompts) if prompts else recipe)] = slope
+        found[str(in_default_size(_recipe(start, Prefix(kind, count)), prompts))] = slope
     return found
 
 

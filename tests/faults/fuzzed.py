@@ -594,7 +594,7 @@ def read_run(content: bytes, folder: Path) -> Any:
 
     (folder / "run.json").write_bytes(content)
     run = Run.read(folder).sound()
-    explain(run, passport()).to_text()
+    explain(run, Run(folder, passport())).to_text()
     return run.passport
 
 

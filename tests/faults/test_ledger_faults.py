@@ -94,11 +94,11 @@ def test_a_process_killed_before_any_file_operation_leaves_a_whole_run_or_none(t
         finished = ended == 0
         ledger = Ledger(root)
         runs = ledger.runs()
-        assert all(ledger.check(run) is None for run in runs)
+        assert all(run.checked() for run in runs)
         trained = any(root.glob(".partial/*/checkpoints/[1-3]")) or any(root.glob(".partial/*/manifest.json"))
         whole_after_kill += bool(runs) and not finished
         again = ledger.obtain(key(), train)
-        assert again.passport["state"] == STEPS and ledger.check(again) is None
+        assert again.passport["state"] == STEPS and again.checked()
         assert (again.model_folder / "weights").read_bytes() == b"w" * 1000 * STEPS
         assert sorted(path.name for path in again.folder.iterdir()) == ["manifest.json", "model", "run.json"]
         log = (root / "log").read_text().splitlines()
@@ -208,7 +208,7 @@ def test_a_full_disk_is_one_sentence_and_earlier_runs_stay(tmp_path: Path) -> No
     with pytest.raises(RunError, match="full") as raised:
         ledger.obtain(key(), overflow)
     one_sentence(raised.value, tmp_path)
-    assert ledger.check(earlier) is None and ledger.runs() == [earlier]
+    assert earlier.checked() and ledger.runs() == [earlier]
     assert ledger.obtain(key(), train).passport["state"] == STEPS
 
 
@@ -267,7 +267,7 @@ def test_a_disk_that_is_read_only_still_gives_finished_runs(
     with pytest.raises(RunError) as raised:
         ledger.obtain(key(), train)
     one_sentence(raised.value, tmp_path)
-    assert ledger.runs() == [earlier] and ledger.check(earlier) is None
+    assert ledger.runs() == [earlier] and earlier.checked()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a folder in which nobody may write")

@@ -286,10 +286,13 @@ def test_recipes_grids_seeds_and_parameters_are_read_or_refused(text: str) -> No
 
 @MANY
 @given(st.dictionaries(st.sampled_from([*passport(), "key", "digest"]), JSON, max_size=3))
-def test_passports_are_read_or_refused(changes: dict[str, Any]) -> None:
+def test_passports_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, Any]
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
     odd = passport() | changes
     attempt(lambda: validate_passport(odd))
-    attempt(lambda: explain(odd, passport()).to_text())
+    attempt(lambda: explain(Run(folder, odd), Run(folder, passport())).to_text())
 
 
 CELLS = [*'\t\n \r\0"{\ufeff٣', "q1", "d1", "1", "1_0", "1e400", "nan", "[" * 2000, "9" * 4400]

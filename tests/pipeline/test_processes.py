@@ -142,7 +142,7 @@ def test_two_processes_make_the_runs_of_one(two: Path, tmp_path: Path) -> None:
                 for collection, metrics in one.passport[name].items():
                     assert metrics == pytest.approx(other.passport[name][collection], abs=1e-6)
             assert other.passport["processes"] == 2 and "processes" not in one.passport
-            assert shop.ledger.check(other) is None
+            assert other.checked()
         assert not list((two / "runs").glob("*/checkpoints"))
         # Of the same model, the ranking is the same to the last bit, and every process has it.
         colbert, dense = (shared[run.folder.name] for run in final)

@@ -19,7 +19,7 @@ from colbert_zero_lib.profiles import EvaluationSize, PhaseBudget, Profile, get_
 from colbert_zero_lib.recipes import PIPELINES, ZERO, Recipe
 from colbert_zero_lib.runs import Ledger, Run, explain, record, validate_passport
 from colbert_zero_lib.runs.execute import Workshop, run_recipe
-from colbert_zero_lib.runs.needs import needs
+from colbert_zero_lib.runs.grid import needs
 from colbert_zero_lib.verdicts import ledger_evidence
 from tests.hub.server import Server, commit
 from tests.hub.stock import PROMPTS, WORDS
@@ -129,7 +129,7 @@ def test_what_is_needed_is_said_first_and_timed_once_it_was_measured(shop: Works
     run_recipe("b", shop=shop, say=said.append)
     assert len(said) == 2
     first, second = needs(shop, PIPELINES["b"], seed=1)
-    assert first.rows == 16 and first.seconds and first.seconds > 0 and second.seconds
+    assert ": 2 steps, 16 rows, " in first and "unknown" not in first + second
     other = replace(
         shop,
         profile=replace(
@@ -140,7 +140,7 @@ def test_what_is_needed_is_said_first_and_timed_once_it_was_measured(shop: Works
         ),
     )
     other.__dict__.update(source=shop.source, ledger=shop.ledger, precision="float32")
-    assert [need.seconds for need in needs(other, PIPELINES["b"], seed=0)] == [None, None]
+    assert all("unknown time" in need for need in needs(other, PIPELINES["b"], seed=0))
 
 
 def test_a_colbert_start_brings_its_prompts_and_lengths_and_is_what_it_is(

@@ -389,7 +389,7 @@ def test_another_users_closed_run_is_neither_set_aside_nor_trained_again(tmp_pat
     run = ledger.obtain(key, build)
     with closed(run.model_folder / "weights"), pytest.raises(ClosedError, match="weights cannot be read"):
         ledger.obtain(key, lambda work: pytest.fail("it is trained again"))
-    assert ledger.check(run) is None and not (tmp_path / "runs" / ".set-aside").exists()
+    assert run.checked() and not (tmp_path / "runs" / ".set-aside").exists()
     with closed(run.folder), pytest.warns(UserWarning, match="Permission denied"):
         assert ledger.runs() == []
 

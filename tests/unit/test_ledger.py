@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from colbert_zero_lib.errors import RecipeError, RunError, UnknownNameError
+from colbert_zero_lib.errors import RunError, UnknownNameError
 from colbert_zero_lib.keeping import digest_of
 from colbert_zero_lib.runs import Ledger, RunKey, canonical_json, key_versions
 
@@ -84,7 +84,9 @@ def test_a_disk_without_file_locks_is_one_sentence_whoever_asks(
 
 
 def test_the_folder_name_is_the_slug_and_the_digest() -> None:
-    long = replace(KEY, recipe="dense:unsupervised>colbert:supervised[-prompts,-length]>colbert:distillation")
+    long = replace(
+        KEY, recipe="dense:unsupervised > colbert:supervised[-prompts,-length] > colbert:distillation"
+    )
     assert KEY.folder_name == f"colbert-unsupervised-{KEY.digest[:12]}"
     slug, digest = long.folder_name.rsplit("-", 1)
     assert digest == long.digest[:12]
@@ -107,21 +109,13 @@ def test_whatever_changes_a_result_changes_the_digest(change: dict[str, Any]) ->
     assert replace(KEY, **change).digest != KEY.digest
 
 
-def test_spelling_does_not_change_the_digest() -> None:
+def test_the_order_of_settings_and_versions_does_not_change_the_digest() -> None:
     same = replace(
         KEY,
-        recipe=" colbert : unsupervised ",
         settings='{"learning_rates": {"unsupervised": 0.0003}, "batch_size": 16}',
         versions=KEY.versions[::-1],
     )
-    assert same.digest == KEY.digest and same == KEY
-
-
-def test_a_key_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(RecipeError):
-        replace(KEY, recipe="colbert:kd")
-    with pytest.raises(RunError, match="settings"):
-        replace(KEY, settings="{batch_size: 16}")
+    assert same.digest == KEY.digest
 
 
 json_values = st.recursive(
@@ -232,14 +226,13 @@ def test_a_damaged_run_is_reported_set_aside_and_built_again(
     other = ledger.obtain(replace(KEY, seed=1), building([]))
     for round_number in (1, 2):
         harm(run.folder)
-        assert KEY.folder_name in str(ledger.check(run))
         with pytest.warns(UserWarning, match=f"{KEY.folder_name}.*set-aside") as warned:
             again = ledger.obtain(KEY, building(calls))
         assert len(warned) == 1 and str(warned[0].message).endswith(".")
-        assert ledger.check(again) is None
+        assert again.checked()
         assert len(calls) == 1 + round_number
         assert len(list((tmp_path / ".set-aside").iterdir())) == round_number
-    assert ledger.check(other) is None
+    assert other.checked()
 
 
 def test_what_stands_in_the_way_is_one_sentence_that_names_it(tmp_path: Path) -> None:
@@ -262,7 +255,7 @@ def test_a_link_in_the_way_goes_and_what_it_points_to_stays(tmp_path: Path) -> N
     ledger.folder(KEY).symlink_to("nowhere")
     with pytest.warns(UserWarning, match="set-aside"):
         run = ledger.obtain(KEY, building([]))
-    assert ledger.check(run) is None and not run.folder.is_symlink()
+    assert run.checked() and not run.folder.is_symlink()
     assert (elsewhere / "checkpoints" / "mine").is_file()
 
 
@@ -294,7 +287,7 @@ def test_files_that_a_reader_adds_do_no_harm(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
     run = ledger.obtain(KEY, building([]))
     (run.folder / "notes.txt").write_text("looks good")
-    assert ledger.check(run) is None
+    assert run.checked()
 
 
 def test_runs_are_listed_and_a_folder_without_a_passport_is_warned_about(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from colbert_zero_lib.errors import ProfileError
+from colbert_zero_lib.paper_arms import PAPER_ROWS
 from colbert_zero_lib.profiles import PROFILES, get_profile
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, TABLE1, Interaction, Phase, Recipe, Step
+from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase, Recipe, Step
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -69,9 +70,6 @@ def test_a_switch_of_a_step_is_in_the_budget_of_that_step_alone() -> None:
     assert muon == replace(plain, muon_learning_rate=1e-3)
     assert sharp == replace(plain, temperature=0.02)
     assert learned == replace(plain, learned_temperature_steps=plain.steps)
-    without = {key: replace(each, muon_learning_rate=None) for key, each in profile.budgets.items()}
-    with pytest.raises(ProfileError, match=r"muon_learning_rate.*leave \+muon out"):
-        replace(profile, budgets=without).budget(Step.parse("dense:supervised[+muon]"))
 
 
 def test_a_temperature_that_a_profile_has_anyway_is_no_other_training() -> None:

@@ -12,18 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colbert_zero_lib.errors import RecipeError
+from colbert_zero_lib.paper_arms import PAPER_ROWS, PaperRow, paper_rows
 from colbert_zero_lib.recipes import (
-    PAPER_ROWS,
     PIPELINES,
     TABLE1,
     ZERO,
     Interaction,
-    PaperRow,
     Phase,
     Recipe,
     Step,
     find_recipe,
-    paper_rows,
     pipeline_of,
 )
 
@@ -66,7 +64,7 @@ def recipes(draw: st.DrawFn) -> Recipe:
 def test_a_printed_recipe_parses_back_to_itself(recipe: Recipe) -> None:
     assert Recipe.parse(str(recipe)) == recipe
     assert hash(Recipe.parse(str(recipe))) == hash(recipe)
-    assert Recipe.parse(str(recipe)).evaluated_with_extra_length == recipe.evaluated_with_extra_length
+    assert Recipe.parse(str(recipe)).measured_step == recipe.measured_step
 
 
 @given(recipes(), recipes())
@@ -238,7 +236,7 @@ def test_table_4_recipes_follow_the_printed_columns() -> None:
         trained = length and not only_evaluation
         steps = start + [Step(Interaction.COLBERT, phase, prompts, trained) for phase in phases]
         assert list(ours.recipe) == steps
-        assert ours.recipe.evaluated_with_extra_length == length
+        assert ours.recipe.measured_step.extra_length == length
 
 
 def test_one_recipe_has_one_set_of_printed_values() -> None:

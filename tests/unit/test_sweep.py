@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures.sweep import step_name, sweep_figure, sweep_table
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published.recorded import read_sweep, record_sweep, recorded_sweeps, sweep_file
-from colbert_zero_lib.recipes import PIPELINES, TABLE1, Interaction, Phase, Recipe
+from colbert_zero_lib.recipes import PIPELINES, TABLE1, Phase, Recipe
 from colbert_zero_lib.runs.rates import Sweep, judge, swept_rates
 from colbert_zero_lib.runs.sweep import RateSweep, sweep, with_rate
 from colbert_zero_lib.runs.workshop import Workshop
@@ -76,15 +75,9 @@ def test_rates_are_as_many_and_as_far_apart_as_in_table_1_with_the_present_one_a
 
 
 def test_rates_by_hand() -> None:
-    # The supervised range is 2e-5 / 8e-8 = 250: with three values a factor of sqrt(250) = 15.811 between them.
-    assert swept_rates(Phase.SUPERVISED, 1e-3, 3) == (6.32e-05, 1e-3, 0.0158)
-    assert swept_rates(Phase.SUPERVISED, 1e-3, 2) == (4e-6, 1e-3)
-
-
-@pytest.mark.parametrize(("present", "values"), [(1e-3, 1), (0.0, 10), (-1e-3, 10), (float("nan"), 10)])
-def test_rates_that_cannot_be_swept_are_refused(present: float, values: int) -> None:
-    with pytest.raises(ParameterError, match="above 0"):
-        swept_rates(Phase.SUPERVISED, present, values)
+    # The supervised range is 2e-5 / 8e-8 = 250: between ten values there is a factor of 250 ** (1 / 9) = 1.8469.
+    rates = swept_rates(Phase.SUPERVISED, 1e-3)
+    assert rates[:2] + rates[5:7] == (4.65e-05, 8.6e-05, 1e-3, 1.85e-3)
 
 
 def test_a_planted_optimum_is_found_and_replaces_the_present_rate() -> None:
@@ -128,19 +121,17 @@ def test_a_sweep_without_its_present_rate_or_without_any_figure_is_refused() -> 
         planted({1e-4: None, 3e-4: None}, present=1e-4)
 
 
-def test_a_conversion_sweeps_its_own_rate_and_leaves_the_others() -> None:
+def test_a_conversion_sweeps_its_own_rate_and_leaves_those_of_other_steps() -> None:
     profile = get_profile("laptop")
     for recipe in (PIPELINES["a"], Recipe.parse("dense:unsupervised > colbert:supervised")):
         *_, before, step = recipe.steps
-        changed = with_rate(profile, recipe, 5e-4)
+        changed = with_rate(profile, step, 5e-4)
         assert changed.budget(step, before).learning_rate == 5e-4
-        colbert = replace(before, interaction=Interaction.COLBERT)
-        assert changed.budget(step, colbert).learning_rate == profile.budget(step, colbert).learning_rate
-        kept = with_rate(profile, recipe, profile.budget(step, before).learning_rate)
+        kept = with_rate(profile, step, profile.budget(step, before).learning_rate)
         assert kept.settings(recipe.steps) == profile.settings(recipe.steps)
         assert changed.settings(recipe.steps[:-1]) == profile.settings(recipe.steps[:-1])
-    plain = with_rate(profile, PIPELINES["c"], 5e-4)
-    assert plain.budget(PIPELINES["c"].steps[-1], PIPELINES["c"].steps[-2]).learning_rate == 5e-4
+    *_, before, step = PIPELINES["c"].steps
+    assert with_rate(profile, step, 5e-4).budget(step, before).learning_rate == 5e-4
 
 
 def test_only_a_recipe_that_trains_a_step_can_be_swept(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from colbert_zero_lib.errors import ColbertZeroError, ParameterError
 from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import grid as drawings
 from colbert_zero_lib.home import data_folder
+from colbert_zero_lib.paper_arms import PAPER_ROWS
 from colbert_zero_lib.profiles import get_profile
 from colbert_zero_lib.published import paper_table
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, ZERO, Recipe
+from colbert_zero_lib.recipes import PIPELINES, ZERO, Recipe
 from colbert_zero_lib.runs import Run
 from colbert_zero_lib.runs.arms import Job, arm_name, baseline_of, grid_jobs, grid_recipes
 from colbert_zero_lib.runs.grid import plan_grid, read_seeds, run_grid
@@ -89,7 +90,7 @@ def test_a_run_never_comes_before_the_run_it_starts_from() -> None:
         seen.add((job.recipe, job.seed))
     assert jobs[0] == Job(ZERO, 2) and jobs[0].before is None
     assert [job.seed for job in jobs] == sorted(job.seed for job in jobs)
-    assert sum(not job.trains for job in jobs) == 2
+    assert sum(not job.recipe.trains for job in jobs) == 2
 
 
 def test_grids_are_files_letters_and_recipes(tmp_path: Path) -> None:
@@ -161,8 +162,9 @@ def test_the_baseline_of_an_arm_is_the_one_with_neither_switch() -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Workshop:
-    """Tiny without texts: keys need their fingerprints only."""
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    """Tiny without texts and recorded runs: keys need fingerprints of texts only."""
+    monkeypatch.setattr("colbert_zero_lib.runs.grid.data_folder", lambda: tmp_path / "data")
     shop = Workshop(get_profile("tiny"), tmp_path / "home", "cpu", progress=False)
     shop.__dict__["source"] = SimpleNamespace(fingerprint="f" * 64, teacher="d" * 64)
     return shop
@@ -186,9 +188,8 @@ def make(shop: Workshop, recipe: Recipe, seed: int, seconds: float, evaluation: 
     return shop.ledger.obtain(shop.key(recipe, seed), build)
 
 
-def test_a_plan_counts_what_the_ledger_has_and_times_the_rest(shop: Workshop, tmp_path: Path) -> None:
-    nothing = tmp_path / "nothing"
-    fresh = plan_grid(shop, grid_recipes("pipelines"), (0, 1), nothing)
+def test_a_plan_counts_what_the_ledger_has_and_times_the_rest(shop: Workshop) -> None:
+    fresh = plan_grid(shop, grid_recipes("pipelines"), (0, 1))
     assert len(fresh.missing) == len(fresh.jobs) == 17
     assert fresh.seconds is None and fresh.bytes is None and fresh.untimed == 17
     assert fresh.to_text().count("unknown") == 2
@@ -197,18 +198,18 @@ def test_a_plan_counts_what_the_ledger_has_and_times_the_rest(shop: Workshop, tm
         make(shop, prefix, 0, seconds)
     make(shop, ZERO, 0, 50.0)
     make(shop, PIPELINES["c"].stages()[0], 1, 140.0)
-    plan = plan_grid(shop, grid_recipes("c"), (0, 1), nothing)
+    plan = plan_grid(shop, grid_recipes("c"), (0, 1))
     assert [str(job.recipe) for job in plan.missing] == [str(p) for p in PIPELINES["c"].stages()[1:]]
     assert {job.seed for job in plan.missing} == {1}
     assert plan.seconds == pytest.approx(20 + 10 + 2 * 2) and plan.untimed == 0
     assert plan.bytes is not None and 2 * 100_000 < plan.bytes < 2 * 110_000
     # Dense steps were never timed here; what is known is still said.
-    mixed = plan_grid(shop, grid_recipes("a"), (0,), nothing)
+    mixed = plan_grid(shop, grid_recipes("a"), (0,))
     assert mixed.untimed == 2 and mixed.seconds == pytest.approx(10 + 2)
     # Another profile, and another kind of device, know nothing of this.
     other = dataclasses.replace(shop, device="cuda")
     other.__dict__.update(source=shop.source, precision="bfloat16")
-    assert plan_grid(other, grid_recipes("c"), (0,), nothing).seconds is None
+    assert plan_grid(other, grid_recipes("c"), (0,)).seconds is None
 
 
 def test_a_plan_takes_the_median_of_several_runs_and_recorded_ones_where_it_has_none(
@@ -217,22 +218,22 @@ def test_a_plan_takes_the_median_of_several_runs_and_recorded_ones_where_it_has_
     first = PIPELINES["c"].stages()[0]
     for seed, seconds in enumerate((100.0, 900.0, 140.0)):
         make(shop, first, seed, seconds)
-    recorded = tmp_path / "runs" / "tiny"
+    recorded = tmp_path / "data" / "runs" / "tiny"
     recorded.mkdir(parents=True)
     for name, recipe, field in (("x", "base", "pretraining"), ("y", str(first), "unsupervised")):
         passport = {"recipe": recipe, "device": "cpu", "wall_seconds": {field: 7.0, "evaluation": 1.0}}
         (recorded / f"{name}.json").write_text(json.dumps(passport), encoding="utf-8")
     (recorded / "torn.json").write_text("{", encoding="utf-8")
-    plan = plan_grid(shop, [first], (3,), tmp_path / "runs")
+    plan = plan_grid(shop, [first], (3,))
     assert plan.seconds == pytest.approx(7 + 2 + 140 + 2)  # the base as recorded; evaluations as timed here
 
 
-def test_a_damaged_run_is_not_counted_as_there(shop: Workshop, tmp_path: Path) -> None:
+def test_a_damaged_run_is_not_counted_as_there(shop: Workshop) -> None:
     run = make(shop, ZERO, 0, 50.0)
-    whole = plan_grid(shop, [PIPELINES["c"]], (0,), tmp_path)
+    whole = plan_grid(shop, [PIPELINES["c"]], (0,))
     assert list(whole.done) == [Job(ZERO, 0)]
     (run.model_folder / "weights").write_bytes(b"torn")
-    assert not plan_grid(shop, [PIPELINES["c"]], (0,), tmp_path).done
+    assert not plan_grid(shop, [PIPELINES["c"]], (0,)).done
     assert run.folder.is_dir()  # planning sets nothing aside
 
 
@@ -244,7 +245,7 @@ def test_without_any_run_a_plan_builds_no_text(tmp_path: Path) -> None:
 
 
 def test_a_grid_stops_at_the_first_error_and_keeps_what_is_done(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = make(shop, ZERO, 0, 50.0)
     asked: list[str] = []
@@ -256,7 +257,7 @@ def test_a_grid_stops_at_the_first_error_and_keeps_what_is_done(
         return make(shop, recipe, seed, 1.0)
 
     monkeypatch.setattr("colbert_zero_lib.runs.execute.run_recipe", fake)
-    plan = plan_grid(shop, [PIPELINES["c"]], (0,), tmp_path)
+    plan = plan_grid(shop, [PIPELINES["c"]], (0,))
     events = []
     with pytest.raises(ColbertZeroError):
         for event in run_grid(shop, plan):
@@ -267,15 +268,15 @@ def test_a_grid_stops_at_the_first_error_and_keeps_what_is_done(
         ("base", True), (prefixes[0], False), (prefixes[0], True), (prefixes[1], False)
     ]  # fmt: skip
     assert events[0].run == done and events[0].score == 0.25
-    assert len(plan_grid(shop, [PIPELINES["c"]], (0,), tmp_path).done) == 2
+    assert len(plan_grid(shop, [PIPELINES["c"]], (0,)).done) == 2
 
 
 @pytest.mark.parametrize("in_work", range(3))
 def test_a_grid_passes_over_what_another_process_builds_and_what_hangs_on_it(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_work: int
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, in_work: int
 ) -> None:
     make(shop, ZERO, 0, 50.0)
-    plan = plan_grid(shop, grid_recipes("pipelines"), (0,), tmp_path)
+    plan = plan_grid(shop, grid_recipes("pipelines"), (0,))
     other = PIPELINES["a"].stages()[in_work]
     for recipe in other.stages()[:-1]:
         make(shop, recipe, 0, 1.0)
@@ -297,7 +298,7 @@ def test_a_grid_passes_over_what_another_process_builds_and_what_hangs_on_it(
     with pytest.raises(ParameterError, match="Seen"):
         shop.ledger.obtain(shop.key(other, 0), while_in_work)
     # Nobody is at work any more: the rest comes in order.
-    again = plan_grid(shop, plan.recipes, (0,), tmp_path)
+    again = plan_grid(shop, plan.recipes, (0,))
     assert again.missing[0].recipe == other
     assert [event.job for event in run_grid(shop, again) if event.run] == list(again.jobs)
 

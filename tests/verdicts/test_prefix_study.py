@@ -38,7 +38,6 @@ from colbert_zero_lib.runs.prefix_arms import (
     has_sizes,
     in_default_size,
     prefix_arms,
-    without_duplicates,
 )
 from colbert_zero_lib.runs.workshop import Workshop
 from colbert_zero_lib.verdicts import RunEvidence, holm, recorded_evidence
@@ -115,8 +114,8 @@ def test_the_study_leaves_doubles_out_once_the_tokenizer_is_known() -> None:
         assert len(trained) == 3 + len(TRAINED_KINDS) + len(SIZED_KINDS) * (len(SLOTS) - 1)
         # A double and its two mismatched evaluations go, for each kind.
         assert len(every) - len(known) == 3 * len(SIZED_KINDS)
-        assert {arm.recipe for arm in known} == set(without_duplicates((a.recipe for a in every), FOUR))
-        assert not [str(arm) for arm in known if str(arm).startswith("4 ")]
+        assert {arm.recipe for arm in known} == {in_default_size(arm.recipe, FOUR) for arm in every}
+        assert not [arm.label for arm in known if arm.label.startswith("4 ")]
         assert prefix_arms(start, prompts=(3, 4)) == every
     assert has_sizes(grid_recipes("prefixes")) and not has_sizes(grid_recipes("table4"))
 
@@ -127,6 +126,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     shop = Workshop(get_profile("tiny"), tmp_path / "home", "cpu", progress=False)
     shop.__dict__["source"] = SimpleNamespace(fingerprint="f" * 64, teacher="d" * 64)
     base = shop.key(ZERO, 0)
+    monkeypatch.setattr("colbert_zero_lib.runs.grid.data_folder", lambda: tmp_path / "data")
     monkeypatch.setattr(Workshop, "prompt_lengths", lambda own: FOUR if own.ledger.get(base) else None)
     return shop
 
@@ -141,14 +141,12 @@ def make(shop: Workshop, recipe: Recipe, seed: int) -> Run:
     return shop.ledger.obtain(shop.key(recipe, seed), build)
 
 
-def test_a_plan_names_each_training_once_when_the_base_encoder_is_there(
-    shop: Workshop, tmp_path: Path
-) -> None:
+def test_a_plan_names_each_training_once_when_the_base_encoder_is_there(shop: Workshop) -> None:
     recipes = grid_recipes("prefixes")
-    before = plan_grid(shop, recipes, (0,), tmp_path)
+    before = plan_grid(shop, recipes, (0,))
     assert before.jobs == grid_jobs(recipes, (0,))  # nothing is known of the tokenizer yet
     make(shop, ZERO, 0)
-    after = plan_grid(shop, recipes, (0,), tmp_path)
+    after = plan_grid(shop, recipes, (0,))
     assert len(before.jobs) - len(after.jobs) == len(STARTS) * len(SIZED_KINDS) * 3
     assert {in_default_size(job.recipe, FOUR) for job in before.jobs} == {job.recipe for job in after.jobs}
     assert all(in_default_size(job.recipe, FOUR) == job.recipe for job in after.jobs)
@@ -156,7 +154,7 @@ def test_a_plan_names_each_training_once_when_the_base_encoder_is_there(
 
 @pytest.mark.parametrize("base_first", [True, False])
 def test_a_grid_trains_nothing_twice_under_two_names(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base_first: bool
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, base_first: bool
 ) -> None:
     trained: list[str] = []
 
@@ -170,7 +168,7 @@ def test_a_grid_trains_nothing_twice_under_two_names(
         make(shop, ZERO, 0)
     text = f"{SUPERVISED}[prefix=random],{SUPERVISED}[prefix=random/4],{SUPERVISED}[prefix=random/4] @ prefix=none"
     recipes = grid_recipes(text)
-    events = [event for event in run_grid(shop, plan_grid(shop, recipes, (0,), tmp_path)) if event.run]
+    events = [event for event in run_grid(shop, plan_grid(shop, recipes, (0,))) if event.run]
     told = {event.job: event.run for event in events}
     assert trained == [
         *([] if base_first else ["base"]), "dense:unsupervised", f"{SUPERVISED}[prefix=random]",

@@ -19,8 +19,9 @@ from colbert_zero_lib.evaluation import Evaluation
 from colbert_zero_lib.figures import power, switches
 from colbert_zero_lib.figures.marks import headline
 from colbert_zero_lib.lengths import cut, cut_table, marker_tokens, text_tokens
+from colbert_zero_lib.paper_arms import PAPER_ROWS
 from colbert_zero_lib.published import paper_table
-from colbert_zero_lib.recipes import PAPER_ROWS, PIPELINES, Recipe
+from colbert_zero_lib.recipes import PIPELINES, Recipe
 from colbert_zero_lib.runs.arms import arm_name, switch_arms
 from colbert_zero_lib.verdicts import RunEvidence
 from colbert_zero_lib.verdicts.effects import switch_effects
