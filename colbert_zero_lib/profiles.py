@@ -123,9 +123,9 @@ _MINILM_BUDGETS = _budgets(
     conversion=1e-4,
 )
 _PAPER = _with_choices(
-    # Table 1 as printed, on many nodes.
     Profile(
         name="paper",
+        summary="Table 1 as printed, on many nodes",
         source="hub",
         encoder=None,
         base="answerdotai/ModernBERT-base",
@@ -156,9 +156,9 @@ _BASE_STEPS = {_UNSUPERVISED: 500, _SUPERVISED: 2_000, _DISTILLATION: 1_000}
 _BASE_BATCH = {phase: min(2_048, TABLE1[phase].batch_size) for phase in Phase}
 
 _ALL = (
-    # Two CPU cores, no network, a second a run: whether everything works; its figures mean nothing.
     Profile(
         name="smoke",
+        summary="two CPU cores, no network, a second a run: whether everything works; its figures mean nothing",
         source="offline",
         encoder=EncoderShape(layers=1, hidden=64, heads=1, intermediate=64, vocabulary=2000),
         base="modernbert 1x64, offline text",
@@ -166,9 +166,9 @@ _ALL = (
         budgets={key: replace(each, batch_size=8) for key, each in _small_budgets((12, 12, 12)).items()},
         evaluation=EvaluationSize(max_queries=8, max_documents=40, query_length=28, document_length=64),
     ),
-    # Two CPU cores, no network, the three pipelines in under 8 minutes.
     Profile(
         name="tiny",
+        summary="two CPU cores, no network, the three pipelines in under 8 minutes",
         source="offline",
         encoder=_SMALL_ENCODER,
         base="modernbert 2x128, offline text",
@@ -176,9 +176,9 @@ _ALL = (
         budgets=_small_budgets((150, 80, 60)),
         evaluation=EvaluationSize(max_queries=50, max_documents=500, query_length=28, document_length=96),
     ),
-    # Two to eight CPU cores, no network, three pipelines x three seeds in under 2.5 hours.
     Profile(
         name="laptop",
+        summary="two to eight CPU cores, no network, three pipelines x three seeds in under 2.5 hours",
         source="offline",
         encoder=_SMALL_ENCODER,
         base="modernbert 2x128, offline text",
@@ -187,9 +187,9 @@ _ALL = (
         evaluation=EvaluationSize(query_length=28, document_length=128),
         seeds=(0, 1, 2),
     ),
-    # One GPU, no network, the whole grid x three seeds.
     Profile(
         name="mini",
+        summary="one GPU, no network, the whole grid x three seeds",
         source="offline",
         encoder=EncoderShape(layers=6, hidden=384, heads=6, intermediate=768, vocabulary=16_384),
         base="modernbert 6x384, offline text",
@@ -207,9 +207,9 @@ _ALL = (
         evaluation=EvaluationSize(query_length=28, document_length=180),
         seeds=(0, 1, 2),
     ),
-    # Two to eight CPU cores, no network: what to make of a dense model that others trained at length.
     Profile(
         name="minilm",
+        summary="two to eight CPU cores, no network: what to make of a dense model that others trained at length",
         source="offline",
         encoder=None,
         base=MINILM,
@@ -232,10 +232,10 @@ _ALL = (
             (Step(_DENSE, _UNSUPERVISED), Step(_DENSE, _SUPERVISED)): Start(MINILM),
         },
     ),
-    # One GPU, the hub's data sampled, ModernBERT-base.
     replace(
         _PAPER,
         name="base",
+        summary="one GPU, the hub's data sampled, ModernBERT-base",
         budgets={
             key: replace(each, steps=_BASE_STEPS[key[0]], batch_size=_BASE_BATCH[key[0]])
             for key, each in _PAPER.budgets.items()

@@ -103,6 +103,7 @@ class Profile:
     """
 
     name: str
+    summary: str
     source: str
     encoder: EncoderShape | None
     base: str

@@ -99,6 +99,7 @@ def profile_for(
     return replace(
         scale,
         name="adapt",
+        summary="a reader's own documents",
         source=f"folder:{rows}",
         base=str(start),
         starts={},
