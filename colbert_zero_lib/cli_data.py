@@ -91,8 +91,9 @@ def data_forecast(
     source: FromSource = None,
 ) -> None:
     """Say what a profile's data will take, before the first byte: rows, batches, download, disk."""
-    from .corpora.forecast import forecast, human
+    from .corpora.forecast import forecast
     from .home import home
+    from .runs.grid import size
 
     scale = profile_from(profile, source)
     found = forecast(scale, home())
@@ -100,7 +101,7 @@ def data_forecast(
     for phase in found:
         sets = sum(count > 0 for count in phase.rows.values())
         figures = (f"{sets}", f"{phase.total:,}", f"{phase.batch_size:,}", f"{phase.batches:,}")
-        rows.append((phase.phase.value, *figures, human(phase.download), human(phase.disk)))
+        rows.append((phase.phase.value, *figures, size(phase.download), size(phase.disk)))
     columns = ("phase", "data sets", "rows", "batch", "batches", "download", "disk")
     print_table(f"{scale.name}, one epoch", columns, rows)
     for phase in found:
@@ -109,8 +110,8 @@ def data_forecast(
                 f"{phase.phase.value}: {name} has {count:,} rows, less than a batch, and is never drawn"
             )
     typer.echo(
-        f"in all: download {human(sum(phase.download for phase in found))}, "
-        f"disk {human(sum(phase.disk for phase in found))}, kept in {home()}"
+        f"in all: download {size(sum(phase.download for phase in found))}, "
+        f"disk {size(sum(phase.disk for phase in found))}, kept in {home()}"
     )
     typer.echo("Bytes are estimates: a sample's are its share of the whole, evaluation sets are not counted.")
 

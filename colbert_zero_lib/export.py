@@ -9,18 +9,13 @@ import contextlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .errors import ParameterError, RunError
 from .keeping import seal
 from .model_card import CARD, model_card
-from .recipes import Recipe
 from .runs import Run
-from .runs.saved import UNSCORED, read_settings, store_settings
+from .runs.saved import UNSCORED, read_settings
 from .scratch import beside
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 
 def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
@@ -42,8 +37,6 @@ def export_run(run: Run, folder: Path, licence: str = "other") -> Path:
         raise RunError(f"Run {run.folder.name} was never measured on the test collections: run its recipe.")
     with written_whole(folder) as partial:
         shutil.copytree(run.model_folder, partial, copy_function=shutil.copyfile)
-        if "lengths" not in run.passport:  # of a version that left the training's lengths in the files
-            store_settings(_open(run, partial), partial)
         settings = read_settings(partial)
         if UNSCORED in settings:
             raise RunError(
@@ -69,21 +62,3 @@ def written_whole(folder: Path) -> Iterator[Path]:
         raise RunError(
             f"Cannot write the model to {folder} ({error.strerror or error}): free space or name another folder."
         ) from error
-
-
-def _open(run: Run, folder: Path) -> SentenceTransformer:
-    """The model in ``folder`` as the run evaluated it, by what its key says."""
-    from .models import open_model, open_tokenizer, step_lengths
-    from .profiles import EvaluationSize
-
-    key = run.passport["key"]["settings"]
-    recipe, prompts = Recipe.parse(run.passport["recipe"]), tuple(key["prompts"])
-    size = EvaluationSize(**key["evaluation"])
-    return open_model(
-        folder,
-        recipe.evaluated_step,
-        lengths=step_lengths(recipe.measured_step, size, open_tokenizer(folder), prompts),
-        prompts=prompts,
-        projection=key["projection"],
-        query_expansion=key["query_expansion"],
-    )

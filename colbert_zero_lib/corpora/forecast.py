@@ -79,11 +79,3 @@ def _bytes(phase: Phase, rows: Mapping[str, int]) -> tuple[int, int]:
     if phase is Phase.DISTILLATION:
         return download + PASSAGE_BYTES[0], disk + PASSAGE_BYTES[1]
     return download, disk
-
-
-def human(size: int) -> str:
-    """Bytes as people say them."""
-    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size:,} B"

@@ -10,7 +10,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import AutoLocator, LogLocator
+from matplotlib.ticker import LogLocator
 
 from colbert_zero_lib.errors import DataError
 from colbert_zero_lib.profiles import PhaseBudget
@@ -255,25 +255,21 @@ def epoch_hours(content: Content) -> Figure:
 
 
 def training_curves(content: Content) -> Figure:
-    """Training loss by step and phase: the suite's seeds and the authors' way under the same seeds."""
+    """How far losses are from ours at each step: those of our other seeds, and of the authors' way at the same seed."""
     rows = _rows(content, "training loss at the end")
     phases = _by_phase(rows)
     figure, panels = canvas(WIDTH, 2.7, columns=len(phases), squeeze=False)
-    dashes = (0, (3, 1.5))
     for axes, (phase, own) in zip(panels[0], phases.items(), strict=True):
-        for loss in [*own[0]["seeds_loss"], own[0]["ours_loss"]]:
-            axes.plot(*zip(*loss, strict=True), color=_OURS, linewidth=1.1, alpha=0.55)
-        for row in own:
-            axes.plot(*zip(*row["peer_loss"], strict=True), color=_PEER, linewidth=1.1, linestyle=dashes)
-        axes.set(title=phase, xlabel="step", yscale="log")
-        axes.minorticks_off()
-        low, high = axes.get_ylim()
-        axes.set_yticks([tick for tick in AutoLocator().tick_values(low, high) if 0 < low <= tick <= high])
-        axes.yaxis.set_major_formatter("{x:g}")
-    panels[0][0].set_ylabel("training loss")
-    seeds, peers = 1 + len(rows[0]["seeds_loss"]), len({row["seed"] for row in rows})
-    panels[0][-1].plot([], [], color=_OURS, label=f"ours, {seeds} seeds")
-    panels[0][-1].plot([], [], color=_PEER, linestyle=dashes, label=f"the authors' way, {peers} seeds")
+        first = own[0]["ours_loss"]
+        seeds = [(_OURS, "our other seeds", loss, first) for loss in own[0]["seeds_loss"]]
+        peers = [(_PEER, "the authors' way, same seed", row["peer_loss"], row["ours_loss"]) for row in own]
+        for colour, _, loss, ours in seeds + peers:
+            apart = [(step, value - other) for (step, value), (_, other) in zip(loss, ours, strict=True)]
+            axes.plot(*zip(*apart, strict=True), color=colour, linewidth=0.9)
+        axes.set(title=phase, xlabel="step")
+    panels[0][0].set_ylabel("training loss minus ours")
+    for colour, label, *_ in seeds[:1] + peers[:1]:
+        panels[0][-1].plot([], [], color=colour, label=label)
     legend(figure, 2, handletextpad=None)
     told = "closer together than two seeds do"
     if any(row["difference"] > row["seed_difference"] for row in rows):

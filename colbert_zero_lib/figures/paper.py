@@ -108,9 +108,9 @@ def pipelines_diagram(figure2: pd.DataFrame) -> Figure:
 def cost_figure(costs: pd.DataFrame, figure2: pd.DataFrame) -> Figure:
     """Score against ColBERT hours, and what each finished pipeline lacks to (c), with its paired interval.
 
-    ``costs`` is `checkpoint_costs(...)`; ``figure2`` is `paper_table("figure2")`, from which the finished pipelines'
-    hours and scores are taken as printed. Hollow: checkpoints on the way; lines: models whose hours are not known,
-    or that are dense.
+    ``costs`` has for each model of Table 2 its mean, its gap to (c) and its ColBERT hours; ``figure2`` is
+    `paper_table("figure2")`, from which the finished pipelines' hours and scores are taken as printed. Hollow:
+    checkpoints on the way; lines: models whose hours are not known, or that are dense.
     """
     figure, (axes, lacks) = canvas(WIDTH, 3.4, columns=2, gridspec_kw={"width_ratios": (1.9, 1)})
     done = figure2.assign(letter=figure2["pipeline"].str[0]).set_index("letter")

@@ -56,9 +56,9 @@ def device_efficiency(
     figure, axes = canvas(WIDTH, 3.1)
     colours = (COLOURS["blue"], COLOURS["orange"], COLOURS["green"], COLOURS["purple"])
     last: list[float] = []
-    for (name, bandwidth), colour in zip(links, colours, strict=False):
+    for (name, bandwidth), colour, marker in zip(links, colours, "osD^", strict=False):
         reached = [100 * efficiency(shape.on(count), device_seconds, bandwidth) for count in devices]
-        axes.plot(devices, reached, "o-", color=colour, markersize=4.5, label=name)
+        axes.plot(devices, reached, f"{marker}-", color=colour, markersize=4.5, label=name)
         last.append(reached[-1])
     axes.set(ylim=(0, 104), xlabel="devices", ylabel="% of the ideal speed")
     count_axis(axes, devices)

@@ -303,4 +303,7 @@ def duration(seconds: float) -> str:
 
 def size(count: int) -> str:
     """Bytes for print: ``740 MB``, ``1.2 GB``."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count / 1e6:.0f} MB"

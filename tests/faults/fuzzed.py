@@ -589,10 +589,12 @@ def draw_passport(chance: random.Random) -> bytes:
 
 
 def read_run(content: bytes, folder: Path) -> Any:
+    from colbert_zero_lib.keeping import seal
     from colbert_zero_lib.runs import Run
     from colbert_zero_lib.runs.explain import explain
 
     (folder / "run.json").write_bytes(content)
+    seal(folder, files=["run.json"])
     run = Run.read(folder).sound()
     explain(run, Run(folder, passport())).to_text()
     return run.passport

@@ -62,8 +62,8 @@ print(json.dumps(found))
 """
 
 
-def saved_run(recipe: Recipe, encoder: Path, ledger: Ledger, toy: Collection, settled: bool = True) -> Run:
-    """A run as the suite saves one, of random weights; not ``settled``, as versions before ``lengths`` saved them."""
+def saved_run(recipe: Recipe, encoder: Path, ledger: Ledger, toy: Collection) -> Run:
+    """A run as the suite saves one, of random weights."""
     shared: dict[str, Any] = {"prompts": PROFILE.prompts, "projection": PROFILE.projection}
 
     def build(work: Path) -> Mapping[str, Any]:
@@ -90,14 +90,13 @@ def saved_run(recipe: Recipe, encoder: Path, ledger: Ledger, toy: Collection, se
             "wall_seconds": {step.phase.value: 1.0 for step in recipe.steps},
             "metrics": evaluation.metrics(),
             "mean_ndcg@10": evaluation.mean(),
+            "lengths": list(lengths),
         }
-        if settled:
-            store_settings(model, work / "model")
-            passport["lengths"] = list(lengths)
+        store_settings(model, work / "model")
         return passport
 
     settings = canonical_json(PROFILE.settings(recipe.steps))
-    return ledger.obtain(RunKey(str(recipe), PROFILE.name, settings, int(settled), "toy", "f" * 64), build)
+    return ledger.obtain(RunKey(str(recipe), PROFILE.name, settings, 0, "toy", "f" * 64), build)
 
 
 def retriever(model: SentenceTransformer) -> Any:
@@ -145,7 +144,7 @@ def exported(
     """Every recipe's run and the folder it was exported to."""
     shelf, found = tmp_path_factory.mktemp("exported"), {}
     for place, text in enumerate(RECIPES):
-        run = saved_run(Recipe.parse(text), tiny_encoder_folder, ledger, toy, settled=place % 2 == 0)
+        run = saved_run(Recipe.parse(text), tiny_encoder_folder, ledger, toy)
         found[text] = run, export_run(run, shelf / str(place))
     return found
 

@@ -19,6 +19,7 @@ from benchmarks import (
     cases,
     cuda,
     curves,
+    index,
     memory,
     parts,
     records,
@@ -29,6 +30,7 @@ from benchmarks import (
     training,
 )
 from benchmarks.encoders import SHAPES, encoder_folder, open_encoder
+from benchmarks.plaid import PLAID_PEER
 from benchmarks.statistics import alternate, compared, ratio_of
 from benchmarks.steps import half_precision
 from benchmarks.texts import batches
@@ -343,6 +345,39 @@ def test_curves_that_are_another_seeds_lie_as_far_apart_as_seeds_do(monkeypatch:
     assert "closer together" in figure.get_suptitle()
     far = rows[0] | {"difference": 2 * rows[0]["seed_difference"]}
     assert "further apart" in figures.training_curves({"rows": [far]}).get_suptitle()
+
+
+def test_the_readme_tells_the_recorded_index() -> None:
+    rows = {
+        (row["case"].rpartition(", ")[2], row["peer"]): row
+        for row in records.read(data_folder() / "benchmarks" / "index.json")["rows"]
+        if row["documents"] == 100_000
+    }
+    exact, plaid, bm25 = (
+        rows[key] for key in (("exact", PLAID_PEER), ("plaid", PLAID_PEER), ("exact", index.BM25_PEER))
+    )
+    sides = ((exact, "ours"), (plaid, "ours"), (exact, "peer"), (bm25, "peer"))
+
+    def line(words: str, cell: Callable[[Callable[[str], float]], str]) -> str:
+        return f"| {words} | {' | '.join(cell(lambda key, r=r, s=s: r[f'{s}_{key}']) for r, s in sides)} |"  # type: ignore[misc]
+
+    def size(mebibytes: float | None) -> str:
+        return f"{mebibytes:,.0f} MiB" if mebibytes else "none"
+
+    lines = [
+        line("built in", lambda side: f"{side('build_seconds'):,.0f} s"),
+        line("1,000 documents added, in ten calls", lambda side: f"{side('add_seconds'):.1f} s"),
+        line("1,000 documents deleted, in ten calls", lambda side: f"{side('delete_seconds'):.1f} s"),
+        line(
+            "a query, median and 95th percentile",
+            lambda side: f"{1000 * side('p50_seconds'):.0f}, {1000 * side('p95_seconds'):.0f} ms",
+        ),
+        line("ten best that exact search finds, too", lambda side: f"{100 * side('recall@10'):.0f} %"),
+        line("memory at the peak, above what was there", lambda side: size(side("mebibytes_of_memory"))),
+        line("on disk", lambda side: size(side("mebibytes_on_disk"))),
+    ]
+    readme = (data_folder().parent / "README.md").read_text(encoding="utf-8")
+    assert [each for each in lines if each not in readme] == []
 
 
 def test_curves_need_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> None:
