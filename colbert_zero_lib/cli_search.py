@@ -116,12 +116,13 @@ def search(
 
     opened = [_opened(place, model), *([_opened(beside, None)] if beside else [])]
     found = look_beside({f"{each.folder} ({each.settings['model']})": each for each in opened}, query, k)
+    if html is not None:  # before what a pipe may cut off
+        write_whole(html, page(query, found))
     for name, looks in found.items():
         typer.echo(printable(name if looks else f"{name}: nothing found"))
         for look in looks:
             Console(highlight=False).print(_shown(look))
     if html is not None:
-        write_whole(html, page(query, found))
         typer.echo(f"page: {html}")
 
 

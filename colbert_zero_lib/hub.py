@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +55,9 @@ def model_files(repository: str, revision: str | None = None) -> tuple[Path, str
     from huggingface_hub import constants, snapshot_download
 
     commit = commit_of(repository, "model", revision)
-    with plain_hub_errors(repository, "model"):
+    cache = _cache(repository, "model")
+    there = (cache / "snapshots" / commit).is_dir() and not any((cache / "blobs").glob("*.incomplete"))
+    with plain_hub_errors(repository, "model"), without_bars() if there else nullcontext():
         folder = snapshot_download(
             repository,
             revision=commit,

@@ -35,6 +35,7 @@ _SEGMENTS = "segments"
 _TOKENS = 1 << 19  # of a segment as it is written first
 _MANY = 8  # small segments that are put together
 _SMALLEST_PLAID = 128  # passages
+_COMMIT = 40  # digits of a model's identity on the hub
 
 
 class Changes(NamedTuple):
@@ -110,10 +111,14 @@ class SearchIndex:
         from colbert_zero_lib.home import home
 
         if self._given is None:
-            word = self.settings["model"]
+            word, identity = self.settings["model"], self.settings["identity"]
             near = self.folder / word
-            found = find_subject(str(near) if near.is_dir() else word, home())
-            if found.identity != self.settings["identity"]:
+            if near.is_dir():
+                word = str(near)
+            elif len(identity) == _COMMIT:  # of the hub, where a branch goes on
+                word = f"{word.partition('@')[0]}@{identity}"
+            found = find_subject(word, home())
+            if found.identity != identity:
                 raise ParameterError(
                     f"{word} has changed since {self.folder} was built: build the index again."
                 )

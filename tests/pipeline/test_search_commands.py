@@ -76,4 +76,6 @@ def test_a_folder_of_notes_is_searched_with_the_papers_model(
     place = str(tmp_path / "index")
     command("index", str(tmp_path / "notes"), "--model", "lightonai/ColBERT-Zero", "--out", place)
     use_hub(monkeypatch, hub.address, tmp_path / "hf", offline=True)
+    main = next((tmp_path / "hf").glob("hub/models--*/refs/main"))
+    main.write_text("0" * 40)  # the hub's model goes on; the index keeps to its own
     assert "tide.md" in command("search", place, "when does the tide turn?")
