@@ -42,6 +42,7 @@ from colbert_zero_lib.training.collation import Collator, check_columns
 from colbert_zero_lib.training.contrastive import Contrastive
 from colbert_zero_lib.training.devices import keep_freed_memory, native_precision, release_freed_memory
 from colbert_zero_lib.training.distillation import Distillation
+from colbert_zero_lib.training.losses import loss_curve, make_loss
 from colbert_zero_lib.training.memory import peak_memory
 from colbert_zero_lib.training.muon import matrices, with_muon
 from colbert_zero_lib.training.packing import go_fast
@@ -137,28 +138,6 @@ def share_batches(arguments: TrainingArguments, what: str = "queries") -> None:
     cast(AcceleratorConfig, arguments.accelerator_config).split_batches = True
     # Nothing in these models changes a buffer, and chunks are not equally many on all processes.
     arguments.ddp_broadcast_buffers = False
-
-
-def make_loss(model: SentenceTransformer, step: Step, budget: PhaseBudget) -> nn.Module:
-    """The loss of a step: InfoNCE for the contrastive phases, KL divergence for distillation."""
-    if step.phase is Phase.DISTILLATION:
-        return Distillation(
-            model,
-            temperature=budget.temperature,
-            mini_batch_tokens=budget.mini_batch_tokens,
-            score_range=budget.score_range,
-            kept_bytes=budget.kept_bytes,
-        )
-    return Contrastive(
-        model,
-        temperature=budget.temperature,
-        mini_batch_tokens=budget.mini_batch_tokens,
-        # The authors' gradient is that of their cached loss.
-        gradient_cache=True if budget.authors_gradient else None,
-        learned_temperature=budget.learned_temperature_steps > 0,
-        authors_gradient=budget.authors_gradient,
-        kept_bytes=budget.kept_bytes,
-    )
 
 
 def make_trainer(
@@ -337,20 +316,3 @@ def train_step(
         precision="bfloat16" if arguments.bf16 else "float32",
         temperature=loss.temperature if isinstance(loss, (Contrastive, Distillation)) else None,
     )
-
-
-def loss_curve(history: list[dict[str, Any]], every: float) -> list[tuple[int, float]]:
-    """Mean loss of each ``every`` steps: what was logged in between, with a checkpoint, is put together again."""
-    curve: list[tuple[int, float]] = []
-    pieces: list[tuple[float, int]] = []
-    last = 0
-    for entry in history:
-        if "loss" in entry:
-            step = int(entry["step"])
-            pieces.append((float(entry["loss"]), step - last))
-            last = step
-            if step % every == 0:
-                value = pieces[0][0] if len(pieces) == 1 else sum(v * n for v, n in pieces) / every
-                curve.append((step, value))
-                pieces = []
-    return curve
