@@ -24,7 +24,7 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.metadata")
 Kind = Literal["dataset", "model"]
 _REVISION = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")
 _PASSWORD = re.compile(r"//[^/@\s]+@")  # of an address
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+COMMIT = re.compile(r"[0-9a-f]{40}")  # a model's or a data set's identity on the hub
 
 
 def commit_of(repository: str, kind: Kind, revision: str | None = None) -> str:
@@ -41,7 +41,7 @@ def commit_of(repository: str, kind: Kind, revision: str | None = None) -> str:
     with plain_hub_errors(repository, kind):
         info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=REACH_SECONDS)
         commit = str(info.sha)
-        if not _COMMIT.fullmatch(commit):
+        if not COMMIT.fullmatch(commit):
             raise ValueError(f"its commit is {commit!r}")
         # As the hub's own library notes it; it does so only where files are asked for by the revision's name.
         reference = _cache(repository, kind) / "refs" / (revision or "main")

@@ -5,18 +5,17 @@ Everything is read from the run and the model's own settings; nothing is measure
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from . import committed
 from .home import data_folder
+from .hub import COMMIT
 from .recipes import Recipe
 from .runs import Run
 from .steps import Interaction, Step
 
 CARD = "README.md"
-_COMMIT = re.compile("[0-9a-f]{40}")
 
 
 def model_card(run: Run, settings: Mapping[str, Any], licence: str = "other") -> str:
@@ -84,7 +83,7 @@ def _started(passport: Mapping[str, Any]) -> str:
 def _hub_name(passport: Mapping[str, Any]) -> str | None:
     """What `_started` names, where it is of the hub: its commits have 40 digits, a folder's digest has 64."""
     identity = passport["start"]["identity"] if "start" in passport else ""
-    return _started(passport) if _COMMIT.fullmatch(identity) else None
+    return _started(passport) if COMMIT.fullmatch(identity) else None
 
 
 def _base(passport: Mapping[str, Any]) -> str:

@@ -261,14 +261,14 @@ def training_curves(content: Content) -> Figure:
     figure, panels = canvas(WIDTH, 2.7, columns=len(phases), squeeze=False)
     for axes, (phase, own) in zip(panels[0], phases.items(), strict=True):
         first = own[0]["ours_loss"]
-        seeds = [(_OURS, "our other seeds", loss, first) for loss in own[0]["seeds_loss"]]
-        peers = [(_PEER, "the authors' way, same seed", row["peer_loss"], row["ours_loss"]) for row in own]
-        for colour, _, loss, ours in seeds + peers:
+        seeds = [(_OURS, loss, first) for loss in own[0]["seeds_loss"]]
+        peers = [(_PEER, row["peer_loss"], row["ours_loss"]) for row in own]
+        for colour, loss, ours in seeds + peers:
             apart = [(step, value - other) for (step, value), (_, other) in zip(loss, ours, strict=True)]
             axes.plot(*zip(*apart, strict=True), color=colour, linewidth=0.9)
         axes.set(title=phase, xlabel="step")
     panels[0][0].set_ylabel("training loss minus ours")
-    for colour, label, *_ in seeds[:1] + peers[:1]:
+    for colour, label in ((_OURS, "our other seeds"), (_PEER, "the authors' way, same seed")):
         panels[0][-1].plot([], [], color=colour, label=label)
     legend(figure, 2, handletextpad=None)
     told = "closer together than two seeds do"

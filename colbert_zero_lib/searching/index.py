@@ -18,6 +18,7 @@ import numpy as np
 from colbert_zero_lib.errors import DataError, ParameterError
 from colbert_zero_lib.evaluation.choice import measured_costs
 from colbert_zero_lib.evaluation.encode import token_vectors
+from colbert_zero_lib.hub import COMMIT
 from colbert_zero_lib.keeping import flush_folder, remove
 
 from .documents import Cutter, Document, Span, in_parts, named_once, passages_of
@@ -35,7 +36,6 @@ _SEGMENTS = "segments"
 _TOKENS = 1 << 19  # of a segment as it is written first
 _MANY = 8  # small segments that are put together
 _SMALLEST_PLAID = 128  # passages
-_COMMIT = 40  # digits of a model's identity on the hub
 
 
 class Changes(NamedTuple):
@@ -115,7 +115,7 @@ class SearchIndex:
             near = self.folder / word
             if near.is_dir():
                 word = str(near)
-            elif len(identity) == _COMMIT:  # of the hub, where a branch goes on
+            elif COMMIT.fullmatch(identity):  # of the hub, where a branch goes on
                 word = f"{word.partition('@')[0]}@{identity}"
             found = find_subject(word, home())
             if found.identity != identity:
