@@ -5,6 +5,7 @@ Effects are measured in `verdicts.prefixes` (points of nDCG@10), shares in `eval
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +47,7 @@ _EVALUATED = {
     "the prompts": (COLOURS["blue"], "D"),
     "the prompts as context only": (COLOURS["blue"], "o"),
 }
+_LENGTHS = {"+length": ("o", -0.1), "−length": ("s", 0.18)}
 _WHAT = {
     "relevant": ("of the score, relevant documents", COLOURS["blue"], "D"),
     "others": ("of the score, other documents", COLOURS["grey"], "o"),
@@ -174,6 +176,31 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
     legend(figure, 3)
     none = "No such evaluation is recorded yet, and the paper has none"
     return headline(figure, f"{_counted(rows)} ({over(rows)})" if rows["seeds"].any() else none)
+
+
+def expansion_figure(findings: pd.DataFrame) -> Figure:
+    """What prompts add without and with query expansion, and what expansion adds; a panel for each start that was run.
+
+    ``findings`` is `expansion_findings(source)`; of it only what was run is drawn, by the extra length.
+    """
+    run = findings[findings["seeds"] > 0]
+    rows = run if len(run) else findings
+    named = rows["comparison"].map(lambda words: textwrap.fill(str(words), 40))
+    figure, panels, arms = _panels(rows.assign(arm=named), 2.0)
+    for axes, (_, own) in zip(panels, run.groupby("start", sort=False), strict=False):
+        for length, (marker, shift) in _LENGTHS.items():
+            for row in own[own["length"] == length].itertuples():
+                place = arms.index(textwrap.fill(str(row.comparison), 40)) + shift
+                in_row(axes, place, row, COLOURS["blue" if row.verdict == CLEAR else "grey"], marker)
+    for axes in panels:
+        axes.set_xlabel("points of nDCG@10, 95% intervals")
+    for length, (marker, _) in _LENGTHS.items():
+        if length in set(run["length"]):
+            key(panels[0], "with extra length" if length == "+length" else "without", COLOURS["grey"], marker)
+    key(panels[0], f"{CLEAR}, after Holm's correction", COLOURS["blue"], "|")
+    legend(figure, 3)
+    words = f"{counted(run, f'{len(run)} differences')} ({over(run)})"
+    return headline(figure, words if len(run) else "No arm with query expansion is recorded yet")
 
 
 def contributions_figure(shares: pd.DataFrame, title: str = "") -> Figure:

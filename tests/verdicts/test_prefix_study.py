@@ -298,12 +298,19 @@ def test_a_world_of_content_speaks_for_content_and_against_what_contradicts_it()
     assert "against it" in said["implicit query expansion"]
 
 
-def test_expansion_that_takes_over_from_prompts_is_seen_and_printed() -> None:
-    def either(recipe: Recipe) -> float:
+@cache
+def either() -> RunEvidence:
+    """A world in which prompts or query expansion add two points, and both together no more."""
+
+    def effect(recipe: Recipe) -> float:
         step = recipe.evaluated_step
         return 2.0 if step.prompts or step.expansion else 0.0
 
-    source = planted(either, recipes=grid_recipes("expansion"))
+    return planted(effect, recipes=grid_recipes("expansion"))
+
+
+def test_expansion_that_takes_over_from_prompts_is_seen_and_printed() -> None:
+    source = either()
     table = expansion_findings(source)
     assert len(table) == 2 * 2 * 9 and set(table["seeds"]) == {3}
     values = table.groupby("comparison")["value"].mean()
@@ -596,6 +603,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     ),
     "mismatches": lambda: drawings.mismatch_figure(mismatches()),
     "mismatches not run": lambda: drawings.mismatch_figure(mismatch_findings(NONE)),
+    "expansion": lambda: drawings.expansion_figure(expansion_findings(either())),
+    "expansion not run": lambda: drawings.expansion_figure(expansion_findings(NONE)),
     "contributions": lambda: drawings.contributions_figure(leads(), "the prompts"),
     "bars": bars,
 }
@@ -636,6 +645,19 @@ def test_the_effect_figure_draws_every_interval() -> None:
     figure = drawings.effects_figure(findings)
     drawn = [bars[2][0].get_segments()[0][:, 0] for axes in figure.axes for bars in axes.containers]
     assert np.array(drawn) == pytest.approx(findings.loc[~findings["sized"], ["low", "high"]].to_numpy())
+
+
+def test_the_figure_of_expansion_draws_what_was_run_and_nothing_else() -> None:
+    def drawn(findings: pd.DataFrame) -> np.ndarray:
+        axes = drawings.expansion_figure(findings).axes
+        return np.array([bars[2][0].get_segments()[0][:, 0] for each in axes for bars in each.containers])
+
+    findings = expansion_findings(either())
+    assert drawn(findings) == pytest.approx(findings[["low", "high"]].to_numpy())
+    one = {name: found for name, found in either().evaluations.items() if "-length" not in name}
+    some = expansion_findings(RunEvidence("planted", {n: f for n, f in one.items() if n.startswith("dense")}))
+    assert drawn(some) == pytest.approx(some.loc[some["seeds"] > 0, ["low", "high"]].to_numpy())
+    assert len(drawn(some)) == 9
 
 
 def test_the_figure_of_slots_draws_what_arms_add_above_and_what_they_leave_below() -> None:
