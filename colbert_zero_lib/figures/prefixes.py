@@ -179,25 +179,46 @@ def mismatch_figure(findings: pd.DataFrame) -> Figure:
 
 
 def expansion_figure(findings: pd.DataFrame) -> Figure:
-    """What prompts add without and with query expansion, and what expansion adds; a panel for each start that was run.
+    """What prompts add without and with query expansion, and what expansion adds; a column for each start that was run.
 
-    ``findings`` is `expansion_findings(source)`; of it only what was run is drawn, by the extra length.
+    Above what differs in training, below the same weights evaluated otherwise, on a scale of their own. ``findings``
+    is `expansion_findings(source)`; of it only what was run is drawn, by the extra length.
     """
     run = findings[findings["seeds"] > 0]
     rows = run if len(run) else findings
-    named = rows["comparison"].map(lambda words: textwrap.fill(str(words), 40))
-    figure, panels, arms = _panels(rows.assign(arm=named), 2.0)
-    for axes, (_, own) in zip(panels, run.groupby("start", sort=False), strict=False):
-        for length, (marker, shift) in _LENGTHS.items():
-            for row in own[own["length"] == length].itertuples():
-                place = arms.index(textwrap.fill(str(row.comparison), 40)) + shift
+    turned = rows["comparison"].str.startswith("trained")
+    starts, halves = list(dict.fromkeys(rows["start"])), (rows[~turned], rows[turned])
+    figure, panels = canvas(
+        WIDTH,
+        4.8,
+        rows=2,
+        columns=len(starts),
+        sharex="row",
+        sharey="row",
+        squeeze=False,
+        height_ratios=(5, 4),
+    )
+    for line, half in zip(panels, halves, strict=True):
+        comparisons = list(dict.fromkeys(half["comparison"]))
+        for axes, start in zip(line, starts, strict=True):
+            zero_line(axes, zorder=1)
+            for row in half[(half["start"] == start) & (half["seeds"] > 0)].itertuples():
+                marker, shift = _LENGTHS[str(row.length)]
+                place = comparisons.index(str(row.comparison)) + shift
                 in_row(axes, place, row, COLOURS["blue" if row.verdict == CLEAR else "grey"], marker)
-    for axes in panels:
-        axes.set_xlabel("points of nDCG@10, 95% intervals")
+            names = [textwrap.fill(words, 40) for words in comparisons]
+            name_rows(axes, names, "points of nDCG@10, 95% intervals" if half is halves[1] else "")
+    for axes, start in zip(panels[0], starts, strict=True):
+        axes.set_title(f"from {start}")
     for length, (marker, _) in _LENGTHS.items():
         if length in set(run["length"]):
-            key(panels[0], "with extra length" if length == "+length" else "without", COLOURS["grey"], marker)
-    key(panels[0], f"{CLEAR}, after Holm's correction", COLOURS["blue"], "|")
+            key(
+                panels[0, 0],
+                f"{'with' if length == '+length' else 'without'} extra length",
+                COLOURS["grey"],
+                marker,
+            )
+    key(panels[0, 0], f"{CLEAR}, after Holm's correction", COLOURS["blue"], "|")
     legend(figure, 3)
     words = f"{counted(run, f'{len(run)} differences')} ({over(run)})"
     return headline(figure, words if len(run) else "No arm with query expansion is recorded yet")

@@ -653,7 +653,9 @@ def test_the_figure_of_expansion_draws_what_was_run_and_nothing_else() -> None:
         return np.array([bars[2][0].get_segments()[0][:, 0] for each in axes for bars in each.containers])
 
     findings = expansion_findings(either())
-    assert drawn(findings) == pytest.approx(findings[["low", "high"]].to_numpy())
+    order = findings.assign(turned=findings["comparison"].str.startswith("trained"))
+    order = order.sort_values(["turned", "start"], ascending=[True, False], kind="stable")
+    assert drawn(findings) == pytest.approx(order[["low", "high"]].to_numpy())
     one = {name: found for name, found in either().evaluations.items() if "-length" not in name}
     some = expansion_findings(RunEvidence("planted", {n: f for n, f in one.items() if n.startswith("dense")}))
     assert drawn(some) == pytest.approx(some.loc[some["seeds"] > 0, ["low", "high"]].to_numpy())
