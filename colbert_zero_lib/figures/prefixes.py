@@ -47,7 +47,7 @@ _EVALUATED = {
     "the prompts": (COLOURS["blue"], "D"),
     "the prompts as context only": (COLOURS["blue"], "o"),
 }
-_LENGTHS = {"+length": ("o", -0.1), "−length": ("s", 0.18)}
+_LENGTHS = {"+length": ("with extra length", "o", -0.1), "−length": ("without extra length", "s", 0.18)}
 _WHAT = {
     "relevant": ("of the score, relevant documents", COLOURS["blue"], "D"),
     "others": ("of the score, other documents", COLOURS["grey"], "o"),
@@ -203,21 +203,16 @@ def expansion_figure(findings: pd.DataFrame) -> Figure:
         for axes, start in zip(line, starts, strict=True):
             zero_line(axes, zorder=1)
             for row in half[(half["start"] == start) & (half["seeds"] > 0)].itertuples():
-                marker, shift = _LENGTHS[str(row.length)]
+                _, marker, shift = _LENGTHS[str(row.length)]
                 place = comparisons.index(str(row.comparison)) + shift
                 in_row(axes, place, row, COLOURS["blue" if row.verdict == CLEAR else "grey"], marker)
             names = [textwrap.fill(words, 40) for words in comparisons]
             name_rows(axes, names, "points of nDCG@10, 95% intervals" if half is halves[1] else "")
     for axes, start in zip(panels[0], starts, strict=True):
         axes.set_title(f"from {start}")
-    for length, (marker, _) in _LENGTHS.items():
+    for length, (name, marker, _) in _LENGTHS.items():
         if length in set(run["length"]):
-            key(
-                panels[0, 0],
-                f"{'with' if length == '+length' else 'without'} extra length",
-                COLOURS["grey"],
-                marker,
-            )
+            key(panels[0, 0], name, COLOURS["grey"], marker)
     key(panels[0, 0], f"{CLEAR}, after Holm's correction", COLOURS["blue"], "|")
     legend(figure, 3)
     words = f"{counted(run, f'{len(run)} differences')} ({over(run)})"
